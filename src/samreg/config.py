@@ -1,0 +1,155 @@
+"""Every setting, with its default: frozen dataclasses, and the presets made of them.
+
+The command line is generated from these classes; the docstrings under the fields are its help.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from samreg.errors import ConfigError
+
+__all__ = ["FitConfig", "MatchConfig", "ProposalConfig", "RegisterConfig", "SegmentConfig", "preset"]
+
+
+@dataclass(frozen=True)
+class ProposalConfig:
+    """Everything mode on one slice: which prompts, which masks stay."""
+
+    prompts: Literal["auto", "boxes", "points"] = "auto"
+    """Kind of prompts; auto asks the segmenter what it was trained on."""
+    box_sizes: tuple[float, ...] = (0.09, 0.16, 0.28, 0.42)
+    """Sides of the box prompts, as shares of the longer side of the slice."""
+    box_overlap: float = 0.5
+    """Share by which neighbouring box prompts of a size overlap."""
+    refine_rounds: int = 1
+    """How often to prompt again with each mask's own bounding box."""
+    points_per_side: int = 32
+    """Point prompts along the longer side of the slice."""
+    exact_points: bool = False
+    """Point prompts as SAM's automatic mask generator places them: a square grid, background included."""
+    crop_layers: int = 0
+    """Extra layers of image crops in point mode (SAM's crop_n_layers)."""
+    min_quality: float = 0.5
+    """Predicted IoU below which a mask is dropped."""
+    min_stability: float = 0.0
+    """Stability score below which a mask is dropped: IoU of the mask at logit +-offset."""
+    stability_offset: float = 1.0
+    """Logit offset of the stability score."""
+    nms_iou: float = 0.6
+    """Mask IoU above which the lower-ranked of two masks is dropped."""
+    nms: Literal["mask", "box"] = "mask"
+    """What non-maximum suppression compares; box with threshold 0.7 is SAM's generator."""
+    max_overlap: float = 1.0
+    """Overlap ratio (intersection over the smaller) above which the smaller of two ROIs is dropped; 1 keeps all."""
+    min_area: float = 0.0008
+    """Smallest ROI, as a share of the slice (paper: 200 of 200 x 200 pixels, 0.005)."""
+    max_area: float = 0.25
+    """Largest ROI, as a share of the slice (paper: 7000 of 200 x 200 pixels, 0.175)."""
+    max_rois: int = 60
+    """At most so many ROIs a slice, best quality first; 0 is no limit."""
+
+
+@dataclass(frozen=True)
+class SegmentConfig:
+    """One image to regions."""
+
+    segmenter: str = "litemedsam"
+    """litemedsam, a Hugging Face id, a model folder, a .pth checkpoint, or a trained class segmenter."""
+    engine: Literal["auto", "torch", "openvino"] = "auto"
+    """What computes; auto takes OpenVINO on a CPU where it is installed, torch elsewhere."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:N or mps."""
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Arithmetic of the network; auto takes what the device is good at."""
+    slice_axis: Literal["auto", "0", "1", "2"] = "auto"
+    """Array axis (z, y, x) to slice a volume along; auto takes the coarsest spacing."""
+    window: tuple[float, float] = (0.5, 99.5)
+    """Percentiles of the foreground that become black and white, over the whole volume."""
+    proposals: ProposalConfig = field(default_factory=ProposalConfig)
+    """Everything mode."""
+    lift: Literal["auto", "link", "slices"] = "auto"
+    """3D: link ROIs of neighbouring slices into 3D ROIs, or keep them slice by slice; auto keeps slices of thick stacks."""
+
+
+@dataclass(frozen=True)
+class MatchConfig:
+    """Regions to pairs."""
+
+    method: Literal["greedy", "mutual", "optimal"] = "mutual"
+    """Greedy one-to-one by similarity (the paper), mutual nearest neighbours, or optimal assignment."""
+    epsilon: float = 0.8
+    """Cosine similarity below which two ROIs do not correspond."""
+    max_pairs: int = 0
+    """Keep the K most similar pairs; 0 keeps all."""
+    centre: bool = False
+    """Subtract the mean embedding of both images before comparing."""
+    verify: bool = True
+    """Reject pairs that contradict the geometry of the others."""
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """Pairs to a transform."""
+
+    transform: Literal["ddf", "ffd", "svf", "affine", "rigid", "none"] = "ddf"
+    """Dense field, control grid, stationary velocity, affine or rigid alone, or pairs only."""
+    in_plane: Literal["auto", "yes", "no"] = "auto"
+    """Forbid displacement across slices; auto does for stacks with very thick slices."""
+    roi_weight: float = 1.0
+    """Weight of equation (2)'s region term: the mean over pairs of MSE + Dice."""
+    similarity_weight: float = 1.0
+    """Weight of the local image similarity; 0 leaves the paper's objective."""
+    smoothness: float = 1.0
+    """lambda, weight of the field's squared gradient."""
+    max_iterations: int = 200
+    """Optimiser steps a level at most; the fit stops earlier on its own."""
+
+
+@dataclass(frozen=True)
+class RegisterConfig:
+    """The whole registration."""
+
+    segment: SegmentConfig = field(default_factory=SegmentConfig)
+    match: MatchConfig = field(default_factory=MatchConfig)
+    fit: FitConfig = field(default_factory=FitConfig)
+    seed: int = 0
+    """Seed of everything random."""
+    preset: str = "default"
+    """Name of the preset the settings started from."""
+
+
+def preset(name: str) -> RegisterConfig:
+    """A named set of settings: `default`, `paper` (the published algorithm) or `fast`.
+
+    Raises:
+        ConfigError: if there is no such preset.
+    """
+    if name == "default":
+        return RegisterConfig()
+    if name == "fast":
+        base = RegisterConfig(preset="fast")
+        return replace(base, fit=replace(base.fit, max_iterations=60))
+    if name == "paper":
+        return RegisterConfig(
+            segment=SegmentConfig(
+                segmenter="facebook/sam-vit-huge",
+                proposals=ProposalConfig(
+                    exact_points=True,
+                    min_quality=0.9,
+                    min_stability=0.9,
+                    nms="box",
+                    nms_iou=0.7,
+                    max_overlap=0.8,
+                    min_area=200 / 200**2,
+                    max_area=7000 / 200**2,
+                    max_rois=0,
+                ),
+                lift="slices",
+            ),
+            match=MatchConfig(method="greedy", epsilon=0.8, verify=False),
+            fit=FitConfig(transform="ddf", similarity_weight=0.0),
+            preset="paper",
+        )
+    raise ConfigError(f"there is no preset {name!r}; choose default, paper or fast")

@@ -1,0 +1,79 @@
+"""Sampling of tensors at continuous indices; the only module that knows normalised coordinates.
+
+Convention: indices are in voxels, (x, y, z) order, 0 at the centre of the first voxel. `grid_sample`
+is called with `align_corners=True`, for which normalised = 2 * index / (n - 1) - 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+__all__ = ["resize", "sample", "sample_border"]
+
+
+def _normalise(index: Tensor, shape: Sequence[int]) -> Tensor:
+    # A single voxel along an axis has one position; 0 keeps it in the middle whatever the index.
+    sizes = torch.tensor(list(shape)[::-1], dtype=index.dtype, device=index.device)
+    return torch.where(sizes > 1, 2.0 * index / (sizes - 1).clamp(min=1) - 1.0, torch.zeros_like(index))
+
+
+def sample_border(values: Tensor, index: Tensor, mode: str = "bilinear") -> Tensor:
+    """Values at continuous indices; beyond the edge, the edge value.
+
+    Args:
+        values: (c, *shape) floating point.
+        index: (*any, d) continuous indices, (x, y, z), d = len(shape).
+        mode: `bilinear` (linear in 2D and 3D) or `nearest`.
+
+    Returns:
+        (c, *any), differentiable in both arguments.
+    """
+    d = index.shape[-1]
+    points = _normalise(index, values.shape[1:]).reshape(1, *([1] * (d - 1)), -1, d)
+    out = functional.grid_sample(
+        values[None], points.to(values.dtype), mode=mode, padding_mode="border", align_corners=True
+    )
+    return out.reshape(values.shape[0], *index.shape[:-1])
+
+
+def sample(values: Tensor, index: Tensor, mode: str = "bilinear", outside: float = 0.0) -> Tensor:
+    """Values at continuous indices; `outside` beyond the outer edges of the voxels.
+
+    The same rule as ITK's interpolators: between the last voxel centre and its outer edge the edge
+    value holds, further out there is no image.
+
+    Args:
+        values: (c, *shape) floating point.
+        index: (*any, d) continuous indices, (x, y, z).
+        mode: `bilinear` or `nearest`.
+        outside: the value where there is no image.
+
+    Returns:
+        (c, *any).
+    """
+    sizes = torch.tensor(list(values.shape[1:])[::-1], dtype=index.dtype, device=index.device)
+    # ITK draws its line at the voxel edge; the tolerance keeps rounding from punching holes in it.
+    inside = ((index >= -0.5 - 1e-4) & (index <= sizes - 0.5 + 1e-4)).all(dim=-1)
+    return torch.where(
+        inside, sample_border(values, index, mode), torch.tensor(outside, dtype=values.dtype, device=values.device)
+    )
+
+
+def resize(values: Tensor, shape: Sequence[int]) -> Tensor:
+    """Linear resize of (c, *old) to (c, *shape): voxel edges coincide, centres are in proportion.
+
+    Shrinking averages over the voxels that a new voxel covers, so that no small structure is missed.
+    """
+    old = values.shape[1:]
+    if tuple(old) == tuple(shape):
+        return values
+    if all(n <= m for n, m in zip(shape, old, strict=True)):
+        pool = functional.adaptive_avg_pool2d if len(old) == 2 else functional.adaptive_avg_pool3d
+        result: Tensor = pool(values[None], tuple(shape))[0]  # type: ignore[arg-type]
+        return result
+    mode = "bilinear" if len(old) == 2 else "trilinear"
+    return functional.interpolate(values[None], size=tuple(shape), mode=mode, align_corners=False)[0]

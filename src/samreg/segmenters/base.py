@@ -1,0 +1,139 @@
+"""What a segmenter is: encode an image once, then answer prompts; no state in between."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["Encoding", "Masks", "Prompts", "Segmenter"]
+
+
+@dataclass(frozen=True, eq=False)
+class Encoding:
+    """One encoded 2D slice.
+
+    The model sees the slice scaled by `scale` (its longer side fills `input_size`) and padded at the
+    bottom and right to a square. Everything outside the segmenter speaks slice pixels, (x, y), 0 at
+    the centre of the first pixel; the segmenter converts.
+
+    Args:
+        features: (c, h, w) image embedding of the whole padded square.
+        shape: (y, x) of the slice.
+        input_size: side of the square model input, in pixels.
+        extra: what else the decoder needs (high-resolution features, first-layer projections).
+    """
+
+    features: Tensor
+    shape: tuple[int, int]
+    input_size: int
+    extra: Any = None
+
+    @property
+    def scale(self) -> float:
+        """Model input pixels a slice pixel."""
+        return self.input_size / max(self.shape)
+
+    @property
+    def stride(self) -> float:
+        """Slice pixels a cell of `features`."""
+        return self.input_size / self.features.shape[-1] / self.scale
+
+    @property
+    def valid(self) -> tuple[int, int]:
+        """(h, w) cells of `features` that see the slice, not the padding."""
+        h, w = (max(1, int(np.ceil(n / self.stride - 1e-6))) for n in self.shape)
+        return min(h, self.features.shape[-2]), min(w, self.features.shape[-1])
+
+
+@dataclass(frozen=True, eq=False)
+class Prompts:
+    """n prompts of one slice, in slice pixels (x, y); any of the three kinds, combined as SAM does.
+
+    Args:
+        points: (n, m, 2) points, or None.
+        point_labels: (n, m) 1 foreground, 0 background, -1 padding; all foreground by default.
+        boxes: (n, 4) x0, y0, x1, y1, or None.
+        mask_logits: (n, h, w) low-resolution logits of the padded model input (SAM: 256 x 256), or None.
+    """
+
+    points: np.ndarray | None = None
+    point_labels: np.ndarray | None = None
+    boxes: np.ndarray | None = None
+    mask_logits: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        for part in (self.points, self.boxes, self.mask_logits):
+            if part is not None:
+                return len(part)
+        return 0
+
+    def __getitem__(self, rows: Any) -> Prompts:
+        pick = [None if p is None else p[rows] for p in (self.points, self.point_labels, self.boxes, self.mask_logits)]
+        return Prompts(*pick)
+
+
+@dataclass(frozen=True, eq=False)
+class Masks:
+    """Answers to n prompts, m masks each (1, or 3 with `multimask`).
+
+    Args:
+        logits: (n, m, h, w) float32 over the padded square model input: at full decoder resolution
+            (SAM: 256 x 256), or, with `coarse`, exactly every fourth pixel of it, starting at the first (64 x 64).
+        quality: (n, m) predicted IoU.
+    """
+
+    logits: Tensor
+    quality: Tensor
+
+
+@runtime_checkable
+class Segmenter(Protocol):
+    """The contract that every promptable segmenter keeps.
+
+    - `encode` and `prompt` are functions of their arguments alone: the same call gives the same answer, in
+      any order, from any thread.
+    - Images come in as float32 slices in [0, 1], `(y, x)` or `(y, x, 3)`; the segmenter scales, pads and normalises.
+    - Prompts are in slice pixels. Logits are positive inside; `masks_to_slice` (segmenters.geometry) maps
+      them to slice pixels.
+    """
+
+    name: str
+    """The name the user gave, for example `litemedsam`."""
+    fingerprint: str
+    """sha256 of the weights: what a cache may key on."""
+    engine: str
+    """What computes: `torch` or `openvino`, with precision and device, for example `openvino-bf16-cpu`."""
+    input_size: int
+    """Side of the square model input in pixels."""
+    prompt_kind: Literal["boxes", "points"]
+    """The prompts with which everything mode works best."""
+    supports_multimask: bool
+    """Whether `multimask=True` gives three meaningful masks a prompt."""
+
+    def encode(self, slices: Sequence[np.ndarray]) -> list[Encoding]:
+        """Encode slices, in batches.
+
+        Args:
+            slices: float32 in [0, 1], each `(y, x)` or `(y, x, 3)`.
+
+        Returns:
+            One `Encoding` a slice, in order.
+        """
+        ...
+
+    def prompt(self, encoding: Encoding, prompts: Prompts, *, multimask: bool = False, coarse: bool = False) -> Masks:
+        """Masks of n prompts on one encoded slice.
+
+        Args:
+            encoding: what `encode` returned for the slice.
+            prompts: n prompts.
+            multimask: three masks a prompt instead of one.
+            coarse: logits at every fourth pixel only, exactly those values, for a fraction of the work.
+        """
+        ...
