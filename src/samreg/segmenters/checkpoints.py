@@ -1,0 +1,51 @@
+"""Weight files: read without running code from them, and identified by their sha256."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from samreg.errors import ModelError
+
+__all__ = ["read_torch_checkpoint", "sha256_of"]
+
+
+def sha256_of(path: Path) -> str:
+    """sha256 of a file, as hexadecimal digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as handle:
+        while chunk := handle.read(1 << 22):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def read_torch_checkpoint(path: Path) -> dict[str, Any]:
+    """Tensors by name from a `.pth` or `.pt` file; nested ones (`model`, `state_dict`) are unwrapped.
+
+    Raises:
+        ModelError: if the file is missing, cut off, or no checkpoint of tensors.
+    """
+    import torch
+
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise ModelError(
+            f"{path}: there is no such file; give a checkpoint, a model folder or a Hugging Face id"
+        ) from None
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile):
+        # torch's own words fill a screen, and advise to switch the safety off.
+        raise ModelError(
+            f"{path}: cannot be read as a torch checkpoint of plain tensors (cut off, or another kind of file); "
+            "download it again"
+        ) from None
+    for key in ("model", "state_dict"):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    tensors = isinstance(content, dict) and content and all(isinstance(v, torch.Tensor) for v in content.values())
+    if not tensors:
+        raise ModelError(f"{path}: holds no table of tensors; give the checkpoint of a model of the SAM family")
+    return dict(content)
