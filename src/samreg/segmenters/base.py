@@ -103,18 +103,35 @@ class Segmenter(Protocol):
       them to slice pixels.
     """
 
-    name: str
-    """The name the user gave, for example `litemedsam`."""
-    fingerprint: str
-    """sha256 of the weights: what a cache may key on."""
-    engine: str
-    """What computes: `torch` or `openvino`, with precision and device, for example `openvino-bf16-cpu`."""
-    input_size: int
-    """Side of the square model input in pixels."""
-    prompt_kind: Literal["boxes", "points"]
-    """The prompts with which everything mode works best."""
-    supports_multimask: bool
-    """Whether `multimask=True` gives three meaningful masks a prompt."""
+    @property
+    def name(self) -> str:
+        """The name the user gave, for example `litemedsam`."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 of the weights: what a cache may key on."""
+        ...
+
+    @property
+    def engine(self) -> str:
+        """What computes: `torch` or `openvino`, with precision and device, for example `openvino-bf16-cpu`."""
+        ...
+
+    @property
+    def input_size(self) -> int:
+        """Side of the square model input in pixels."""
+        ...
+
+    @property
+    def prompt_kind(self) -> Literal["boxes", "points"]:
+        """The prompts with which everything mode works best."""
+        ...
+
+    @property
+    def supports_multimask(self) -> bool:
+        """Whether `multimask=True` gives three meaningful masks a prompt."""
+        ...
 
     def encode(self, slices: Sequence[np.ndarray]) -> list[Encoding]:
         """Encode slices, in batches.

@@ -7,6 +7,8 @@ the sizes along that axis (rounding to whole pixels makes it differ a little bet
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -23,12 +25,16 @@ def scaled_shape(shape: tuple[int, int], input_size: int) -> tuple[int, int]:
     return max(1, int(shape[0] * scale + 0.5)), max(1, int(shape[1] * scale + 0.5))
 
 
-def model_square(pixels: np.ndarray, input_size: int) -> Tensor:
-    """Scale and pad one slice.
+def model_square(
+    pixels: np.ndarray, input_size: int, mean: Sequence[float] = (0.0,) * 3, std: Sequence[float] = (1.0,) * 3
+) -> Tensor:
+    """Scale, normalise and pad one slice.
 
     Args:
         pixels: float32 `(y, x)` or `(y, x, 3)`.
         input_size: side of the square.
+        mean: subtracted from RGB.
+        std: divided by after that.
 
     Returns:
         (3, input_size, input_size) float32; grey is repeated, the padding is 0.
@@ -39,8 +45,8 @@ def model_square(pixels: np.ndarray, input_size: int) -> Tensor:
     if (h, w) != tuple(x.shape[2:]):
         # Antialiasing acts where the slice shrinks only.
         x = functional.interpolate(x, size=(h, w), mode="bilinear", align_corners=False, antialias=True)
-    x = functional.pad(x, (0, input_size - w, 0, input_size - h))
-    return x[0].expand(3, -1, -1)
+    x = (x[0].expand(3, -1, -1) - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]
+    return functional.pad(x, (0, input_size - w, 0, input_size - h))
 
 
 def model_pixels(points: np.ndarray, encoding: Encoding) -> Tensor:

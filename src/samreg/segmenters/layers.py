@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -19,6 +21,7 @@ class ChannelNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
+        """Normalised (b, c, h, w)."""
         y = functional.layer_norm(x.permute(0, 2, 3, 1), (x.shape[1],), self.weight, self.bias, self.eps)
         return y.permute(0, 3, 1, 2)
 
@@ -29,9 +32,10 @@ class Perceptron(nn.Module):
     def __init__(self, c_in: int, hidden: int, c_out: int, depth: int) -> None:
         super().__init__()
         sizes = [c_in, *[hidden] * (depth - 1), c_out]
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes[:-1], sizes[1:], strict=True))
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
 
     def forward(self, x: Tensor) -> Tensor:
+        """(..., c_in) to (..., c_out)."""
         for i, layer in enumerate(self.layers):
             x = layer(x)
             if i + 1 < len(self.layers):

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from samreg.segmenters.prompt_encoder import PromptEncoder
 from samreg.segmenters.sam_decoder import Cells, DecoderSpec, MaskDecoder
+from samreg.segmenters.tinyvit import TinyViT
 
 __all__ = ["InputSpec", "SamNetwork"]
 
@@ -60,7 +61,7 @@ class SamNetwork(nn.Module):
         self.requires_grad_(requires_grad=False)
         self.eval()
         with torch.no_grad():
-            if hasattr(self.image_encoder, "fuse"):
+            if isinstance(self.image_encoder, TinyViT):
                 self.image_encoder.fuse()
             self.register_buffer("position", self.prompt_encoder.position(), persistent=False)
         return self

@@ -7,6 +7,7 @@ original checkpoints. Coordinates here are pixels of the square model input, (x,
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -71,10 +72,11 @@ class PromptEncoder(nn.Module):
         out: Tensor = self.pe_layer(torch.stack([x, y], dim=-1).reshape(-1, 2))
         return out
 
-    def sparse(self, points: Tensor | None, labels: Tensor | None, boxes: Tensor | None) -> Tensor:
+    def sparse(self, n: int, points: Tensor | None, labels: Tensor | None, boxes: Tensor | None) -> Tensor:
         """Tokens of points and boxes.
 
         Args:
+            n: number of prompts.
             points: (n, m, 2), or None.
             labels: (n, m) 1 foreground, 0 background, -1 padding; None is all foreground.
             boxes: (n, 4), or None.
@@ -82,7 +84,7 @@ class PromptEncoder(nn.Module):
         Returns:
             (n, tokens, channels); no tokens for mask prompts alone.
         """
-        parts: list[Tensor] = []
+        parts = [self.not_a_point_embed.weight.new_empty(n, 0, self.channels)]
         if points is not None:
             if labels is None:
                 labels = torch.ones(points.shape[:2], dtype=torch.long, device=points.device)
@@ -92,15 +94,18 @@ class PromptEncoder(nn.Module):
             parts.append(self._points(points, labels))
         if boxes is not None:
             corners = self.pe_layer((boxes.reshape(-1, 2, 2) + 0.5) / self.input_size)
-            parts.append(corners + torch.stack([self.point_embeddings[i].weight[0] for i in (2, 3)]))
+            parts.append(corners + torch.stack(self._kinds()[2:]))
             if self.box_padding:
                 parts.append(self.not_a_point_embed.weight[None].expand(len(boxes), -1, -1))
         return torch.cat(parts, dim=1)
 
+    def _kinds(self) -> list[Tensor]:
+        return [cast("nn.Embedding", embedding).weight[0] for embedding in self.point_embeddings]
+
     def _points(self, points: Tensor, labels: Tensor) -> Tensor:
         at = self.pe_layer((points + 0.5) / self.input_size)
         label = labels[..., None]
-        kinds = [embedding.weight[0] for embedding in self.point_embeddings]
+        kinds = self._kinds()
         at = torch.where(label == -1, self.not_a_point_embed.weight[0], at)
         for value in range(4):
             at = torch.where(label == value, at + kinds[value], at)

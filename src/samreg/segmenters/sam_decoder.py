@@ -17,7 +17,7 @@ checkpoints.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -222,7 +222,8 @@ class _TwoWayTransformer(nn.Module):
     def forward(self, place: Tensor, position: Tensor, cells: Cells) -> tuple[Tensor, Tensor]:
         """Tokens (n, t, c) and cells (n, p, c) after all blocks; `place` is the prompt's own tokens."""
         tokens, values = place, cells.values
-        for i, layer in enumerate(self.layers):
+        for i, module in enumerate(self.layers):
+            layer = cast("_TwoWayBlock", module)
             tokens = layer.talk(tokens, place)
             to_image, to_tokens = layer.cross_attn_token_to_image, layer.cross_attn_image_to_token
             if i == 0:
@@ -272,8 +273,7 @@ class MaskDecoder(nn.Module):
         """
         values = features.flatten(1).t() + dense
         values = values[None] if values.ndim == 2 else values
-        first: _TwoWayBlock = self.transformer.layers[0]  # type: ignore[assignment]
-        return first.project(values, values + position)
+        return cast("_TwoWayBlock", self.transformer.layers[0]).project(values, values + position)
 
     def forward(
         self, sparse: Tensor, position: Tensor, cells: Cells, masks: tuple[int, int], coarse: bool

@@ -65,7 +65,7 @@ class SamSegmenter:
         boxes = None
         if prompts.boxes is not None:
             boxes = model_pixels(np.reshape(prompts.boxes, (-1, 2, 2)), encoding).reshape(-1, 4)
-        sparse = net.prompt_encoder.sparse(points, labels, boxes)
+        sparse = net.prompt_encoder.sparse(len(prompts), points, labels, boxes)
         cells = encoding.extra
         if prompts.mask_logits is not None:
             cells = net.cells(encoding.features, torch.from_numpy(np.asarray(prompts.mask_logits, dtype=np.float32)))
@@ -75,9 +75,4 @@ class SamSegmenter:
 
     def _input(self, pixels: np.ndarray) -> Tensor:
         spec = self.input_spec
-        if spec.std == (1.0, 1.0, 1.0) and spec.mean == (0.0, 0.0, 0.0):
-            return model_square(pixels, spec.size)
-        normal = (np.asarray(pixels, dtype=np.float32)[..., None] if pixels.ndim == 2 else pixels) - np.float32(
-            spec.mean
-        )
-        return model_square(normal / np.float32(spec.std), spec.size)
+        return model_square(pixels, spec.size, spec.mean, spec.std)

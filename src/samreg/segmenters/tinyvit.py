@@ -7,6 +7,7 @@ SAM's neck projects to the embedding. Parameter names are those of the published
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -184,7 +185,7 @@ class _Block(nn.Module):
 
 
 class _Stage(nn.Module):
-    def __init__(self, blocks: list[nn.Module], merge: _Merge | None, cells: bool) -> None:
+    def __init__(self, blocks: Sequence[nn.Module], merge: _Merge | None, cells: bool) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(blocks)
         self.downsample = merge
