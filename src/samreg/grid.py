@@ -121,7 +121,8 @@ class Grid:
             (n, d) world points, (x, y, z).
         """
         d, matrix = self.ndim, self.matrix
-        return self._rows(index, "index_to_world") @ matrix[:d, :d].T + matrix[:d, d]
+        world: Points = self._rows(index, "index_to_world") @ matrix[:d, :d].T + matrix[:d, d]
+        return world
 
     def world_to_index(self, points: Points) -> Points:
         """Continuous indices of world points; the inverse of `index_to_world`.
@@ -132,9 +133,10 @@ class Grid:
         Returns:
             (n, d) continuous indices, (x, y, z).
         """
-        # The direction is orthonormal, so its transpose is its inverse.
+        # Headers round: a direction that is orthonormal to three digits is not inverted by its transpose.
+        d = self.ndim
         centred = self._rows(points, "world_to_index") - np.asarray(self.origin)
-        result: Points = (centred @ np.asarray(self.direction)) / np.asarray(self.spacing)
+        result: Points = centred @ np.linalg.inv(self.matrix[:d, :d]).T
         return result
 
     def _rows(self, points: Points, caller: str) -> Points:
@@ -156,8 +158,8 @@ class Grid:
         """
         index = self.world_to_index(points)
         upper = np.asarray(self.shape[::-1]) - 0.5
-        result: np.ndarray = ((index >= -0.5) & (index <= upper)).all(axis=1)
-        return result
+        inside: np.ndarray = np.all((index >= -0.5) & (index <= upper), axis=1)
+        return inside
 
     def voxel_centres(self) -> np.ndarray:
         """World points of all voxels.

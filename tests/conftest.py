@@ -1,0 +1,18 @@
+"""Fixtures shared by all tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def data_root() -> Path:
+    """Folder of real images: SAMREG_TEST_DATA, else ../shared/data beside the repository; skips where absent."""
+    default = Path(__file__).resolve().parents[2] / "shared" / "data"
+    root = Path(os.environ.get("SAMREG_TEST_DATA", default))
+    if not root.is_dir():
+        pytest.skip(f"no real images at {root}; set SAMREG_TEST_DATA")
+    return root
