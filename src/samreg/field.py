@@ -120,7 +120,7 @@ class DisplacementField:
         from samreg.ops.resample import sample
 
         channels = np.moveaxis(moving.data, -1, 0) if moving.is_colour else moving.data[None]
-        index = torch.from_numpy(self.moving_index(moving.grid)).float()
+        index = torch.from_numpy(self.moving_index(moving.grid))
         mode = "bilinear" if interpolation == "linear" else "nearest"
         out = sample(torch.from_numpy(np.ascontiguousarray(channels)), index, mode).numpy()
         return Image(np.moveaxis(out, 0, -1) if moving.is_colour else out[0], self.grid, moving.name)
@@ -139,7 +139,7 @@ class DisplacementField:
 
         from samreg.ops.resample import sample
 
-        index = torch.from_numpy(self.moving_index(moving)).float()
+        index = torch.from_numpy(self.moving_index(moving))
         background = sample(torch.from_numpy((labels == 0).astype(np.float32))[None], index, outside=1.0)[0]
         best, out = background, torch.zeros(self.grid.shape, dtype=torch.int32)
         for value in np.unique(labels):

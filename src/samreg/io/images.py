@@ -23,7 +23,7 @@ from samreg.types import LabelArray
 if TYPE_CHECKING:
     import SimpleITK
 
-__all__ = ["read_image", "read_labels", "write_image", "write_labels"]
+__all__ = ["read_image", "read_labels", "save", "write_image", "write_labels"]
 
 _DAMAGE = ("not read completely", "read error")
 
@@ -110,8 +110,7 @@ def write_image(image: Image, path: str | Path) -> Path:
         wide = kind.name != "JPEG" and float(data.max(initial=0)) > 255
         limit = np.iinfo(np.uint16 if wide else np.uint8)
         data = np.clip(np.rint(data), limit.min, limit.max).astype(limit.dtype)
-    _save(to_itk(data, image.grid), target, kind)
-    return target
+    return save(to_itk(data, image.grid), target)
 
 
 def write_labels(labels: LabelArray, grid: Grid, path: str | Path) -> Path:
@@ -129,8 +128,7 @@ def write_labels(labels: LabelArray, grid: Grid, path: str | Path) -> Path:
         raise InputError(f"{target}: {kind.name} cannot hold this label map; choose .nii.gz, .nrrd or .mha")
     small = (np.uint8, np.uint16, np.int32)
     dtype = next(t for t in small if values.min() >= np.iinfo(t).min and values.max() <= np.iinfo(t).max)
-    _save(to_itk(values.astype(dtype), grid), target, kind)
-    return target
+    return save(to_itk(values.astype(dtype), grid), target)
 
 
 def _load(source: Path) -> tuple[SimpleITK.Image, Format]:
@@ -213,8 +211,13 @@ def _writable(target: Path) -> Format:
     return kind
 
 
-def _save(image: SimpleITK.Image, target: Path, kind: Format) -> None:
-    """Write beside and move into place: a reader never meets half a file."""
+def save(image: SimpleITK.Image, target: Path) -> Path:
+    """Write a SimpleITK image beside its place and move it there: a reader never meets half a file.
+
+    Raises:
+        InputError: if the format is unknown or the file cannot be written.
+    """
+    kind = _writable(target)
     import SimpleITK as sitk
 
     if not target.parent.is_dir():
@@ -235,3 +238,4 @@ def _save(image: SimpleITK.Image, target: Path, kind: Format) -> None:
     except (OSError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or str(error).strip().splitlines()[-1]
         raise InputError(f"{target}: cannot be written: {reason}") from None
+    return target

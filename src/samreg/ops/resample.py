@@ -57,7 +57,8 @@ def sample(values: Tensor, index: Tensor, mode: str = "bilinear", outside: float
     """
     sizes = torch.tensor(list(values.shape[1:])[::-1], dtype=index.dtype, device=index.device)
     # ITK draws its line at the voxel edge; the tolerance keeps rounding from punching holes in it.
-    inside = ((index >= -0.5 - 1e-4) & (index <= sizes - 0.5 + 1e-4)).all(dim=-1)
+    slack = 1e-6 if index.dtype == torch.float64 else 1e-4
+    inside = ((index >= -0.5 - slack) & (index <= sizes - 0.5 + slack)).all(dim=-1)
     return torch.where(
         inside, sample_border(values, index, mode), torch.tensor(outside, dtype=values.dtype, device=values.device)
     )

@@ -1,0 +1,227 @@
+"""Regions as 3D Slicer segmentations (.seg.nrrd) and as plain label maps.
+
+A `.seg.nrrd` keeps overlaps: regions that share voxels are in different layers, and each names its layer and the
+label value it has there. The layout is that of 3D Slicer's segmentation nodes. A 2D image becomes one slice of a
+volume, since Slicer knows no other; the key `samreg_dimension` brings it back as 2D.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from samreg.errors import GeometryError, ImageReadError, InputError
+from samreg.grid import Grid
+from samreg.io.formats import inspect
+from samreg.io.images import read_labels, write_labels
+from samreg.io.itk import array_of, grid_of, quiet
+from samreg.palette import pair_colour
+from samreg.rois import Roi, RoiSet
+
+__all__ = ["read_rois", "read_segmentation", "write_label_map", "write_segmentation"]
+
+
+def write_label_map(rois: RoiSet, path: str | Path) -> Path:
+    """Write one label a region, 1 to n; where regions overlap the smaller one is on top."""
+    return write_labels(rois.label_map(), rois.grid, path)
+
+
+def write_segmentation(
+    rois: RoiSet, path: str | Path, ids: Sequence[str] | None = None, names: Sequence[str] | None = None
+) -> Path:
+    """Write regions as a 3D Slicer segmentation; overlaps are kept.
+
+    Args:
+        rois: the regions.
+        path: a file name that ends in .seg.nrrd.
+        ids: segment ID of each; `roi_1` to `roi_n` by default.
+        names: segment name of each; the region's own name, or its ID, by default.
+
+    Raises:
+        InputError: if the file name ends otherwise or the file cannot be written.
+    """
+    target = Path(path)
+    if not target.name.lower().endswith(".seg.nrrd"):
+        raise InputError(f"{target}: a segmentation is written to a file name that ends in .seg.nrrd")
+    ids = [f"roi_{i + 1}" for i in range(len(rois))] if ids is None else list(ids)
+    names = [roi.name or ids[i] for i, roi in enumerate(rois.rois)] if names is None else list(names)
+    layer, value = _place(rois)
+    n_layers = max(layer, default=0) + 1
+    kind, dtype = ("unsigned char", np.uint8) if max(value, default=0) < 256 else ("unsigned short", np.dtype("<u2"))
+    # In a NRRD the first axis is the fastest: the list of layers, then x, y, z.
+    data = np.zeros((*rois.grid.shape, n_layers), dtype=dtype)
+    for roi, where, number in zip(rois.rois, layer, value, strict=True):
+        data[..., where][roi.box][roi.mask] = number
+    header = _header(rois.grid, n_layers, kind)
+    for i, (roi, where, number) in enumerate(zip(rois.rois, layer, value, strict=True)):
+        header += _segment(i, roi, where, number, ids[i], names[i])
+    pack = zlib.compressobj(6, wbits=31)
+    content = "\n".join(header).encode() + b"\n\n" + pack.compress(data.tobytes()) + pack.flush()
+    try:
+        target.write_bytes(content)
+    except OSError as error:
+        raise InputError(f"{target}: cannot be written: {error.strerror}") from None
+    return target
+
+
+def _place(rois: RoiSet) -> tuple[list[int], list[int]]:
+    """Layer and label value of each region: the first layer in which it overlaps nothing."""
+    taken: list[np.ndarray] = []
+    used: list[int] = []
+    layer, value = [], []
+    for roi in rois.rois:
+        fits = (i for i, layer_mask in enumerate(taken) if not np.any(layer_mask[roi.box] & roi.mask))
+        where = next(fits, len(taken))
+        if where == len(taken):
+            taken.append(np.zeros(rois.grid.shape, dtype=bool))
+            used.append(0)
+        taken[where][roi.box] |= roi.mask
+        used[where] += 1
+        layer.append(where)
+        value.append(used[where])
+    return layer, value
+
+
+def _header(grid: Grid, n_layers: int, kind: str) -> list[str]:
+    matrix = np.eye(4)
+    d = grid.ndim
+    matrix[:d, :d], matrix[:d, 3] = grid.matrix[:d, :d], grid.matrix[:d, d]
+    size = (*grid.shape[::-1], 1)[:3]
+
+    def vector(values: np.ndarray) -> str:
+        return "(" + ",".join(repr(float(v)) for v in values) + ")"
+
+    axes = " ".join(vector(matrix[:3, j]) for j in range(3))
+    return [
+        "NRRD0005",
+        f"type: {kind}",
+        "dimension: 4",
+        "space: left-posterior-superior",
+        f"sizes: {n_layers} {size[0]} {size[1]} {size[2]}",
+        f"space directions: none {axes}",
+        "kinds: list domain domain domain",
+        *(["endian: little"] if kind == "unsigned short" else []),
+        "encoding: gzip",
+        f"space origin: {vector(matrix[:3, 3])}",
+        "Segmentation_ContainedRepresentationNames:=Binary labelmap|",
+        "Segmentation_ConversionParameters:=",
+        "Segmentation_MasterRepresentation:=Binary labelmap",
+        "Segmentation_ReferenceImageExtentOffset:=0 0 0",
+        f"samreg_dimension:={d}",
+        f"samreg_unit:={grid.unit}",
+    ]
+
+
+def _segment(i: int, roi: Roi, layer: int, value: int, identity: str, name: str) -> list[str]:
+    colour = " ".join(f"{c / 255:.6g}" for c in pair_colour(i))
+    first, last = (*roi.start[::-1], 0)[:3], (*(n - 1 for n in roi.stop[::-1]), 0)[:3]
+    extent = " ".join(f"{a} {b}" for a, b in zip(first, last, strict=True))
+    entries = {
+        "Color": colour,
+        "ColorAutoGenerated": "0",
+        "Extent": extent,
+        "ID": _one_line(identity),
+        "LabelValue": str(value),
+        "Layer": str(layer),
+        "Name": _one_line(name),
+        "NameAutoGenerated": "0",
+        "Tags": f"samreg.quality:{roi.quality:.6g}|",
+    }
+    return [f"Segment{i}_{key}:={text}" for key, text in entries.items()]
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def read_segmentation(path: str | Path) -> tuple[RoiSet, list[int]]:
+    """Read a 3D Slicer segmentation, of samreg or of Slicer itself; empty segments are left out.
+
+    Returns:
+        The regions, named as the segments, and a label value of each: its own where all are unique, 1 to n
+        otherwise.
+
+    Raises:
+        ImageReadError: if the file is not a segmentation.
+    """
+    import SimpleITK as sitk
+
+    source = Path(path)
+    inspect(source)
+    with quiet():
+        try:
+            image = sitk.ReadImage(str(source), imageIO="NrrdImageIO")
+        except RuntimeError:
+            raise ImageReadError(f"{source}: cannot be read as NRRD, it is damaged or incomplete") from None
+    keys: dict[str, str] = {key: image.GetMetaData(key) for key in image.GetMetaDataKeys()}
+    data = array_of(image)
+    if image.GetDimension() == 4:  # a list of one layer is an axis to ITK
+        raise ImageReadError(f"{source}: has four spatial axes; a segmentation has three and a list of layers")
+    if image.GetNumberOfComponentsPerPixel() == 1:
+        data = data[..., None]
+    try:
+        grid = grid_of(image)
+    except GeometryError as error:
+        raise ImageReadError(f"{source}: {error}") from None
+    if keys.get("samreg_dimension") == "2":
+        data, grid = data[0], _flat(grid, keys.get("samreg_unit", "mm"))
+    rois, values = _segments(data, keys, source)
+    if len(set(values)) != len(values):
+        values = list(range(1, len(values) + 1))
+    return RoiSet(tuple(rois), grid), values
+
+
+def _flat(grid: Grid, unit: str) -> Grid:
+    direction = np.asarray(grid.direction)[:2, :2]
+    return Grid(
+        grid.shape[1:], grid.spacing[:2], grid.origin[:2], tuple(map(tuple, direction)), "px" if unit == "px" else "mm"
+    )
+
+
+def _segments(data: np.ndarray, keys: dict[str, str], source: Path) -> tuple[list[Roi], list[int]]:
+    rois, values = [], []
+    i = 0
+    while f"Segment{i}_ID" in keys:
+        try:
+            value, layer = int(keys[f"Segment{i}_LabelValue"]), int(keys.get(f"Segment{i}_Layer", "0"))
+        except (KeyError, ValueError):
+            raise ImageReadError(
+                f"{source}: Segment{i} has no valid label value and layer; save it again in 3D Slicer"
+            ) from None
+        if layer >= data.shape[-1]:
+            raise ImageReadError(f"{source}: Segment{i} is in layer {layer}, the file has {data.shape[-1]}")
+        mask = data[..., layer] == value
+        if mask.any():
+            rois.append(
+                Roi.from_mask(mask, _quality(keys.get(f"Segment{i}_Tags", "")), keys.get(f"Segment{i}_Name", ""))
+            )
+            values.append(value)
+        i += 1
+    if i == 0:
+        raise ImageReadError(f"{source}: describes no segments; give a segmentation saved by 3D Slicer or samreg")
+    return rois, values
+
+
+def _quality(tags: str) -> float:
+    for tag in tags.split("|"):
+        key, _, text = tag.partition(":")
+        if key == "samreg.quality":
+            return float(text)
+    return 1.0
+
+
+def read_rois(path: str | Path) -> RoiSet:
+    """Read regions from a segmentation (.seg.nrrd) or a label map of any image format.
+
+    Regions of a label map are named by their value, regions of a segmentation as its segments.
+
+    Raises:
+        ImageReadError: if the file is neither.
+    """
+    if Path(path).name.lower().endswith(".seg.nrrd"):
+        return read_segmentation(path)[0]
+    labels, grid = read_labels(path)
+    return RoiSet.from_labels(labels, grid)

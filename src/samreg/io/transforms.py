@@ -1,0 +1,156 @@
+"""Displacement fields and transforms in ITK's conventions, so that SimpleITK, ANTs and 3D Slicer read them.
+
+`displacement.nii.gz` holds u: a vector image (NIfTI intent 1007) on the fixed grid, LPS, in world units.
+`transform.h5` holds the same map as a composite, applied field first, then affine:
+
+    T(x) = A(x + v(x)),   v(x) = A⁻¹(x + u(x)) - x,   so that T(x) = x + u(x).
+
+Linear interpolation and an affine map commute, so this holds between voxel centres too. Beyond the fixed grid ITK
+takes v = 0, which leaves the affine part.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from samreg.errors import GeometryError, ImageReadError, InputError
+from samreg.field import DisplacementField
+from samreg.grid import Grid
+from samreg.io.formats import inspect
+from samreg.io.images import save
+from samreg.io.itk import array_of, grid_of, quiet, to_itk
+from samreg.types import Matrix, Unit
+
+if TYPE_CHECKING:
+    import h5py
+
+__all__ = ["read_displacement", "read_transform", "write_displacement", "write_transform"]
+
+_SMALL = 64  # values; not worth compressing
+_NEGLIGIBLE = 1e-5  # of the smallest spacing; a smaller v is rounding
+
+
+def write_displacement(field: DisplacementField, path: str | Path) -> Path:
+    """Write u as an ITK displacement field (.nii.gz, .nii, .nrrd or .mha)."""
+    return save(to_itk(field.u, field.grid), Path(path))
+
+
+def read_displacement(path: str | Path, grid: Grid | None = None, unit: Unit = "mm") -> DisplacementField:
+    """Read an ITK displacement field.
+
+    Args:
+        path: a vector image with as many components as dimensions.
+        grid: the fixed grid, where it is known. It keeps a unit that the file cannot say, and volumes of one slice
+            volumes: ITK takes them for 2D.
+        unit: unit of the world coordinates where the grid is not known.
+
+    Raises:
+        ImageReadError: if the file is not such a field.
+    """
+    import SimpleITK as sitk
+
+    source = Path(path)
+    kind = inspect(source)
+    with quiet():
+        try:
+            image = sitk.ReadImage(str(source), imageIO=kind.engine)
+        except RuntimeError:
+            raise ImageReadError(f"{source}: cannot be read as {kind.name}, it is damaged or incomplete") from None
+    d, components = image.GetDimension(), image.GetNumberOfComponentsPerPixel()
+    if grid is not None:
+        data = array_of(image).astype(np.float32)
+        if data.size != grid.n_voxels * grid.ndim or components != grid.ndim:
+            raise ImageReadError(f"{source}: holds {data.shape} values, its grid has shape {grid.shape}")
+        return DisplacementField(data.reshape(*grid.shape, grid.ndim), grid)
+    if components != d or d not in (2, 3):
+        raise ImageReadError(f"{source}: has {components} values a voxel in {d}D; a displacement field has {d}")
+    try:
+        return DisplacementField(array_of(image).astype(np.float32), grid_of(image, unit))
+    except GeometryError as error:
+        raise ImageReadError(f"{source}: {error}") from None
+
+
+def write_transform(field: DisplacementField, path: str | Path, affine: Matrix | None = None) -> Path:
+    """Write the whole map x + u(x) as an ITK composite transform (.h5).
+
+    The file is written with h5py: ITK's own writer stores the time of day and does not compress.
+
+    Args:
+        field: the whole transform, affine part included.
+        path: a file name that ends in .h5.
+        affine: (d + 1, d + 1) the affine part, which then also holds beyond the grid; none by default.
+
+    Raises:
+        InputError: if the name does not end in .h5 or the file cannot be written.
+    """
+    import h5py
+
+    target = Path(path)
+    if target.suffix != ".h5":
+        raise InputError(f"{target}: an ITK composite transform is written to a file name that ends in .h5")
+    grid, d = field.grid, field.grid.ndim
+    residual = field.u.astype(float)
+    parts: list[tuple[str, np.ndarray, np.ndarray]] = []
+    if affine is not None:
+        matrix = np.asarray(affine, dtype=float)
+        x = grid.voxel_centres()
+        inverse = np.linalg.inv(matrix)
+        residual = (x + residual) @ inverse[:d, :d].T + inverse[:d, d] - x
+        parameters = np.concatenate([matrix[:d, :d].ravel(), matrix[:d, d]])
+        parts.append((f"AffineTransform_double_{d}_{d}", np.zeros(d), parameters))
+    if affine is None or np.abs(residual).max() > _NEGLIGIBLE * min(grid.spacing):
+        fixed = np.concatenate([grid.shape[::-1], grid.origin, grid.spacing, np.ravel(grid.direction)])
+        # Rounded to float32, as u is: the zeros behind compress away.
+        parts.append((f"DisplacementFieldTransform_double_{d}_{d}", fixed, residual.astype(np.float32).ravel()))
+    try:
+        with h5py.File(target, "w") as file:
+            group = file.create_group("TransformGroup")
+            _entry(group, 0, f"CompositeTransform_double_{d}_{d}")
+            for i, (name, fixed_parameters, parameters) in enumerate(parts, start=1):
+                _entry(group, i, name, fixed_parameters, parameters)
+    except OSError as error:
+        raise InputError(f"{target}: cannot be written: {error.strerror or error}") from None
+    return target
+
+
+def _entry(group: h5py.Group, i: int, name: str, *parameters: np.ndarray) -> None:
+    """One transform of the file, as ITK lays it out: its type, fixed parameters and parameters."""
+    import h5py
+
+    entry = group.create_group(str(i))
+    entry.create_dataset("TransformType", data=[name], dtype=h5py.string_dtype("ascii"))
+    for key, values in zip(("TransformFixedParameters", "TransformParameters"), parameters, strict=False):
+        packing = {"compression": "gzip", "compression_opts": 1, "shuffle": True} if values.size > _SMALL else {}
+        entry.create_dataset(key, data=np.asarray(values, dtype="<f8"), **packing)
+
+
+def read_transform(path: str | Path, grid: Grid) -> DisplacementField:
+    """Read any ITK transform file (.h5, .tfm, .mat, .txt) as a displacement field on a grid.
+
+    Args:
+        path: the transform, fixed world to moving world.
+        grid: the fixed grid to sample it on.
+
+    Raises:
+        ImageReadError: if the file is missing or not a transform of the grid's dimension.
+    """
+    import SimpleITK as sitk
+
+    source = Path(path)
+    if not source.is_file():
+        raise ImageReadError(f"{source}: there is no such file")
+    with quiet():
+        try:
+            transform = sitk.ReadTransform(str(source))
+        except RuntimeError:
+            raise ImageReadError(f"{source}: is not an ITK transform, or it is damaged") from None
+    if transform.GetDimension() != grid.ndim:
+        raise ImageReadError(f"{source}: is a {transform.GetDimension()}D transform; the fixed grid is {grid.ndim}D")
+    direction = [value for row in grid.direction for value in row]
+    field = sitk.TransformToDisplacementField(
+        transform, sitk.sitkVectorFloat64, grid.shape[::-1], grid.origin, grid.spacing, direction
+    )
+    return DisplacementField(array_of(field).astype(np.float32), grid)
