@@ -1,0 +1,56 @@
+"""The names under which methods are opened."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from samreg.errors import ConfigError
+from samreg.evaluation.methods.base import Method
+
+__all__ = ["load_method", "method_names", "missing_methods"]
+
+# The order in which tables show them.
+_MODULES = {
+    "identity": "identity",
+    "niftyreg": "niftyreg",
+    "niftyreg-lncc": "niftyreg",
+    "ants": "ants",
+    "ants-mi": "ants",
+    "ants2d": "ants",
+    "elastix": "elastix",
+    "elastix2d": "elastix",
+    "greedy": "greedy",
+    "convexadam": "convexadam",
+}
+_PRESETS = ("samreg", "samreg:fast", "samreg:paper")
+
+
+def method_names() -> list[str]:
+    """Names that `load_method` knows, samreg's ablations aside."""
+    return [*_MODULES, *_PRESETS]
+
+
+def load_method(name: str) -> Method:
+    """The method of a name; nothing of the tool itself is imported yet.
+
+    Args:
+        name: one of `method_names()`, or `samreg:PRESET+setting=value` for an ablation.
+
+    Raises:
+        ConfigError: if there is no such method.
+    """
+    if name.partition(":")[0].partition("+")[0] == "samreg":
+        from samreg.evaluation.methods.samreg_method import samreg_method
+
+        return samreg_method(name)
+    if name not in _MODULES:
+        raise ConfigError(f"there is no method {name!r}; choose from {', '.join(method_names())}")
+    module = import_module(f"samreg.evaluation.methods.{_MODULES[name]}")
+    methods: tuple[Method, ...] = module.METHODS
+    return next(method for method in methods if method.name == name)
+
+
+def missing_methods(names: list[str]) -> dict[str, str]:
+    """Of these methods, those whose tool is not installed: name -> command that installs it."""
+    methods = [load_method(name) for name in names]
+    return {method.name: method.install for method in methods if not method.is_installed}

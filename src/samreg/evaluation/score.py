@@ -1,0 +1,93 @@
+"""All metrics of one registered pair, as plain numbers for a record."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from samreg.errors import DatasetError
+from samreg.evaluation import metrics
+from samreg.evaluation.datasets.base import PairRecord
+from samreg.evaluation.datasets.landmarks import read_landmarks
+from samreg.evaluation.methods.base import is_thick_stack, thick_axis
+from samreg.field import DisplacementField
+from samreg.grid import Grid
+from samreg.types import LabelArray
+
+__all__ = ["score", "score_labels"]
+
+
+def score(pair: PairRecord, field: DisplacementField, moving: Grid) -> dict[str, Any]:
+    """Every metric the pair has the material for.
+
+    Args:
+        pair: the pair; its labels and landmarks are read from its files.
+        field: the transform, on the fixed grid.
+        moving: grid of the moving image.
+
+    Returns:
+        JSON-ready numbers: for each label metric a dictionary label -> value with None for NaN; `folding_fraction`,
+        `sdlogj`, `sdlogj_l2r` of the field; `landmark_tre` with mean, median, p95 and n.
+
+    Raises:
+        DatasetError: if the labels are not on the grid of the fixed image.
+    """
+    determinant = field.jacobian_determinant()
+    found: dict[str, Any] = {
+        "folding_fraction": metrics.folding_fraction(determinant),
+        "sdlogj": metrics.sdlogj(determinant),
+    }
+    if field.grid.ndim == 3 and min(field.grid.shape) >= 5:
+        found["sdlogj_l2r"] = metrics.sdlogj_l2r(field)
+    if pair.fixed_labels is not None and pair.moving_labels is not None:
+        from samreg.io.images import read_labels
+
+        fixed_labels, grid = read_labels(pair.fixed_labels)
+        moving_labels, moving_grid = read_labels(pair.moving_labels)
+        if not grid.same_as(field.grid):
+            raise DatasetError(
+                f"{pair.fixed_labels} has shape {grid.shape} and another geometry than the fixed image "
+                f"{field.grid.shape}: labels must lie on the grid of their image"
+            )
+        warped = field.warp_labels(moving_labels, moving_grid)
+        found |= score_labels(fixed_labels, warped, grid)
+    points = read_landmarks(pair, field.grid, moving)
+    if points is not None:
+        errors = metrics.tre(*points, field)
+        found["landmark_tre"] = {
+            "mean": float(errors.mean()),
+            "median": float(np.median(errors)),
+            "p95": float(np.percentile(errors, 95)),
+            "n": len(errors),
+        }
+    clean: dict[str, Any] = _clean(found)
+    return clean
+
+
+def score_labels(fixed: LabelArray, warped: LabelArray, grid: Grid) -> dict[str, Any]:
+    """The metrics of two label maps on one grid, over the labels of the fixed image.
+
+    A label that only the moving image has cannot be matched by any method: it is not counted.
+    """
+    values = metrics.label_values(fixed)
+    found: dict[str, Any] = {
+        "dice": metrics.dice(fixed, warped, values),
+        "centroid_tre": metrics.centroid_tre(fixed, warped, grid, values),
+        "hd95": metrics.hd95(fixed, warped, grid, values),
+        "lost_labels": metrics.lost_labels(fixed, warped, values),
+    }
+    if is_thick_stack(grid):
+        found["slice_centroid_tre"] = metrics.slice_centroid_tre(fixed, warped, grid, thick_axis(grid), values)
+    return found
+
+
+def _clean(value: Any) -> Any:
+    """Keys as text, NaN as None, numpy numbers as Python's: what JSON can hold."""
+    if isinstance(value, dict):
+        return {str(key): _clean(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_clean(item) for item in value]
+    if isinstance(value, (float, np.floating)):
+        return None if np.isnan(value) else round(float(value), 6)
+    return int(value) if isinstance(value, np.integer) else value
