@@ -1,0 +1,114 @@
+"""Slices of volumes on a screen: which way round, how large, how bright.
+
+Volumes are shown as radiologists look at them: axial slices from below (the patient's right on the left of the screen,
+front up), coronal slices from the front (the patient's right on the left, head up), sagittal slices with the front on
+the left and the head up. Oblique volumes take the nearest of the three. Photographs and 2D images are shown as they are
+stored. Pixels keep their true proportions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from samreg.grid import Grid
+from samreg.image import Image
+
+__all__ = ["Plane", "black_and_white", "plane_of", "to_bytes"]
+
+_LETTERS = (("R", "L"), ("A", "P"), ("I", "S"))  # at the negative and the positive end of world x, y, z (LPS)
+# World axis across the slices -> world axes (axis, sign) that point right and down on the screen.
+_SCREEN = {0: ((1, 1), (2, -1)), 1: ((0, 1), (2, -1)), 2: ((0, 1), (1, 1))}
+_NAMES = {0: "sagittal", 1: "coronal", 2: "axial"}
+_MOST_PIXELS = 640
+
+
+@dataclass(frozen=True)
+class Plane:
+    """How the slices of a grid across one array axis are put on the screen.
+
+    Args:
+        axis: array axis (z, y, x) that is sliced along; None in 2D.
+        n_slices: number of slices.
+        transpose: whether rows and columns change places.
+        flip: whether rows and columns are then reversed.
+        size: width and height of the picture in world units.
+        letters: patient directions at the left, right, top and bottom; empty where there is no patient.
+        name: axial, coronal, sagittal, or empty.
+        step: every how many pixels one is shown.
+    """
+
+    axis: int | None
+    n_slices: int
+    transpose: bool
+    flip: tuple[bool, bool]
+    size: tuple[float, float]
+    letters: tuple[str, str, str, str]
+    name: str
+    step: int = 1
+
+    def take(self, array: np.ndarray, index: int) -> np.ndarray:
+        """One slice of `(*shape)` or `(*shape, 3)`, oriented for the screen: (h, w) or (h, w, 3)."""
+        flat = array if self.axis is None else np.take(array, index, axis=self.axis)
+        if self.transpose:
+            flat = np.swapaxes(flat, 0, 1)
+        return flat[:: -1 if self.flip[0] else 1, :: -1 if self.flip[1] else 1][:: self.step, :: self.step]
+
+    def to_screen(self, index: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        """Picture coordinates (x, y) in shown pixels of continuous array indices (n, d), array order.
+
+        0 is the corner of the first pixel, as in SVG.
+        """
+        keep = [a for a in range(len(shape)) if a != self.axis]
+        flat, sizes = index[:, keep], [shape[a] for a in keep]
+        if self.transpose:
+            flat, sizes = flat[:, ::-1], sizes[::-1]
+        rows = [(n - 1 - flat[:, i]) if self.flip[i] else flat[:, i] for i, n in enumerate(sizes)]
+        return (np.stack(rows[::-1], axis=1) + 0.5) / self.step
+
+
+def plane_of(grid: Grid, axis: int | None = None) -> Plane:
+    """The plane in which a grid is shown: across the axis of the coarsest spacing unless told otherwise."""
+    if grid.ndim == 2:
+        width, height = grid.extent
+        step = max(1, -(-max(grid.shape) // _MOST_PIXELS))
+        return Plane(None, 1, False, (False, False), (width, height), ("", "", "", ""), "", step)
+    if axis is None:
+        axis = int(np.argmax(np.round(grid.array_spacing, 3)))
+    direction = np.asarray(grid.direction)
+    through = int(np.argmax(np.abs(direction[:, 2 - axis])))
+    rows_axis, columns_axis = (a for a in range(3) if a != axis)
+    (right, right_sign), (down, down_sign) = _SCREEN[through]
+    along_columns, along_rows = direction[:, 2 - columns_axis], direction[:, 2 - rows_axis]
+    transpose = bool(abs(along_columns[right]) < abs(along_rows[right]))
+    across, downwards = (along_rows, along_columns) if transpose else (along_columns, along_rows)
+    flip = (bool(downwards[down] * down_sign < 0), bool(across[right] * right_sign < 0))
+    extent = grid.extent[::-1]
+    height, width = extent[rows_axis], extent[columns_axis]
+    sides = (height, width) if transpose else (width, height)
+    if grid.unit == "mm":
+        ends = [_LETTERS[right][:: 1 if right_sign > 0 else -1], _LETTERS[down][:: 1 if down_sign > 0 else -1]]
+        letters = (ends[0][0], ends[0][1], ends[1][0], ends[1][1])
+    else:
+        letters = ("", "", "", "")
+    step = max(1, -(-max(grid.shape[rows_axis], grid.shape[columns_axis]) // _MOST_PIXELS))
+    return Plane(axis, grid.shape[axis], transpose, flip, sides, letters, _NAMES[through], step)
+
+
+def black_and_white(image: Image) -> tuple[float, float]:
+    """Grey values that become black and white: percentiles 0.5 and 99.5; colour keeps 0 to 255."""
+    if image.is_colour:
+        return 0.0, 255.0 if float(image.data.max()) <= 255 else 65535.0
+    values = image.data.ravel()[:: max(1, image.data.size // 200_000)]
+    low, high = (float(v) for v in np.percentile(values, [0.5, 99.5]))
+    if high <= low:
+        low, high = float(image.data.min()), float(image.data.max())
+    return low, max(high, low + 1e-6)
+
+
+def to_bytes(values: np.ndarray, window: tuple[float, float]) -> np.ndarray:
+    """Grey or colour values as uint8."""
+    low, high = window
+    scaled: np.ndarray = np.clip((values - low) * (255.0 / (high - low)), 0, 255).astype(np.uint8)
+    return scaled
