@@ -40,5 +40,5 @@ def load_segmenter(name: str, *, engine: str = "auto", device: str = "auto", pre
         raise ModelError(
             f"{path}: sha256 {fingerprint[:12]}... is not that of LiteMedSAM; reinstall {litemedsam.PACKAGE}"
         )
-    network = SamNetwork(TinyViT(LITEMEDSAM), DecoderSpec(), grid=64, size=256).settle(read_torch_checkpoint(path))
+    network = SamNetwork(TinyViT(LITEMEDSAM), DecoderSpec(grid=64), size=256).settle(read_torch_checkpoint(path))
     return SamSegmenter("litemedsam", fingerprint, "torch-float32-cpu", 256, "boxes", False, network, InputSpec(256))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from samreg.segmenters.prompt_encoder import PromptEncoder
-from samreg.segmenters.sam_decoder import Cells, DecoderSpec, MaskDecoder
+from samreg.segmenters.sam_decoder import DecoderSpec, MaskDecoder
 from samreg.segmenters.tinyvit import TinyViT
 
 __all__ = ["InputSpec", "SamNetwork"]
@@ -36,19 +36,16 @@ class SamNetwork(nn.Module):
     Args:
         image_encoder: (b, 3, s, s) to (b, c, grid, grid).
         decoder: shape of the mask decoder.
-        grid: side of the embedding in cells.
         size: side of the square input in pixels.
         mask_channels: hidden channels for mask prompts.
     """
 
     position: Tensor
 
-    def __init__(
-        self, image_encoder: nn.Module, decoder: DecoderSpec, grid: int, size: int, mask_channels: int = 16
-    ) -> None:
+    def __init__(self, image_encoder: nn.Module, decoder: DecoderSpec, size: int, mask_channels: int = 16) -> None:
         super().__init__()
         self.image_encoder = image_encoder
-        self.prompt_encoder = PromptEncoder(decoder.channels, grid, size, mask_channels)
+        self.prompt_encoder = PromptEncoder(decoder.channels, decoder.grid, size, mask_channels)
         self.mask_decoder = MaskDecoder(decoder)
 
     def settle(self, state: dict[str, Any]) -> SamNetwork:
@@ -66,10 +63,10 @@ class SamNetwork(nn.Module):
             self.register_buffer("position", self.prompt_encoder.position(), persistent=False)
         return self
 
-    def cells(self, features: Tensor, mask_logits: Tensor | None = None) -> Cells:
-        """The image side of the decoder's first layer for (c, h, w) features."""
+    def cells(self, features: Tensor, mask_logits: Tensor | None = None) -> Tensor:
+        """The decoder's image side of (c, h, w) features: (cells, c), or (n, cells, c) with mask prompts."""
         if mask_logits is None:
             dense = self.prompt_encoder.no_mask_embed.weight[0]
         else:
             dense = self.prompt_encoder.dense(mask_logits.to(features.dtype))
-        return self.mask_decoder.cells(features, dense, self.position)
+        return features.flatten(1).t() + dense

@@ -3,10 +3,12 @@
 Three facts make it fast; none changes the result (tests compare with the reference implementations):
 
 1. A prompt has T tokens (about 7), an image 4096 cells. Attention between them is bilinear, so every projection of the
-   cells can be moved to the tokens: scores `(X W_k)(q)^T = X (q W_k^T)^T`, outputs `A (X W_v) W_o = (A X) W_v W_o`.
+   cells can be moved to the tokens: scores `(X W_k) q^T = X (q W_k^T)^T`, outputs `A (X W_v) W_o = (A X) W_v W_o`.
    Instead of two projections of 4096 cells there are two products with 8 T columns. What is constant over the
    cells (the bias of the keys) drops out of the softmax.
-2. Without mask prompts the first layer sees the same cells for every prompt: they are projected once an image.
+2. The cells are swept once a block, tile by tile, while a tile is in the processor's cache: it receives from the tokens,
+   is normalised, and is at once seen by the tokens' next attention, whose softmax is merged over the tiles at the end
+   (the running maximum of Milakov and Gimelshein, 2018). No scores of a whole image are ever kept.
 3. The upscaling is two transposed convolutions of kernel 2 and stride 2: an output pixel depends on one cell alone.
    All of it is a product a cell, and every fourth pixel of the output costs a sixteenth.
 
@@ -25,7 +27,10 @@ from torch.nn import functional
 
 from samreg.segmenters.layers import ChannelNorm, Perceptron
 
-__all__ = ["Cells", "DecoderSpec", "MaskDecoder"]
+__all__ = ["DecoderSpec", "MaskDecoder"]
+
+_TILE = 512
+"""Cells a tile: 512 x 256 numbers of a prompt stay in a second-level cache."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,7 @@ class DecoderSpec:
     """Shape of a mask decoder.
 
     Args:
+        grid: side of the embedding in cells.
         channels: channels of the embedding.
         heads: attention heads.
         depth: two-way blocks.
@@ -44,6 +50,7 @@ class DecoderSpec:
         eps: epsilon of the blocks' normalisation (original code 1e-5, transformers 1e-6).
     """
 
+    grid: int = 64
     channels: int = 256
     heads: int = 8
     depth: int = 2
@@ -55,20 +62,31 @@ class DecoderSpec:
     eps: float = 1e-5
 
 
-class Cells(NamedTuple):
-    """The image side of the first layer; b is 1 when all prompts share it, or n with mask prompts.
+class _Glance(NamedTuple):
+    """What tokens saw of one tile: the pieces of a softmax that has not seen all cells yet.
 
     Args:
-        values: (b, cells, c) embedding plus the dense prompt.
-        keys: (b, heads, d, cells) projections for tokens that look at the image.
-        seen: (b, heads, cells, d) what they see there.
-        queries: (b, heads, d, cells) projections for cells that look at the tokens, scaled and ready.
+        peak: (n, heads * t, 1) largest score.
+        mass: (n, heads * t, 1) sum of exp(score - peak).
+        seen: (n, heads * t, c) cells weighted by exp(score - peak).
     """
 
-    values: Tensor
-    keys: Tensor
+    peak: Tensor
+    mass: Tensor
     seen: Tensor
-    queries: Tensor
+
+
+def _glance(scores: Tensor, cells: Tensor) -> _Glance:
+    peak = scores.amax(dim=-1, keepdim=True)
+    weight = (scores - peak).exp()
+    return _Glance(peak, weight.sum(dim=-1, keepdim=True), weight @ cells)
+
+
+def _merge(glances: list[_Glance]) -> Tensor:
+    """The softmax-weighted mean over the cells of all tiles, (n, heads * t, c)."""
+    peak, mass, seen = (torch.stack(parts) for parts in zip(*glances, strict=True))
+    share = (peak - peak.amax(dim=0)).exp()
+    return (seen * share).sum(dim=0) / (mass * share).sum(dim=0)
 
 
 class _Attention(nn.Module):
@@ -84,84 +102,53 @@ class _Attention(nn.Module):
         self.v_proj = nn.Linear(channels, inner)
         self.out_proj = nn.Linear(inner, channels)
 
-    def split(self, x: Tensor) -> Tensor:
+    def _split(self, x: Tensor) -> Tensor:
         """(n, t, heads * d) to (n, heads, t, d)."""
-        return x.reshape(x.shape[0], x.shape[1], self.heads, self.width).transpose(1, 2)
+        return x.view(x.shape[0], x.shape[1], self.heads, self.width).transpose(1, 2)
 
-    def join(self, x: Tensor) -> Tensor:
-        """(n, heads, t, d) to (n, t, heads * d), projected out."""
-        out: Tensor = self.out_proj(x.transpose(1, 2).reshape(x.shape[0], x.shape[2], self.heads * self.width))
+    def _join(self, x: Tensor) -> Tensor:
+        """(n, heads, t, d) to (n, t, c), projected out."""
+        out: Tensor = self.out_proj(x.transpose(1, 2).flatten(2))
         return out
+
+    def _by_head(self, weight: Tensor) -> Tensor:
+        """Weight of an input projection, (heads * d, c), as (heads, d, c)."""
+        return weight.view(self.heads, self.width, -1)
 
     def among_tokens(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Plain attention between tokens, (n, t, c) each."""
-        a = self.split(self.q_proj(q)) @ self.split(self.k_proj(k)).transpose(2, 3)
-        return self.join(torch.softmax(a * self.scale, dim=-1) @ self.split(self.v_proj(v)))
+        scores = self._split(self.q_proj(q) * self.scale) @ self._split(self.k_proj(k)).transpose(2, 3)
+        return self._join(torch.softmax(scores, dim=-1) @ self._split(self.v_proj(v)))
 
-    def _head_weight(self, layer: nn.Linear) -> Tensor:
-        """Weight of an input projection as (heads, d, c)."""
-        return layer.weight.view(self.heads, self.width, -1)
+    # Tokens look at the image.
 
-    def tokens_from_cells(self, tokens: Tensor, placed: Tensor, cells: Tensor) -> Tensor:
-        """What tokens (n, t, c) gather from cells (n, p, c); `placed` is the cells plus their positions."""
-        n, t, c = tokens.shape
-        q = self.split(self.q_proj(tokens) * self.scale)
-        folded = (q @ self._head_weight(self.k_proj)).reshape(n, self.heads * t, c)
-        a = torch.softmax(folded @ placed.transpose(1, 2), dim=-1)
-        gathered = (a @ cells).reshape(n, self.heads, t, c)
+    def look(self, tokens: Tensor) -> Tensor:
+        """Queries of tokens (n, t, c) as directions in the space of the cells, (n, heads * t, c)."""
+        return (self._split(self.q_proj(tokens) * self.scale) @ self._by_head(self.k_proj.weight)).flatten(1, 2)
+
+    def gather(self, seen: Tensor) -> Tensor:
+        """What tokens saw, (n, heads * t, c), projected to tokens (n, t, c)."""
+        seen = torch.unflatten(seen, 1, (self.heads, -1))
         bias = self.v_proj.bias.view(self.heads, 1, self.width)
-        return self.join(gathered @ self._head_weight(self.v_proj).transpose(1, 2) + bias)
+        return self._join(seen @ self._by_head(self.v_proj.weight).transpose(1, 2) + bias)
 
-    def cells_from_tokens(self, placed: Tensor, tokens: Tensor, values: Tensor) -> Tensor:
-        """What cells (n, p, c) gather from tokens: (n, p, c)."""
-        n, t, c = tokens.shape
-        k = self.split(self.k_proj(tokens) * self.scale)
-        folded = (k @ self._head_weight(self.q_proj)).reshape(n, self.heads * t, c)
-        # Unlike that of the keys, the bias of the queries varies over what the softmax runs over: the tokens.
-        constant = (k @ self.q_proj.bias.view(self.heads, self.width, 1)).reshape(n, self.heads * t, 1)
-        return self._spread(torch.baddbmm(constant, folded, placed.transpose(1, 2)), values)
+    # Cells look at the tokens.
 
-    def _spread(self, scores: Tensor, values: Tensor) -> Tensor:
-        """Scores (n, heads * t, p) and token values (n, t, c) to what each cell receives, (n, p, c)."""
-        n, t, c = values.shape
-        a = torch.softmax(scores.view(n, self.heads, t, -1), dim=2).view(n, self.heads * t, -1)
-        v = self.split(self.v_proj(values))
-        # The weight of the output projection, split by head on its input side: (heads, d, c).
-        out = (v @ self.out_proj.weight.t().reshape(self.heads, self.width, c)).reshape(n, self.heads * t, c)
-        return torch.baddbmm(self.out_proj.bias, a.transpose(1, 2), out)
+    def show(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys of tokens (n, t, c) as directions (n, heads * t, c), and their constant part (n, heads * t, 1)."""
+        k = self._split(self.k_proj(tokens) * self.scale)
+        constant = k @ self.q_proj.bias.view(self.heads, self.width, 1)
+        return (k @ self._by_head(self.q_proj.weight)).flatten(1, 2), constant.flatten(1, 2)
 
-    # The first layer: the cells were projected once for all prompts.
+    def offer(self, tokens: Tensor) -> Tensor:
+        """Values of tokens (n, t, c), projected out head by head: (n, heads * t, c)."""
+        out = self.out_proj.weight.t().reshape(self.heads, self.width, -1)
+        return (self._split(self.v_proj(tokens)) @ out).flatten(1, 2)
 
-    def keys_of(self, placed: Tensor) -> Tensor:
-        """(b, p, c) to (b, heads, d, p); the bias is left out, the softmax does not see it."""
-        return self.split(functional.linear(placed, self.k_proj.weight)).transpose(2, 3).contiguous()
-
-    def seen_of(self, cells: Tensor) -> Tensor:
-        """(b, p, c) to (b, heads, p, d)."""
-        return self.split(self.v_proj(cells)).contiguous()
-
-    def queries_of(self, placed: Tensor) -> Tensor:
-        """(b, p, c) to (b, heads, d, p), scaled."""
-        return self.split(self.q_proj(placed) * self.scale).transpose(2, 3).contiguous()
-
-    def tokens_from_projected(self, tokens: Tensor, keys: Tensor, seen: Tensor) -> Tensor:
-        """`tokens_from_cells` on cells projected before."""
-        q = self.split(self.q_proj(tokens) * self.scale)
-        return self.join(_product(torch.softmax(_product(q, keys), dim=-1), seen))
-
-    def projected_from_tokens(self, queries: Tensor, tokens: Tensor, values: Tensor) -> Tensor:
-        """`cells_from_tokens` on cells projected before."""
-        scores = _product(self.split(self.k_proj(tokens)), queries)
-        return self._spread(scores.reshape(scores.shape[0], -1, scores.shape[-1]), values)
-
-
-def _product(a: Tensor, b: Tensor) -> Tensor:
-    """(n, h, t, x) @ (1 or n, h, x, y); a shared right side makes one product a head instead of n."""
-    if b.shape[0] != 1:
-        return a @ b
-    n, h, t, x = a.shape
-    out = a.transpose(0, 1).reshape(h, n * t, x) @ b[0]
-    return out.view(h, n, t, -1).transpose(0, 1)
+    def receive(self, scores: Tensor, offered: Tensor) -> Tensor:
+        """What cells (p) take of the offers (n, heads * t, c), by scores (n, heads * t, p): (n, p, c)."""
+        share = torch.softmax(torch.unflatten(scores, 1, (self.heads, -1)), dim=2).flatten(1, 2)
+        return share.transpose(1, 2) @ offered + self.out_proj.bias
 
 
 class _Mlp(nn.Module):
@@ -191,10 +178,6 @@ class _TwoWayBlock(nn.Module):
         self.cross_attn_image_to_token = _Attention(c, spec.heads, spec.shrink)
         self.norm4 = nn.LayerNorm(c, spec.eps)
 
-    def project(self, values: Tensor, placed: Tensor) -> Cells:
-        to_image, to_tokens = self.cross_attn_token_to_image, self.cross_attn_image_to_token
-        return Cells(values, to_image.keys_of(placed), to_image.seen_of(values), to_tokens.queries_of(placed))
-
     def talk(self, tokens: Tensor, place: Tensor) -> Tensor:
         """Tokens among themselves; the first block has no tokens of its own to add to yet."""
         if self.first:
@@ -219,23 +202,46 @@ class _TwoWayTransformer(nn.Module):
         self.final_attn_token_to_image = _Attention(spec.channels, spec.heads, spec.shrink)
         self.norm_final_attn = nn.LayerNorm(spec.channels)
 
-    def forward(self, place: Tensor, position: Tensor, cells: Cells) -> tuple[Tensor, Tensor]:
-        """Tokens (n, t, c) and cells (n, p, c) after all blocks; `place` is the prompt's own tokens."""
-        tokens, values = place, cells.values
-        for i, module in enumerate(self.layers):
-            layer = cast("_TwoWayBlock", module)
-            tokens = layer.talk(tokens, place)
-            to_image, to_tokens = layer.cross_attn_token_to_image, layer.cross_attn_image_to_token
-            if i == 0:
-                tokens = layer.digest(tokens, to_image.tokens_from_projected(tokens + place, cells.keys, cells.seen))
-                received = to_tokens.projected_from_tokens(cells.queries, tokens + place, tokens)
+    def forward(self, place: Tensor, position: Tensor, cells: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Tokens (n, t, c) and tiles of cells (n, p, c) after all blocks.
+
+        Args:
+            place: (n, t, c) the prompts' tokens, which also say where they are.
+            position: (cells, c).
+            cells: (cells, c) shared by all prompts, or (n, cells, c).
+        """
+        blocks = [cast("_TwoWayBlock", layer) for layer in self.layers]
+        places = list(torch.split(position, _TILE))
+        tiles = list(torch.split(cells, _TILE, dim=-2))
+        # The prompts' tokens have seen nothing yet; in the first block they are all there is.
+        tokens = blocks[0].talk(place, place)
+        attention = blocks[0].cross_attn_token_to_image
+        directions = attention.look(tokens + place)
+        # `directions @ where` is one product for all prompts; cheaper than to add positions to the cells of each.
+        glances = [
+            _glance(directions @ (tile + where).transpose(-2, -1), tile)
+            for tile, where in zip(tiles, places, strict=True)
+        ]
+        tokens = blocks[0].digest(tokens, attention.gather(_merge(glances)))
+        for block, after in zip(blocks, [*blocks[1:], None], strict=True):
+            giver = block.cross_attn_image_to_token
+            (keys, constant), offered = giver.show(tokens + place), giver.offer(tokens)
+            if after is None:
+                attention = self.final_attn_token_to_image
             else:
-                placed = values + position
-                tokens = layer.digest(tokens, to_image.tokens_from_cells(tokens + place, placed, values))
-                received = to_tokens.cells_from_tokens(placed, tokens + place, tokens)
-            values = layer.norm4(values + received)
-        gathered = self.final_attn_token_to_image.tokens_from_cells(tokens + place, values + position, values)
-        return self.norm_final_attn(tokens + gathered), values
+                tokens = after.talk(tokens, place)
+                attention = after.cross_attn_token_to_image
+            directions = attention.look(tokens + place)
+            glances = []
+            for i, where in enumerate(places):
+                at = where.t()
+                scores = keys @ at + constant + keys @ tiles[i].transpose(-2, -1)
+                tile = block.norm4(tiles[i] + giver.receive(scores, offered))
+                glances.append(_glance(directions @ at + directions @ tile.transpose(-2, -1), tile))
+                tiles[i] = tile
+            gathered = attention.gather(_merge(glances))
+            tokens = self.norm_final_attn(tokens + gathered) if after is None else after.digest(tokens, gathered)
+        return tokens, tiles
 
 
 class MaskDecoder(nn.Module):
@@ -263,27 +269,15 @@ class MaskDecoder(nn.Module):
         self.output_hypernetworks_mlps = nn.ModuleList(Perceptron(c, c, c // 8, 3) for _ in range(self.n_masks))
         self.iou_prediction_head = Perceptron(c, spec.iou_hidden, self.n_masks, spec.iou_depth)
 
-    def cells(self, features: Tensor, dense: Tensor, position: Tensor) -> Cells:
-        """The image side of the first layer.
-
-        Args:
-            features: (c, h, w) image embedding.
-            dense: (c,) for all prompts, or (n, cells, c) embedded mask prompts.
-            position: (cells, c).
-        """
-        values = features.flatten(1).t() + dense
-        values = values[None] if values.ndim == 2 else values
-        return cast("_TwoWayBlock", self.transformer.layers[0]).project(values, values + position)
-
     def forward(
-        self, sparse: Tensor, position: Tensor, cells: Cells, masks: tuple[int, int], coarse: bool
+        self, sparse: Tensor, position: Tensor, cells: Tensor, masks: tuple[int, int], coarse: bool
     ) -> tuple[Tensor, Tensor]:
         """Masks of n prompts.
 
         Args:
             sparse: (n, t, c) prompt tokens.
             position: (cells, c).
-            cells: from `cells`.
+            cells: (cells, c) embedding plus the dense prompt, or (n, cells, c) with mask prompts.
             masks: half-open range of the mask tokens that are wanted.
             coarse: every fourth pixel only.
 
@@ -291,32 +285,35 @@ class MaskDecoder(nn.Module):
             Logits (n, m, 4 h, 4 w), or (n, m, h, w) with `coarse`, and predicted IoU (n, m).
         """
         own = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
-        place = torch.cat([own.expand(len(sparse), -1, -1), sparse], dim=1)
-        tokens, values = self.transformer(place, position, cells)
+        place = torch.cat([own.expand(sparse.shape[0], -1, -1), sparse], dim=1)
+        tokens, tiles = self.transformer(place, position, cells)
         quality = self.iou_prediction_head(tokens[:, 0])[:, masks[0] : masks[1]]
-        weights = [self.output_hypernetworks_mlps[i](tokens[:, 1 + i]) for i in range(*masks)]
-        return self.draw(values, torch.stack(weights, dim=1), coarse), quality
+        weights = torch.stack([self.output_hypernetworks_mlps[i](tokens[:, 1 + i]) for i in range(*masks)], dim=1)
+        drawn = torch.cat([weights @ self._pixels(tile, coarse).transpose(1, 2) for tile in tiles], dim=2)
+        return self._in_image_order(drawn, coarse), quality
 
-    def draw(self, values: Tensor, weights: Tensor, coarse: bool) -> Tensor:
-        """Upscale the cells (n, p, c) and weigh their channels by (n, m, c / 8)."""
+    def _pixels(self, tile: Tensor, coarse: bool) -> Tensor:
+        """Upscale cells (n, p, c) to pixels (n, 16 p, c / 8), those of a cell together, or its first, (n, p, c / 8)."""
         up1, norm, _, up2, _ = self.output_upscaling
-        side = round(values.shape[1] ** 0.5)
-        x = _upscale(values, up1, coarse)  # type: ignore[arg-type]
-        x = functional.gelu(functional.layer_norm(x, x.shape[-1:], norm.weight, norm.bias, norm.eps))  # type: ignore[arg-type]
-        x = functional.gelu(_upscale(x, up2, coarse))  # type: ignore[arg-type]
-        n, m, _ = weights.shape
+        x = _upscale(tile, cast("nn.ConvTranspose2d", up1), coarse)
+        norm = cast("ChannelNorm", norm)
+        x = functional.gelu(functional.layer_norm(x, x.shape[-1:], norm.weight, norm.bias, norm.eps))
+        return functional.gelu(_upscale(x, cast("nn.ConvTranspose2d", up2), coarse))
+
+    def _in_image_order(self, logits: Tensor, coarse: bool) -> Tensor:
+        """(n, m, pixels as `_pixels` orders them) to (n, m, y, x)."""
+        side = self.spec.grid
         if coarse:
-            return (weights @ x.transpose(1, 2)).view(n, m, side, side)
-        # Channels last until here: (n, cells, sub-cells, sub-sub-cells); only the logits are put in image order.
-        flat = (weights @ x.reshape(n, -1, x.shape[-1]).transpose(1, 2)).view(n, m, side, side, 2, 2, 2, 2)
-        return flat.permute(0, 1, 2, 4, 6, 3, 5, 7).reshape(n, m, 4 * side, 4 * side)
+            return torch.unflatten(logits, 2, (side, side))
+        by_place = torch.unflatten(logits, 2, (side, side, 2, 2, 2, 2)).permute(0, 1, 2, 4, 6, 3, 5, 7)
+        return by_place.flatten(5, 7).flatten(2, 4)
 
 
 def _upscale(x: Tensor, layer: nn.ConvTranspose2d, coarse: bool) -> Tensor:
-    """Transposed convolution of kernel 2 and stride 2 as a product: (..., c) to (..., 4, c'), or its first pixel."""
+    """Transposed convolution of kernel 2 and stride 2: (n, p, c) to (n, 4 p, c'), or to the first of each four."""
     if coarse:
         return functional.linear(x, layer.weight[:, :, 0, 0].t(), layer.bias)
-    taps = layer.weight.permute(0, 2, 3, 1)
-    out = x @ taps.reshape(taps.shape[0], -1)
-    out = out.reshape(*x.shape[:-1], 4, taps.shape[-1])
+    # All four taps as one product whose rows are then told apart.
+    taps = layer.weight.permute(2, 3, 1, 0).flatten(0, 2)
+    out = torch.unflatten(functional.linear(x, taps), 2, (4, -1)).flatten(1, 2)
     return out if layer.bias is None else out + layer.bias

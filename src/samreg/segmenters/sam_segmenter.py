@@ -42,7 +42,7 @@ class SamSegmenter:
             chunk = slices[start : start + _SLICES_AT_ONCE]
             features = self.network.image_encoder(torch.stack([self._input(pixels) for pixels in chunk]))
             out += [
-                Encoding(f.clone(), (pixels.shape[0], pixels.shape[1]), self.input_size, self.network.cells(f))
+                Encoding(f.clone(), (pixels.shape[0], pixels.shape[1]), self.input_size)
                 for f, pixels in zip(features, chunk, strict=True)
             ]
         return out
@@ -66,9 +66,8 @@ class SamSegmenter:
         if prompts.boxes is not None:
             boxes = model_pixels(np.reshape(prompts.boxes, (-1, 2, 2)), encoding).reshape(-1, 4)
         sparse = net.prompt_encoder.sparse(len(prompts), points, labels, boxes)
-        cells = encoding.extra
-        if prompts.mask_logits is not None:
-            cells = net.cells(encoding.features, torch.from_numpy(np.asarray(prompts.mask_logits, dtype=np.float32)))
+        given = prompts.mask_logits
+        cells = net.cells(encoding.features, None if given is None else torch.from_numpy(np.float32(given)))
         masks = (1, net.mask_decoder.n_masks) if multimask else (0, 1)
         logits, quality = net.mask_decoder(sparse, net.position, cells, masks, coarse)
         return logits, quality
