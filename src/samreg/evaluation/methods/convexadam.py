@@ -6,7 +6,7 @@ import numpy as np
 
 from samreg.evaluation.methods.affine import register_affine
 from samreg.evaluation.methods.base import Method
-from samreg.evaluation.methods.itk_bridge import after_affine, onto_grid, quiet
+from samreg.evaluation.methods.itk_bridge import after_affine, at_voxels, onto_grid, quiet
 from samreg.field import DisplacementField
 from samreg.grid import Grid
 from samreg.image import Image
@@ -36,9 +36,7 @@ def _solve(fixed: Image, moving: Image, *, intra_subject: bool, threads: int) ->
     )  # (z, y, x, 3), array order, in voxels
     u = (voxels[..., ::-1] * np.asarray(work.spacing)) @ np.asarray(work.direction).T
     warp = DisplacementField(u.astype(np.float32), work)
-    x = fixed.grid.voxel_centres()
-    on_fixed = warp.transform_points(x.reshape(-1, 3)).reshape(x.shape) - x
-    return after_affine(DisplacementField(on_fixed.astype(np.float32), fixed.grid), affine)
+    return after_affine(at_voxels(warp, fixed.grid), affine)
 
 
 METHODS = (

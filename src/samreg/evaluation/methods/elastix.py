@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from typing import Any
 
 import numpy as np
@@ -107,8 +108,10 @@ def _register(fixed: Image, moving: Image, maps: list[dict[str, list[str]]], thr
         log_to_console=False,
         number_of_threads=threads,
     )
-    displacement = quiet(itk.transformix_deformation_field, b, found, log_to_console=False)
-    u: np.ndarray = itk.array_from_image(displacement).astype(np.float32)
+    # transformix writes files into the current folder unless it is given another.
+    with tempfile.TemporaryDirectory(prefix="samreg-elastix-") as folder:
+        displacement = quiet(itk.transformix_deformation_field, b, found, log_to_console=False, output_directory=folder)
+        u: np.ndarray = itk.array_from_image(displacement).astype(np.float32)
     return u
 
 
@@ -128,7 +131,7 @@ def _solve_slices(fixed: Image, moving: Image, *, intra_subject: bool, threads: 
         if np.ptp(a.data) == 0 or np.ptp(b.data) == 0:  # nothing to see in a slice without an image
             found.append(np.zeros((*plane.shape, 2)))
             continue
-        found.append(_register(a, b, [_bspline(plane, "AdvancedNormalizedCorrelation", 0.05, 250)], threads))
+        found.append(_register(a, b, [_bspline(plane, "AdvancedNormalizedCorrelation", 0.05, 400)], threads))
     return field_from_slices(found, fixed.grid, axis)
 
 
@@ -151,7 +154,7 @@ METHODS = (
         _solve_slices,
         {
             "deformable": f"slice by slice: B-spline every {_GRID_MM:g} mm, normalised correlation, "
-            "4 levels, 250 iterations of 2048 samples, bending energy 0.05"
+            "4 levels, 400 iterations of 2048 samples, bending energy 0.05"
         },
         "itk-elastix",
         "itk",

@@ -19,7 +19,7 @@ from samreg.types import Matrix
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
-__all__ = ["after_affine", "field_from_sitk", "onto_grid", "ras_to_lps", "slice_stack", "to_sitk"]
+__all__ = ["after_affine", "at_voxels", "field_from_sitk", "onto_grid", "ras_to_lps", "slice_stack", "to_sitk"]
 
 _RAS_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -71,6 +71,13 @@ def onto_grid(image: Image, grid: Grid, affine: Matrix | None = None) -> Image:
     """The image resampled linearly at A x for each voxel centre x of another grid."""
     field = DisplacementField.identity(grid) if affine is None else DisplacementField.from_matrix(affine, grid)
     return field.warp(image)
+
+
+def at_voxels(warp: DisplacementField, grid: Grid) -> DisplacementField:
+    """A deformation that was found on a working grid, at the voxel centres of the fixed grid."""
+    x = grid.voxel_centres()
+    u = warp.transform_points(x.reshape(-1, grid.ndim)).reshape(x.shape) - x
+    return DisplacementField(u.astype(np.float32), grid)
 
 
 def slice_stack(fixed: Image, moving: Image, axis: int) -> tuple[list[tuple[Image, Image]], Grid]:
