@@ -1,0 +1,91 @@
+"""`samreg demo`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import numpy as np
+import tyro
+
+from samreg.cli.common import asked_preset, show, summary, table
+from samreg.cli.progress import ProgressLines
+from samreg.config import RegisterConfig
+
+if TYPE_CHECKING:
+    from samreg.phantom import Phantom
+
+__all__ = ["Demo", "write_phantom"]
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Register two images of a built-in phantom whose true displacement field is known, and measure the result.
+
+    Nothing is downloaded. The folder then holds `images` (the phantom and its labels) and `run` (the run folder).
+    """
+
+    out: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("samreg-demo")
+    """Folder for images and result; must not exist or be empty."""
+    dimension: Literal["2", "3"] = "3"
+    """A volume of thick slices, or a single slice."""
+    overwrite: bool = False
+    """Replace an older demo in that folder."""
+    config: Annotated[RegisterConfig, tyro.conf.arg(name="")] = field(default_factory=RegisterConfig)
+
+    @classmethod
+    def defaults(cls, arguments: list[str]) -> Demo:
+        """All other options default to what the preset says."""
+        return cls(config=asked_preset(arguments))
+
+    def run(self) -> None:
+        """Make the phantom, register it, compare with the truth."""
+        from samreg.evaluation import metrics
+        from samreg.field import DisplacementField
+        from samreg.io.folders import check_output
+        from samreg.io.run_folder import write_run
+        from samreg.phantom import phantom
+
+        for folder in (self.out / "images", self.out / "run") if self.overwrite else (self.out,):
+            check_output(folder, self.overwrite)
+        pair = phantom(2 if self.dimension == "2" else 3, seed=self.config.seed)
+        from samreg.registration import register
+
+        with ProgressLines() as progress:
+            result = register(pair.fixed, pair.moving, self.config, progress=progress)
+        still = DisplacementField.identity(pair.fixed.grid)
+        fields = still, still if result.field is None else result.field
+        warped = [f.warp_labels(pair.moving_labels, pair.moving.grid) for f in fields]
+        dice = [metrics.dice(pair.fixed_labels, labels) for labels in warped]
+        means = [metrics.mean(d.values()) for d in dice]
+        body = pair.fixed_labels > 0
+        error = [float(np.linalg.norm((f.u - pair.field.u)[body], axis=-1).mean()) for f in fields]
+        facts = {
+            f"mean Dice of {len(pair.names)} organs, {means[0]:.2f} before": f"{means[1]:.2f}",
+            f"from the true field on average, {error[0]:.1f} mm before": f"{error[1]:.1f} mm",
+        }
+        inputs = write_phantom(pair, self.out / "images", self.overwrite)
+        write_run(result, self.out / "run", inputs=inputs, overwrite=self.overwrite, facts=facts)
+        rows = [[name, *(f"{d[value]:.3f}" for d in dice)] for value, name in pair.names.items()]
+        rows.append(["mean", *(f"{m:.3f}" for m in means)])
+        rows.append(["from the true field, mm", *(f"{e:.2f}" for e in error)])
+        show(table(["Dice", "before", "after"], rows), *summary(result, self.out / "run"))
+
+
+def write_phantom(pair: Phantom, folder: Path, overwrite: bool = False) -> dict[str, Path]:
+    """Write the images, the labels and the true field; returns the files of the two images."""
+    from samreg.io.folders import staged
+    from samreg.io.images import write_image, write_labels
+    from samreg.io.transforms import write_displacement
+
+    with staged(folder, overwrite) as stage:
+        write_image(pair.fixed, stage / "fixed.nii.gz")
+        write_image(pair.moving, stage / "moving.nii.gz")
+        write_labels(pair.fixed_labels, pair.fixed.grid, stage / "fixed_labels.nii.gz")
+        write_labels(pair.moving_labels, pair.moving.grid, stage / "moving_labels.nii.gz")
+        write_displacement(pair.field, stage / "true_displacement.nii.gz")
+        manifest = {"format": "samreg phantom 1", "labels": pair.names}
+        (stage / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    return {side: folder / f"{side}.nii.gz" for side in ("fixed", "moving")}

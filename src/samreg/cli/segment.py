@@ -1,0 +1,48 @@
+"""`samreg segment`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from samreg.cli.common import asked_preset, show
+from samreg.cli.progress import ProgressLines
+from samreg.config import RegisterConfig
+
+__all__ = ["SegmentImage"]
+
+
+@dataclass(frozen=True)
+class SegmentImage:
+    """Find all regions of one image: rois.seg.nrrd, rois.nii.gz, rois.json, prototypes.npy and preview.html."""
+
+    image: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE")]
+    """The image."""
+    out: Annotated[Path, tyro.conf.arg(metavar="DIR")]
+    """Folder for the result; must not exist or be empty."""
+    overwrite: bool = False
+    """Replace an older result in that folder."""
+    config: Annotated[RegisterConfig, tyro.conf.arg(name="")] = field(default_factory=RegisterConfig)
+
+    @classmethod
+    def defaults(cls, arguments: list[str]) -> SegmentImage:
+        """All other options default to what the preset says."""
+        return cls(tyro.MISSING, tyro.MISSING, config=asked_preset(arguments))
+
+    def run(self) -> None:
+        """Read, segment, write."""
+        from samreg.io.folders import check_output
+        from samreg.io.images import read_image
+        from samreg.io.run_folder import write_regions
+
+        check_output(self.out, self.overwrite)
+        image = read_image(self.image)
+        from samreg.registration import segment
+
+        with ProgressLines() as progress:
+            regions = segment(image, self.config, progress=progress)
+        write_regions(regions, self.out, source=self.image, overwrite=self.overwrite)
+        show(f"{len(regions)} regions written to {self.out}; look at {self.out / 'preview.html'}")
