@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from samreg.field import DisplacementField
-from samreg.grid import Grid
 from samreg.image import Image
 from samreg.report.maps import blend, checkerboard, difference, jacobian_colours
-from samreg.report.slices import Plane, black_and_white, plane_of, to_bytes
+from samreg.report.slices import Plane, black_and_white, matching_axis, partner_slice, plane_of, to_bytes
 from samreg.report.svg import marks_of, picture, polylines
 from samreg.result import RegistrationResult
 from samreg.rois import RoiSet
@@ -47,13 +46,13 @@ class Panels:
         """Choose slices: evenly spread over those in which the fixed image has paired regions."""
         fixed, moving = result.fixed, result.moving
         plane = plane_of(fixed.grid)
-        axis = None if plane.axis is None else _same_way(fixed.grid, plane.axis, moving.grid)
+        axis = None if plane.axis is None else matching_axis(fixed.grid, plane.axis, moving.grid)
         moving_plane = plane_of(moving.grid, axis)
         if plane.axis is None or axis is None:
             slices: list[tuple[int, int]] = [(0, 0)]
         else:
             chosen = _worth_a_look(result.pairs.fixed, plane.axis, most)
-            slices = [(k, _partner(result, plane.axis, k, axis)) for k in chosen]
+            slices = [(k, partner_slice(fixed.grid, plane.axis, k, moving.grid, axis, result.field)) for k in chosen]
         windows = black_and_white(fixed), black_and_white(moving)
         return cls(result, plane, moving_plane, tuple(slices), warped, windows)
 
@@ -195,21 +194,3 @@ def spread(choices: list[int], most: int) -> list[int]:
 def _worth_a_look(rois: RoiSet, axis: int, most: int) -> list[int]:
     held = sorted({k for roi in rois.rois for k in range(roi.start[axis], roi.stop[axis])})
     return spread(held or list(range(rois.grid.shape[axis])), most)
-
-
-def _same_way(fixed: Grid, axis: int, moving: Grid) -> int:
-    """The array axis of the moving grid that runs most nearly along one of the fixed grid."""
-    along = np.asarray(fixed.direction)[:, 2 - axis]
-    return 2 - int(np.argmax(np.abs(along @ np.asarray(moving.direction))))
-
-
-def _partner(result: RegistrationResult, axis: int, k: int, moving_axis: int) -> int:
-    """The moving slice that the middle of a fixed slice comes from."""
-    grid = result.fixed.grid
-    index = (np.asarray(grid.shape, dtype=float) - 1) / 2
-    index[axis] = k
-    world = grid.index_to_world(index[::-1][None])
-    if result.field is not None:
-        world = result.field.transform_points(world)
-    at = result.moving.grid.world_to_index(world)[0, ::-1][moving_axis]
-    return int(np.clip(np.rint(at), 0, result.moving.grid.shape[moving_axis] - 1))

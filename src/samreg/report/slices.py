@@ -12,10 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from samreg.field import DisplacementField
 from samreg.grid import Grid
 from samreg.image import Image
 
-__all__ = ["Plane", "black_and_white", "plane_of", "to_bytes"]
+__all__ = ["Plane", "black_and_white", "matching_axis", "partner_slice", "plane_of", "to_bytes"]
 
 _LETTERS = (("R", "L"), ("A", "P"), ("I", "S"))  # at the negative and the positive end of world x, y, z (LPS)
 # World axis across the slices -> world axes (axis, sign) that point right and down on the screen.
@@ -94,6 +95,28 @@ def plane_of(grid: Grid, axis: int | None = None) -> Plane:
         letters = ("", "", "", "")
     step = max(1, -(-max(grid.shape[rows_axis], grid.shape[columns_axis]) // _MOST_PIXELS))
     return Plane(axis, grid.shape[axis], transpose, flip, sides, letters, _NAMES[through], step)
+
+
+def matching_axis(fixed: Grid, axis: int, moving: Grid) -> int:
+    """The array axis of the moving grid that runs most nearly along array axis `axis` of the fixed grid."""
+    along = np.asarray(fixed.direction)[:, 2 - axis]
+    return 2 - int(np.argmax(np.abs(along @ np.asarray(moving.direction))))
+
+
+def partner_slice(
+    fixed: Grid, axis: int | None, index: int, moving: Grid, moving_axis: int | None, field: DisplacementField | None
+) -> int:
+    """The moving slice that the middle of a fixed slice comes from; 0 in 2D."""
+    if axis is None or moving_axis is None:
+        return 0
+    middle = (np.asarray(fixed.shape, dtype=float) - 1) / 2
+    middle[axis] = index
+    world = fixed.index_to_world(middle[::-1][None])
+    if field is not None:
+        world = field.transform_points(world)
+    at = moving.world_to_index(world)[0, ::-1][moving_axis]
+    # Half-way goes up for all slices alike; rounding to even would show every other slice twice.
+    return int(np.clip(np.floor(at + 0.5 + 1e-6), 0, moving.shape[moving_axis] - 1))
 
 
 def black_and_white(image: Image) -> tuple[float, float]:
