@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING
 
 from samreg.errors import ModelError
@@ -25,11 +26,14 @@ def load_segmenter(name: str, *, engine: str = "auto", device: str = "auto", pre
         ModelError: if the weights are missing, damaged, or of an architecture samreg does not know.
         MissingDependencyError: if a package that this segmenter needs is not installed.
     """
+    import torch
+
     from samreg.segmenters import litemedsam
     from samreg.segmenters.checkpoints import read_torch_checkpoint, sha256_of
-    from samreg.segmenters.network import InputSpec, SamNetwork
+    from samreg.segmenters.engine import make_engine
+    from samreg.segmenters.network import SamNetwork
     from samreg.segmenters.sam_decoder import DecoderSpec
-    from samreg.segmenters.sam_segmenter import SamSegmenter
+    from samreg.segmenters.sam_segmenter import InputSpec, SamSegmenter
     from samreg.segmenters.tinyvit import LITEMEDSAM, TinyViT
 
     if name != "litemedsam":
@@ -40,5 +44,11 @@ def load_segmenter(name: str, *, engine: str = "auto", device: str = "auto", pre
         raise ModelError(
             f"{path}: sha256 {fingerprint[:12]}... is not that of LiteMedSAM; reinstall {litemedsam.PACKAGE}"
         )
-    network = SamNetwork(TinyViT(LITEMEDSAM), DecoderSpec(grid=64), size=256).settle(read_torch_checkpoint(path))
-    return SamSegmenter("litemedsam", fingerprint, "torch-float32-cpu", 256, "boxes", False, network, InputSpec(256))
+    with torch.device("meta"):
+        network = SamNetwork(TinyViT(LITEMEDSAM), DecoderSpec(grid=64), size=256)
+    network.settle(read_torch_checkpoint(path))
+    prompt_encoder = copy.deepcopy(network.prompt_encoder)
+    computes = make_engine(network, fingerprint, engine, device, precision)
+    return SamSegmenter(
+        "litemedsam", fingerprint, "LiteMedSAM", "boxes", False, InputSpec(256), prompt_encoder, computes
+    )

@@ -65,6 +65,11 @@ class PromptEncoder(nn.Module):
             nn.Conv2d(mask_channels, channels, 1),
         )
 
+    @property
+    def usual_tokens(self) -> int:
+        """Tokens of a box, and of a point with its padding."""
+        return 3 if self.box_padding else 2
+
     def position(self) -> Tensor:
         """(cells, channels) positional encoding of the cells of the embedding, row by row."""
         line = (torch.arange(self.grid, device=self.no_mask_embed.weight.device) + 0.5) / self.grid

@@ -4,8 +4,8 @@ Three facts make it fast; none changes the result (tests compare with the refere
 
 1. A prompt has T tokens (about 7), an image 4096 cells. Attention between them is bilinear, so every projection of the
    cells can be moved to the tokens: scores `(X W_k) q^T = X (q W_k^T)^T`, outputs `A (X W_v) W_o = (A X) W_v W_o`.
-   Instead of two projections of 4096 cells there are two products with 8 T columns. What is constant over the
-   cells (the bias of the keys) drops out of the softmax.
+   Instead of two projections of 4096 cells there are two products with 8 T columns. What is constant over the cells
+   (the bias of the keys) drops out of the softmax.
 2. The cells are swept once a block, tile by tile, while a tile is in the processor's cache: it receives from the tokens,
    is normalised, and is at once seen by the tokens' next attention, whose softmax is merged over the tiles at the end
    (the running maximum of Milakov and Gimelshein, 2018). No scores of a whole image are ever kept.
@@ -270,7 +270,14 @@ class MaskDecoder(nn.Module):
         self.iou_prediction_head = Perceptron(c, spec.iou_hidden, self.n_masks, spec.iou_depth)
 
     def forward(
-        self, sparse: Tensor, position: Tensor, cells: Tensor, masks: tuple[int, int], coarse: bool
+        self,
+        sparse: Tensor,
+        position: Tensor,
+        cells: Tensor,
+        fine: tuple[Tensor, ...] = (),  # noqa: ARG002 - for the members of the family that have it
+        *,
+        multimask: bool,
+        coarse: bool,
     ) -> tuple[Tensor, Tensor]:
         """Masks of n prompts.
 
@@ -278,7 +285,8 @@ class MaskDecoder(nn.Module):
             sparse: (n, t, c) prompt tokens.
             position: (cells, c).
             cells: (cells, c) embedding plus the dense prompt, or (n, cells, c) with mask prompts.
-            masks: half-open range of the mask tokens that are wanted.
+            fine: features of higher resolution; SAM has none.
+            multimask: the three masks of the multimask tokens instead of the one of the single-mask token.
             coarse: every fourth pixel only.
 
         Returns:
@@ -287,8 +295,9 @@ class MaskDecoder(nn.Module):
         own = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
         place = torch.cat([own.expand(sparse.shape[0], -1, -1), sparse], dim=1)
         tokens, tiles = self.transformer(place, position, cells)
-        quality = self.iou_prediction_head(tokens[:, 0])[:, masks[0] : masks[1]]
-        weights = torch.stack([self.output_hypernetworks_mlps[i](tokens[:, 1 + i]) for i in range(*masks)], dim=1)
+        first, last = (1, self.n_masks) if multimask else (0, 1)
+        quality = self.iou_prediction_head(tokens[:, 0])[:, first:last]
+        weights = torch.stack([self.output_hypernetworks_mlps[i](tokens[:, 1 + i]) for i in range(first, last)], dim=1)
         drawn = torch.cat([weights @ self._pixels(tile, coarse).transpose(1, 2) for tile in tiles], dim=2)
         return self._in_image_order(drawn, coarse), quality
 

@@ -133,7 +133,7 @@ class _WindowAttention(nn.Module):
         number: dict[tuple[int, int], int] = {}
         rows = [[number.setdefault((abs(a - c), abs(b - d)), len(number)) for c, d in cells] for a, b in cells]
         self.attention_biases = nn.Parameter(torch.zeros(heads, len(number)))
-        self.register_buffer("bias_index", torch.tensor(rows), persistent=False)
+        self.register_buffer("bias_index", torch.tensor(rows, device="cpu"), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         b, n, c = x.shape
