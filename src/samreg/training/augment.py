@@ -85,11 +85,13 @@ def _random_index(
     shift = _uniform(generator, -config.shift, config.shift, d) * size
     axes = [torch.arange(n, dtype=torch.float32) - (n - 1) / 2 for n in patch]
     offset: Tensor = torch.stack(torch.meshgrid(*axes, indexing="ij")[::-1], dim=-1)
-    return torch.matmul(offset * zoom, matrix.T) + (size - 1) / 2 + shift
+    index: Tensor = torch.matmul(offset * zoom, matrix.T) + (size - 1) / 2 + shift
+    return index
 
 
 def _random_grey(grey: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
     gamma, gain, lift, sigma = torch.rand(4, generator=generator).tolist()
-    out = grey.clamp(0, 1) ** math.exp((2 * gamma - 1) * config.gamma)
+    out = torch.pow(grey.clamp(0, 1), math.exp((2 * gamma - 1) * config.gamma))
     out = out * (1 + (2 * gain - 1) * config.contrast) + (2 * lift - 1) * config.contrast * 0.5
-    return out + torch.randn(grey.shape, generator=generator) * sigma * config.noise
+    noisy: Tensor = out + torch.randn(grey.shape, generator=generator) * sigma * config.noise
+    return noisy

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from samreg.errors import ConfigError
-from samreg.networks.spec import Architecture, NetworkSpec
+from samreg.networks.spec import REGISTRATION, Architecture, NetworkSpec
 
 __all__ = ["AugmentConfig", "LossConfig", "TrainConfig", "defaults"]
 
@@ -51,33 +51,29 @@ class LossConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """One training run."""
+    """How a network is trained."""
 
-    architecture: Architecture = "vnet"
-    """Which network."""
-    dataset: str = "acdc"
-    """Name of the dataset, kept in the checkpoint."""
     dims: Literal[2, 3] = 2
     """2: slice by slice, for thick-slice stacks; 3: volumes."""
-    shape: tuple[int, ...] = (128, 128)
+    shape: tuple[int, ...] = (96, 96)
     """What the network sees of an image, in pixels, around its centre; (y, x) or (z, y, x)."""
-    spacing: tuple[float, ...] = (2.0, 2.0)
+    spacing: tuple[float, ...] = (2.5, 2.5)
     """Millimetres a pixel of that view, in the same order."""
-    patch: tuple[int, ...] = (96, 96)
+    patch: tuple[int, ...] = (64, 64)
     """Size of a training sample cut from the view."""
     width: int = 0
     """Channels of the first level; 0 takes the architecture's default."""
-    batch_size: int = 16
+    batch_size: int = 12
     """Samples a step."""
-    epochs: int = 30
+    epochs: int = 20
     """At most so many epochs."""
-    steps_per_epoch: int = 20
+    steps_per_epoch: int = 25
     """Optimiser steps an epoch; the network is validated, and the run saved, after each epoch."""
     learning_rate: float = 1e-3
     """Peak of the schedule: one epoch of linear warm-up, then half a cosine down to zero."""
     weight_decay: float = 1e-5
     """AdamW's decoupled weight decay."""
-    patience: int = 12
+    patience: int = 8
     """Epochs without a better validation Dice after which training stops."""
     loss: LossConfig = field(default_factory=LossConfig)
     """The objective."""
@@ -105,14 +101,15 @@ class TrainConfig:
         if len(self.patch) != self.dims or any(p > s for p, s in zip(self.patch, self.shape, strict=False)):
             raise ConfigError(f"a {self.dims}D patch must fit into the view {self.shape}, got {self.patch}")
 
-    def spec(self, n_classes: int) -> NetworkSpec:
+    def spec(self, architecture: Architecture, n_classes: int) -> NetworkSpec:
         """The network that these settings train.
 
         Args:
+            architecture: which one.
             n_classes: foreground classes of the dataset; unused by the registration networks.
         """
-        kept = 0 if self.architecture in ("voxelmorph", "labelreg") else n_classes
-        spec = NetworkSpec(self.architecture, self.dims, self.shape, self.spacing, kept, self.width)
+        kept = 0 if architecture in REGISTRATION else n_classes
+        spec = NetworkSpec(architecture, self.dims, self.shape, self.spacing, kept, self.width)
         spec.check_size(tuple(self.patch), "patch")
         return spec
 
@@ -141,12 +138,12 @@ def defaults(architecture: Architecture) -> TrainConfig:
     """
     base = TrainConfig()
     table: dict[str, TrainConfig] = {
-        "voxelmorph": replace(base, epochs=40, learning_rate=1e-3, loss=replace(base.loss, smoothness=0.3)),
-        "labelreg": replace(base, epochs=40, learning_rate=1e-3, loss=replace(base.loss, smoothness=0.5)),
-        "vnet": replace(base, epochs=30),
-        "fct": replace(base, epochs=30, batch_size=8),
-        "mednext": replace(base, epochs=30, batch_size=8, learning_rate=2e-3),
+        "voxelmorph": replace(base, batch_size=16, loss=replace(base.loss, smoothness=0.3)),
+        "labelreg": replace(base, batch_size=16, loss=replace(base.loss, smoothness=0.5)),
+        "vnet": base,
+        "fct": replace(base, batch_size=8),
+        "mednext": replace(base, batch_size=8, learning_rate=2e-3),
     }
     if architecture not in table:
         raise ConfigError(f"there is no architecture {architecture!r}; choose {', '.join(table)}")
-    return replace(table[architecture], architecture=architecture)
+    return table[architecture]

@@ -18,9 +18,9 @@ from samreg.errors import InputError, MissingDependencyError, SamregError
 from samreg.networks.build import build_network
 from samreg.networks.checkpoint import TrainedNetwork, read_checkpoint, write_checkpoint
 from samreg.networks.predict import autocast, choose_device
-from samreg.networks.spec import NetworkSpec
+from samreg.networks.spec import Architecture, NetworkSpec
 from samreg.training.augment import draw_batch
-from samreg.training.config import TrainConfig
+from samreg.training.config import TrainConfig, defaults
 from samreg.training.data import TrainingPair, class_names_of, load_samples, subjects_of
 from samreg.training.objectives import Objective, scores_on, training_objective
 from samreg.training.score import score_test
@@ -34,10 +34,12 @@ OnEpoch = Callable[[Mapping[str, float]], None]
 
 
 def train(
+    architecture: Architecture,
     pairs: Sequence[TrainingPair],
-    config: TrainConfig,
     out: str | Path,
+    config: TrainConfig | None = None,
     *,
+    dataset: str = "acdc",
     overwrite: bool = False,
     on_epoch: OnEpoch | None = None,
     tensorboard: str | Path | None = None,
@@ -48,9 +50,11 @@ def train(
     goes on from its last whole epoch when the same call is made again, with the result it would have had.
 
     Args:
+        architecture: which network.
         pairs: pairs with label maps, for example `open_dataset("acdc", root)`.
-        config: the settings; `defaults(architecture)` are good ones for ACDC.
         out: the checkpoint to write.
+        config: the settings; `defaults(architecture)`, good ones for ACDC, where there are none.
+        dataset: name of the dataset, for its stored split, and kept in the checkpoint.
         overwrite: replace a checkpoint, or an unfinished run, that is there already.
         on_epoch: told about every epoch.
         tensorboard: folder for TensorBoard event files, if any.
@@ -62,6 +66,7 @@ def train(
         InputError: if `out` is there already, or the settings or the data do not fit.
         ModelError: if an unfinished run at `out` is of another architecture or dataset.
     """
+    config = config or defaults(architecture)
     target = Path(out)
     if target.exists() and not overwrite:
         raise InputError(f"{target} is there already; give another --out, or --overwrite to train again")
@@ -69,10 +74,10 @@ def train(
         for old in (target, resume_path(target)):
             old.unlink(missing_ok=True)
     values, names = class_names_of(pairs)
-    spec = config.spec(len(names))
+    spec = config.spec(architecture, len(names))
     split = split_subjects(
         [s for pair in pairs for s in subjects_of(pair)],
-        dataset=config.dataset,
+        dataset=dataset,
         n_test=config.n_test,
         n_validation=config.n_validation,
         seed=config.seed,
@@ -83,7 +88,8 @@ def train(
         if config.threads:
             torch.set_num_threads(config.threads)
         with torch.random.fork_rng(devices=devices):
-            trainer = _Trainer(spec, config, len(names), target, split)
+            state = RunState({"architecture": architecture, "dataset": dataset, **config.as_dict()}, split)
+            trainer = _Trainer(spec, config, len(names), target, state)
             trainer.prepare(pairs, values)
             trainer.fit(on_epoch, tensorboard)
             return trainer.finish(pairs, values, names)
@@ -94,9 +100,7 @@ def train(
 class _Trainer:
     """The moving parts of one run; `train` is its only caller."""
 
-    def __init__(
-        self, spec: NetworkSpec, config: TrainConfig, n_classes: int, target: Path, split: dict[str, list[str]]
-    ) -> None:
+    def __init__(self, spec: NetworkSpec, config: TrainConfig, n_classes: int, target: Path, state: RunState) -> None:
         self.spec, self.config, self.n_classes, self.target = spec, config, n_classes, target
         self.device = choose_device(config.device)
         self.precision = _precision(config.precision, self.device)
@@ -109,7 +113,7 @@ class _Trainer:
         self.optimiser = torch.optim.AdamW(
             self.net.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
         )
-        self.state = RunState(config.as_dict(), split)
+        self.state = state
         self.clock = (time.perf_counter(), time.process_time())
 
     def prepare(self, pairs: Sequence[TrainingPair], values: Sequence[int]) -> None:
@@ -161,7 +165,7 @@ class _Trainer:
         trained = TrainedNetwork(
             self.spec,
             self.net.cpu(),
-            self.config.dataset,
+            self.state.config["dataset"],
             names,
             values,
             self.state.split,
