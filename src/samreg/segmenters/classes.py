@@ -1,0 +1,85 @@
+"""Trained class segmenters (V-Net, FCT, MedNeXt): the same named classes in every image, no prompts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from samreg.errors import ModelError
+from samreg.image import Image
+from samreg.networks.spec import SEGMENTATION
+from samreg.types import ScalarArray
+
+if TYPE_CHECKING:
+    import torch
+
+    from samreg.networks.checkpoint import TrainedNetwork
+
+__all__ = ["TrainedSegmenter", "load_class_segmenter"]
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedSegmenter:
+    """A network trained by `samreg train vnet|fct|mednext`, as a `samreg.segmenters.labels.ClassSegmenter`.
+
+    Args:
+        name: the path the user gave.
+        trained: the network.
+        device: where it computes.
+        precision: `float32` or `bfloat16`.
+    """
+
+    name: str
+    trained: TrainedNetwork
+    device: torch.device
+    precision: str
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 of the checkpoint."""
+        return self.trained.fingerprint
+
+    @property
+    def engine(self) -> str:
+        """What computes, with precision and device."""
+        return f"torch-{self.precision}-{self.device.type}"
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes, background left out."""
+        return self.trained.class_names
+
+    def segment_classes(self, image: Image) -> tuple[tuple[str, ...], ScalarArray]:
+        """Class names, and probabilities `(k, *image.grid.shape)`; 0 where the network does not look."""
+        from samreg.networks.predict import predict_classes
+
+        probabilities = predict_classes(
+            self.trained.net, self.trained.spec, image, device=self.device, precision=self.precision
+        )
+        return self.class_names, probabilities
+
+
+def load_class_segmenter(
+    path: str | Path, *, device: str = "auto", precision: str = "auto", dataset: str = ""
+) -> TrainedSegmenter:
+    """A class segmenter from the checkpoint of a training run.
+
+    Args:
+        path: the checkpoint.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        precision: `float32`, `bfloat16`, or `auto`, which is float32: these networks are small.
+        dataset: the dataset it must have been trained on; empty accepts all.
+
+    Raises:
+        ModelError: if the file is not a checkpoint of a segmentation network, or of another dataset.
+    """
+    from samreg.networks.checkpoint import read_checkpoint
+    from samreg.networks.predict import choose_device
+
+    if precision not in ("auto", "float32", "bfloat16"):
+        raise ModelError(f"{path} computes in float32 or bfloat16, got precision {precision!r}")
+    trained = read_checkpoint(path, architectures=SEGMENTATION, dataset=dataset)
+    chosen = choose_device(device)
+    trained.net.to(chosen)
+    return TrainedSegmenter(str(path), trained, chosen, "float32" if precision == "auto" else precision)
