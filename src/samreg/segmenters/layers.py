@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["ChannelNorm", "Perceptron"]
+__all__ = ["ChannelNorm", "Perceptron", "Tokens"]
 
 
 class ChannelNorm(nn.Module):
@@ -41,3 +41,11 @@ class Perceptron(nn.Module):
             if i + 1 < len(self.layers):
                 x = functional.relu(x)
         return x
+
+
+class Tokens(nn.Module):
+    """n learned tokens, `weight` (n, c): an embedding table without the random start that loading overwrites."""
+
+    def __init__(self, n: int, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(n, channels))

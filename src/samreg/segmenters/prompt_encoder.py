@@ -12,7 +12,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from samreg.segmenters.layers import ChannelNorm
+from samreg.segmenters.layers import ChannelNorm, Tokens
 
 __all__ = ["PromptEncoder"]
 
@@ -24,7 +24,7 @@ class _FourierPosition(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.register_buffer("positional_encoding_gaussian_matrix", torch.randn(2, channels // 2))
+        self.register_buffer("positional_encoding_gaussian_matrix", torch.zeros(2, channels // 2))
 
     def forward(self, points: Tensor) -> Tensor:
         # float32 whatever the network computes in: bf16 would quantise positions to whole pixels.
@@ -51,9 +51,9 @@ class PromptEncoder(nn.Module):
         self.channels, self.grid, self.input_size, self.box_padding = channels, grid, input_size, box_padding
         self.pe_layer = _FourierPosition(channels)
         # Background point, foreground point, first and second corner of a box.
-        self.point_embeddings = nn.ModuleList(nn.Embedding(1, channels) for _ in range(4))
-        self.not_a_point_embed = nn.Embedding(1, channels)
-        self.no_mask_embed = nn.Embedding(1, channels)
+        self.point_embeddings = nn.ModuleList(Tokens(1, channels) for _ in range(4))
+        self.not_a_point_embed = Tokens(1, channels)
+        self.no_mask_embed = Tokens(1, channels)
         small = mask_channels // 4
         self.mask_downscaling = nn.Sequential(
             nn.Conv2d(1, small, 2, stride=2),
@@ -105,7 +105,7 @@ class PromptEncoder(nn.Module):
         return torch.cat(parts, dim=1)
 
     def _kinds(self) -> list[Tensor]:
-        return [cast("nn.Embedding", embedding).weight[0] for embedding in self.point_embeddings]
+        return [cast("Tokens", embedding).weight[0] for embedding in self.point_embeddings]
 
     def _points(self, points: Tensor, labels: Tensor) -> Tensor:
         at = self.pe_layer((points + 0.5) / self.input_size)

@@ -6,9 +6,9 @@ Three facts make it fast; none changes the result (tests compare with the refere
    cells can be moved to the tokens: scores `(X W_k) q^T = X (q W_k^T)^T`, outputs `A (X W_v) W_o = (A X) W_v W_o`.
    Instead of two projections of 4096 cells there are two products with 8 T columns. What is constant over the cells
    (the bias of the keys) drops out of the softmax.
-2. The cells are swept once a block, tile by tile, while a tile is in the processor's cache: it receives from the tokens,
-   is normalised, and is at once seen by the tokens' next attention, whose softmax is merged over the tiles at the end
-   (the running maximum of Milakov and Gimelshein, 2018). No scores of a whole image are ever kept.
+2. The cells are swept once a block, tile by tile, while a tile is in the processor's cache: it receives from the
+   tokens, is normalised, and is at once seen by the tokens' next attention, whose softmax is merged over the tiles at
+   the end (the running maximum of Milakov and Gimelshein, 2018). No scores of a whole image are ever kept.
 3. The upscaling is two transposed convolutions of kernel 2 and stride 2: an output pixel depends on one cell alone.
    All of it is a product a cell, and every fourth pixel of the output costs a sixteenth.
 
@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from samreg.segmenters.layers import ChannelNorm, Perceptron
+from samreg.segmenters.layers import ChannelNorm, Perceptron, Tokens
 
 __all__ = ["DecoderSpec", "MaskDecoder"]
 
@@ -257,8 +257,8 @@ class MaskDecoder(nn.Module):
         self.spec = spec
         self.n_masks = spec.n_multimask + 1
         self.transformer = _TwoWayTransformer(spec)
-        self.iou_token = nn.Embedding(1, c)
-        self.mask_tokens = nn.Embedding(self.n_masks, c)
+        self.iou_token = Tokens(1, c)
+        self.mask_tokens = Tokens(self.n_masks, c)
         self.output_upscaling = nn.Sequential(
             nn.ConvTranspose2d(c, c // 4, 2, stride=2),
             ChannelNorm(c // 4),

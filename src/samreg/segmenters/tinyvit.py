@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -128,12 +128,10 @@ class _WindowAttention(nn.Module):
         self.norm = nn.LayerNorm(dim)
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
-        # Offsets are numbered in the order in which they first occur, row by row.
-        cells = list(product(range(window), repeat=2))
-        number: dict[tuple[int, int], int] = {}
-        rows = [[number.setdefault((abs(a - c), abs(b - d)), len(number)) for c, d in cells] for a, b in cells]
-        self.attention_biases = nn.Parameter(torch.zeros(heads, len(number)))
-        self.register_buffer("bias_index", torch.tensor(rows, device="cpu"), persistent=False)
+        self.attention_biases = nn.Parameter(torch.zeros(heads, window**2))
+        y, x = np.divmod(np.arange(window**2), window)
+        offset = np.abs(y[:, None] - y) * window + np.abs(x[:, None] - x)
+        self.register_buffer("bias_index", torch.from_numpy(offset), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         b, n, c = x.shape
