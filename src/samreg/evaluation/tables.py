@@ -20,6 +20,8 @@ from samreg.evaluation.records import Record
 
 __all__ = ["COLUMNS", "Cell", "Column", "Table", "case_values", "make_table", "write_tables"]
 
+_NOTHING = "identity"
+
 Format = Callable[["Table"], str]
 
 
@@ -111,13 +113,21 @@ class Table:
         """Title of a column with the unit filled in."""
         return column.title.format(unit=self.unit)
 
-    def best(self, j: int) -> int | None:
-        """Row with the best mean of column j; None where nothing is better or worse."""
+    def best(self, j: int) -> set[int]:
+        """Rows with the best mean of column j, as far as its decimals tell; empty where there is no best.
+
+        Doing nothing is not a competitor: it never folds.
+        """
         column = self.columns[j]
-        values = np.asarray([row[j].mean for row in self.cells])
-        if not column.better or np.isnan(values).all():
-            return None
-        return int(np.nanargmax(values) if column.better == "larger" else np.nanargmin(values))
+        sign = 1.0 if column.better == "larger" else -1.0
+        shown = {
+            i: round(sign * row[j].mean * column.scale, column.digits)
+            for i, (name, row) in enumerate(zip(self.methods, self.cells, strict=True))
+            if name != _NOTHING and not np.isnan(row[j].mean)
+        }
+        if not column.better or len(set(shown.values())) < 2:
+            return set()
+        return {i for i, value in shown.items() if value == max(shown.values())}
 
 
 def case_values(records: Iterable[Record], column: Column) -> dict[str, dict[str, float]]:
@@ -191,7 +201,7 @@ def _cell(values: dict[str, np.ndarray], name: str, j: int, column: Column, ours
 
 def _p_value(values: dict[str, np.ndarray], name: str, j: int, column: Column, ours: str) -> float:
     """Two-sided p of the signed-rank test against the peer with the best mean."""
-    peers = [other for other in values if not other.startswith(ours)]
+    peers = [other for other in values if not other.startswith(ours) and other != _NOTHING]
     if not name.startswith(ours) or not column.better or not peers:
         return float("nan")
     sign = 1.0 if column.better == "larger" else -1.0
@@ -255,7 +265,7 @@ def to_markdown(table: Table) -> str:
         cells = []
         for j in range(len(table.columns)):
             text = _text(table, i, j, " ± ")
-            cells.append((f"**{text}**" if table.best(j) == i else text) + _p_text(table.cells[i][j].p))
+            cells.append((f"**{text}**" if i in table.best(j) else text) + _p_text(table.cells[i][j].p))
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join([*lines, "", " ".join(table.notes), ""])
 
@@ -285,7 +295,7 @@ def to_latex(table: Table) -> str:
         cells = []
         for j in range(len(table.columns)):
             text = _text(table, i, j, r" $\pm$ ").replace("–", "--")
-            cells.append(rf"\textbf{{{text}}}" if table.best(j) == i else text)
+            cells.append(rf"\textbf{{{text}}}" if i in table.best(j) else text)
         lines.append(" & ".join([_escape(name), *cells]) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
 
