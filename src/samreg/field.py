@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 __all__ = ["DisplacementField"]
 
+_FIT_POINTS = 16  # along each axis; enough for an affine map
+_WORST_CONDITION = 1e3
+
 
 @dataclass(frozen=True, eq=False)
 class DisplacementField:
@@ -159,9 +162,9 @@ class DisplacementField:
         return replace(self, u=u.astype(np.float32))
 
     def invert(self, grid: Grid | None = None, iterations: int = 30, tolerance: float = 1e-2) -> DisplacementField:
-        """The field v with y + v(y) the fixed point that lands on y, by fixed-point iteration.
+        """The field v with y + v(y) the fixed point that lands on y, by the iteration of `invert_points`.
 
-        v <- -u(y + v(y)) (Chen et al., Med. Phys. 2008). Exact where the field does not fold.
+        Exact where the field does not fold (fixed-point inversion: Chen et al., Med. Phys. 2008).
 
         Args:
             grid: grid of the result, usually the moving grid; the field's own by default.
@@ -177,22 +180,42 @@ class DisplacementField:
     def invert_points(self, points: Points, iterations: int = 50, tolerance: float = 1e-3) -> Points:
         """Moving world points carried into the fixed image: the x with x + u(x) = point.
 
+        x <- x + A⁻¹ (point - x - u(x)), where A is the affine map that fits the field best: a fixed-point iteration
+        that also converges for large rotations and scalings, of which u alone is no contraction.
+
         Args:
             points: (n, d) world points of the moving image.
-            iterations: at most so many fixed-point steps.
+            iterations: at most so many steps.
             tolerance: stop when no point moves further than this share of the smallest spacing.
 
         Returns:
             (n, d) world points of the fixed image.
         """
         rows = np.asarray(points, dtype=float)
-        x = rows.copy()
+        if rows.size == 0:
+            return rows.copy()
+        linear, shift = self._affine_part()
+        inverse = np.linalg.inv(linear).T
+        x: Points = (rows - shift) @ inverse
         for _ in range(iterations):
-            step = rows - self.transform_points(x)
+            step = (rows - self.transform_points(x)) @ inverse
             x = x + step
-            if step.size == 0 or np.abs(step).max() <= tolerance * min(self.grid.spacing):
+            if np.abs(step).max() <= tolerance * min(self.grid.spacing):
                 break
         return x
+
+    def _affine_part(self) -> tuple[Matrix, np.ndarray]:
+        """The A (d, d) and t (d,) for which A x + t is closest to x + u(x) over the grid."""
+        d = self.grid.ndim
+        every = tuple(slice(None, None, max(1, n // _FIT_POINTS)) for n in self.grid.shape)
+        x, u = self.grid.voxel_centres()[every].reshape(-1, d), self.u[every].reshape(-1, d).astype(float)
+        centre = x.mean(axis=0)
+        # Of minimal norm: across a single slice, where nothing is known, the map stays the identity.
+        slope = np.linalg.lstsq(x - centre, u - u.mean(axis=0), rcond=1e-9)[0].T
+        linear = np.eye(d) + slope
+        if np.linalg.cond(linear) > _WORST_CONDITION:
+            linear = np.eye(d)
+        return linear, centre + u.mean(axis=0) - linear @ centre
 
     def jacobian_determinant(self) -> ScalarArray:
         """det(I + grad u) at each voxel, by central differences (one-sided at the edges).

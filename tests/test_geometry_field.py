@@ -1,0 +1,201 @@
+"""DisplacementField: x_moving = x + u(x), on every kind of grid, against closed forms and against ITK."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from samreg.errors import ConfigError, GeometryError
+from samreg.field import DisplacementField
+from samreg.grid import Grid
+from samreg.image import Image
+from samreg.io.itk import to_itk
+from worlds import GRIDS, grids, noise, rotation
+
+VOLUMES = [name for name in sorted(GRIDS) if not name.startswith("one")]
+
+
+def affine(grid: Grid, angle: float = 0.1, scale: float = 1.1, shift: float = 1.0) -> np.ndarray:
+    """A map about the middle of the grid."""
+    d = grid.ndim
+    matrix = np.eye(d + 1)
+    matrix[:d, :d] = scale * rotation((angle,) if d == 2 else (angle, -angle, 0.5 * angle))
+    centre = np.asarray(grid.centre)
+    matrix[:d, d] = centre - matrix[:d, :d] @ centre + shift * min(grid.spacing)
+    return matrix
+
+
+def wavy(grid: Grid, strength: float = 0.5) -> DisplacementField:
+    x = grid.voxel_centres() - np.asarray(grid.centre)
+    length = max(grid.extent) / 5
+    u = np.stack([np.sin(x[..., (i + 1) % grid.ndim] / length + i) for i in range(grid.ndim)], -1)
+    return DisplacementField((strength * min(grid.spacing) * u).astype(np.float32), grid)
+
+
+@pytest.mark.parametrize("name", sorted(GRIDS))
+class TestEveryGrid:
+    def test_identity_changes_nothing(self, name: str) -> None:
+        grid = GRIDS[name]
+        image = Image(noise(grid.shape), grid)
+        field = DisplacementField.identity(grid)
+        for interpolation in ("linear", "nearest"):
+            np.testing.assert_allclose(field.warp(image, interpolation).data, image.data, atol=1e-3)
+        labels = np.random.default_rng(0).integers(0, 4, grid.shape).astype(np.int32)
+        np.testing.assert_array_equal(field.warp_labels(labels, grid), labels)
+        assert field.folding_fraction() == 0
+
+    def test_compose_is_one_map_after_the_other(self, name: str) -> None:
+        grid = GRIDS[name]
+        first, second = wavy(grid), wavy(grid, 0.3)
+        points = grid.voxel_centres().reshape(-1, grid.ndim)
+        expected = second.transform_points(first.transform_points(points))
+        np.testing.assert_allclose(first.compose(second).transform_points(points), expected, atol=1e-4)
+
+    def test_inverse_brings_points_back(self, name: str) -> None:
+        grid = GRIDS[name]
+        field = wavy(grid)
+        inner = grid.voxel_centres()[tuple(slice(1, -1) if n > 4 else slice(None) for n in grid.shape)]
+        points = inner.reshape(-1, grid.ndim)
+        back = field.invert_points(field.transform_points(points))
+        np.testing.assert_allclose(back, points, atol=2e-2 * min(grid.spacing))
+
+
+@pytest.mark.parametrize("name", VOLUMES)
+class TestAffineFields:
+    """On grids with a derivative along every axis."""
+
+    def test_points_of_an_affine_field_are_mapped_by_its_matrix(self, name: str) -> None:
+        grid = GRIDS[name]
+        matrix, d = affine(grid), grid.ndim
+        index = np.random.default_rng(0).uniform(0, np.asarray(grid.shape[::-1]) - 1.0, (9, d))
+        points = grid.index_to_world(index)
+        expected = points @ matrix[:d, :d].T + matrix[:d, d]
+        field = DisplacementField.from_matrix(matrix, grid)
+        np.testing.assert_allclose(field.transform_points(points), expected, atol=1e-4 * max(grid.spacing))
+
+    def test_jacobian_of_an_affine_field_is_its_determinant(self, name: str) -> None:
+        grid = GRIDS[name]
+        matrix = affine(grid)
+        field = DisplacementField.from_matrix(matrix, grid)
+        np.testing.assert_allclose(field.jacobian_determinant(), np.linalg.det(matrix[:-1, :-1]), rtol=2e-3)
+
+    def test_a_mirrored_field_is_folded_everywhere(self, name: str) -> None:
+        grid = GRIDS[name]
+        matrix = np.eye(grid.ndim + 1)
+        matrix[0, 0] = -1.0
+        assert DisplacementField.from_matrix(matrix, grid).folding_fraction() == 1.0
+
+    def test_inverse_of_a_half_turn(self, name: str) -> None:
+        """Two scans of other orientation: a rotation by 180 degrees is no contraction, and still has an inverse."""
+        grid = GRIDS[name]
+        d = grid.ndim
+        turn = np.eye(d + 1)
+        turn[:2, :2] = -np.eye(2)
+        centre = np.asarray(grid.centre)
+        turn[:d, d] = centre - turn[:d, :d] @ centre
+        field = DisplacementField.from_matrix(turn, grid)
+        index = np.random.default_rng(1).uniform(1, np.asarray(grid.shape[::-1]) - 2.0, (9, d))
+        points = grid.index_to_world(index)
+        np.testing.assert_allclose(field.invert_points(field.transform_points(points)), points, atol=1e-2)
+
+
+@pytest.mark.parametrize("name", VOLUMES)
+class TestAgainstItk:
+    def resample(self, image: sitk.Image, field: DisplacementField, interpolator: int) -> np.ndarray:
+        u = sitk.Cast(to_itk(field.u, field.grid), sitk.sitkVectorFloat64)
+        reference = to_itk(np.zeros(field.grid.shape, np.uint8), field.grid)
+        return sitk.GetArrayFromImage(
+            sitk.Resample(image, reference, sitk.DisplacementFieldTransform(u), interpolator, 0.0)
+        )
+
+    def test_linear_and_nearest(self, name: str) -> None:
+        grid = GRIDS[name]
+        moving = Image(noise([n + 2 for n in grid.shape]), grid.with_shape([n + 2 for n in grid.shape]))
+        field = wavy(grid, 1.7)
+        for ours, theirs in (("linear", sitk.sitkLinear), ("nearest", sitk.sitkNearestNeighbor)):
+            expected = self.resample(to_itk(moving.data, moving.grid), field, theirs)
+            different = np.abs(field.warp(moving, ours).data - expected) > 0.05
+            assert different.mean() < 0.005, ours  # a point on an edge may fall to either side
+
+    def test_colour_is_warped_channel_by_channel(self, name: str) -> None:
+        grid, field = GRIDS[name], wavy(GRIDS[name], 1.3)
+        colour = Image(noise((*grid.shape, 3)), grid)
+        warped = field.warp(colour)
+        for c in range(3):
+            np.testing.assert_allclose(
+                warped.data[..., c], field.warp(Image(colour.data[..., c], grid)).data, atol=1e-4
+            )
+
+    def test_labels_are_the_largest_share(self, name: str) -> None:
+        grid = GRIDS[name]
+        labels = np.zeros(grid.shape, np.int32)
+        labels[..., : grid.shape[-1] // 2] = 3
+        labels[..., -2:] = 7
+        field = wavy(grid, 0.8)
+        warped = field.warp_labels(labels, grid)
+        shares = np.stack([field.warp(Image((labels == v).astype(np.float32), grid)).data for v in (3, 7)])
+        outside = 1 - field.warp(Image(np.ones(grid.shape, np.float32), grid)).data
+        background = field.warp(Image((labels == 0).astype(np.float32), grid)).data + outside
+        clear = np.abs(np.sort(np.stack([background, *shares]), axis=0)[-1] - 0.5) > 0.01
+        expected = np.array([0, 3, 7])[np.argmax(np.stack([background, *shares]), axis=0)]
+        np.testing.assert_array_equal(warped[clear], expected[clear])
+        assert set(np.unique(warped)) <= {0, 3, 7}
+
+
+class TestOneVoxelThinStructures:
+    def test_a_line_survives_a_shift_by_half_a_voxel(self) -> None:
+        grid = Grid((20, 20), (1.0, 1.0))
+        labels = np.zeros((20, 20), np.int32)
+        labels[10, 4:16] = 5
+        u = np.zeros((20, 20, 2), np.float32)
+        u[..., 1] = 0.5
+        assert (DisplacementField(u, grid).warp_labels(labels, grid) == 5).any()
+
+
+@settings(max_examples=25, deadline=None)
+@given(grid=grids(), shift=st.floats(-2, 2))
+def test_a_shift_moves_the_image_by_that_much(grid: Grid, shift: float) -> None:
+    """fixed(x) = moving(x + t) for a linear ramp, wherever the ramp is known."""
+    d = grid.ndim
+    slope, t = np.arange(1, d + 1) / max(grid.extent), np.full(d, shift * min(grid.spacing) * 0.4)
+    ramp = grid.voxel_centres() @ slope
+    field = DisplacementField(np.broadcast_to(t, (*grid.shape, d)).astype(np.float32), grid)
+    warped = field.warp(Image((ramp - ramp.min() + 1).astype(np.float32), grid)).data
+    index = field.moving_index(grid)
+    inside = ((index >= 0) & (index <= np.asarray(grid.shape[::-1]) - 1)).all(-1)
+    np.testing.assert_allclose(warped[inside], (ramp - ramp.min() + 1 + slope @ t)[inside], atol=2e-3)
+
+
+class TestFaults:
+    def test_wrong_shape(self) -> None:
+        with pytest.raises(GeometryError, match="wants u of shape"):
+            DisplacementField(np.zeros((4, 5, 3), np.float32), Grid((4, 5), (1.0, 1.0)))
+        with pytest.raises(GeometryError, match="3x3 matrix"):
+            DisplacementField.from_matrix(np.eye(4), Grid((4, 5), (1.0, 1.0)))
+
+    def test_another_dimension_or_unit(self) -> None:
+        field = DisplacementField.identity(Grid((4, 5), (1.0, 1.0)))
+        with pytest.raises(GeometryError, match="cannot sample a 3D"):
+            field.warp(Image(noise((2, 4, 5)), Grid((2, 4, 5), (1.0, 1.0, 1.0))))
+        with pytest.raises(GeometryError, match="in px"):
+            field.warp(Image(noise((4, 5)), Grid((4, 5), (1.0, 1.0), unit="px")))
+
+    def test_unknown_interpolation(self) -> None:
+        field = DisplacementField.identity(Grid((4, 5), (1.0, 1.0)))
+        with pytest.raises(ConfigError, match="linear, nearest or label"):
+            field.warp(Image(noise((4, 5)), field.grid), "cubic")
+
+    def test_nothing_given_is_changed(self) -> None:
+        grid = Grid((4, 5), (1.0, 1.0))
+        u, data = wavy(grid).u.copy(), noise((4, 5))
+        field, image = DisplacementField(u, grid), Image(data, grid)
+        kept = u.copy(), data.copy()
+        field.warp(image)
+        field.compose(field)
+        field.invert()
+        field.jacobian_determinant()
+        np.testing.assert_array_equal(u, kept[0])
+        np.testing.assert_array_equal(data, kept[1])
