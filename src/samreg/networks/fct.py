@@ -175,6 +175,11 @@ class FCT(nn.Module):
             [_Level(dims, 2 * c[i], c[i], heads, pool=False, dropout=dropout) for i in (3, 2, 1, 0)]
         )
         self.heads = nn.ModuleList([_Head(dims, c[i], n_classes) for i in (0, 1, 2)])
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.Conv3d):
+                # He's normal initialisation: the convolutions of a level have no normalisation between them.
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+                nn.init.zeros_(module.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Sequence[Tensor]:
         """Logits at full, half and quarter resolution.

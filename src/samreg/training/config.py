@@ -65,15 +65,15 @@ class TrainConfig:
     """Channels of the first level; 0 takes the architecture's default."""
     batch_size: int = 12
     """Samples a step."""
-    epochs: int = 20
+    epochs: int = 60
     """At most so many epochs."""
     steps_per_epoch: int = 25
     """Optimiser steps an epoch; the network is validated, and the run saved, after each epoch."""
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     """Peak of the schedule: one epoch of linear warm-up, then half a cosine down to zero."""
     weight_decay: float = 1e-5
     """AdamW's decoupled weight decay."""
-    patience: int = 8
+    patience: int = 20
     """Epochs without a better validation Dice after which training stops."""
     loss: LossConfig = field(default_factory=LossConfig)
     """The objective."""
@@ -138,11 +138,11 @@ def defaults(architecture: Architecture) -> TrainConfig:
     """
     base = TrainConfig()
     table: dict[str, TrainConfig] = {
-        "voxelmorph": replace(base, batch_size=16, loss=replace(base.loss, smoothness=0.3)),
-        "labelreg": replace(base, batch_size=16, loss=replace(base.loss, smoothness=0.5)),
+        "voxelmorph": replace(base, epochs=30, batch_size=16, loss=replace(base.loss, smoothness=0.3)),
+        "labelreg": replace(base, epochs=30, batch_size=16, loss=replace(base.loss, smoothness=0.5)),
         "vnet": base,
-        "fct": replace(base, batch_size=8),
-        "mednext": replace(base, batch_size=8, learning_rate=2e-3),
+        "fct": replace(base, batch_size=8, learning_rate=1e-3),
+        "mednext": replace(base, batch_size=8),
     }
     if architecture not in table:
         raise ConfigError(f"there is no architecture {architecture!r}; choose {', '.join(table)}")
