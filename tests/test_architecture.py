@@ -1,0 +1,64 @@
+"""Rules of the house that no type checker knows."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+import samreg
+
+PACKAGE = Path(samreg.__file__).parent
+REPOSITORY = PACKAGE.parents[1]
+LIGHT = ("io/", "cli/", "report/", "viewer/", "__", "config", "errors", "field", "grid", "image", "palette", "phantom")
+LIGHT += ("regions", "registration", "result", "rois", "types")
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def test_normalised_coordinates_live_in_one_module() -> None:
+    users = {str(p.relative_to(PACKAGE)) for p in MODULES if re.search(r"\bgrid_sample\(", p.read_text())}
+    assert users <= {"ops/resample.py"}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+class TestEveryModule:
+    def test_it_is_at_most_500_lines(self, path: Path) -> None:
+        assert len(path.read_text().splitlines()) <= 500
+
+    def test_it_says_what_it_is_and_what_it_offers(self, path: Path) -> None:
+        tree = ast.parse(path.read_text())
+        assert ast.get_docstring(tree)
+        if path.name == "__main__.py" or not any(isinstance(n, (ast.FunctionDef, ast.ClassDef)) for n in tree.body):
+            return
+        names = {t.id for n in tree.body if isinstance(n, ast.Assign) for t in n.targets if isinstance(t, ast.Name)}
+        assert "__all__" in names
+
+    def test_it_never_validates_by_assert(self, path: Path) -> None:
+        assert not [node.lineno for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Assert)]
+
+    def test_it_imports_nothing_heavy_at_once(self, path: Path) -> None:
+        """Modules that a user meets before any computing starts."""
+        relative = str(path.relative_to(PACKAGE))
+        if not relative.startswith(LIGHT):
+            return
+        tree = ast.parse(path.read_text())
+        roots = {a.name.partition(".")[0] for n in tree.body if isinstance(n, ast.Import) for a in n.names}
+        roots |= {(n.module or "").partition(".")[0] for n in tree.body if isinstance(n, ast.ImportFrom)}
+        assert not roots & {"torch", "SimpleITK", "matplotlib", "transformers", "monai", "openvino", "h5py"}
+
+
+def test_every_test_named_in_the_conventions_exists() -> None:
+    page = REPOSITORY / "docs" / "conventions.md"
+    if not page.is_file():
+        pytest.skip("installed without the repository")
+    last = ""
+    for name in re.findall(r"`((?:test_\w+\.py)?(?:::\w+)*)`", page.read_text()):
+        if not name:
+            continue
+        file, *parts = name.split("::")
+        last = file or last
+        text = (REPOSITORY / "tests" / last).read_text()
+        for part in parts:
+            assert re.search(rf"(def|class) {part}\b", text), name
