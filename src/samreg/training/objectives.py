@@ -13,7 +13,15 @@ from samreg.networks.build import warp_voxels
 from samreg.networks.spec import NetworkSpec
 from samreg.training.config import TrainConfig
 
-__all__ = ["Objective", "class_dice", "one_hot", "scores_on", "training_objective"]
+__all__ = [
+    "Objective",
+    "bending_energy",
+    "class_dice",
+    "one_hot",
+    "scores_on",
+    "squared_gradient",
+    "training_objective",
+]
 
 Objective = Callable[[Sequence[Tensor] | Tensor, Tensor, Tensor], Tensor]
 """(what the network said in float32, images (n, m, *patch), labels (n, m, *patch)) -> loss."""
@@ -42,20 +50,46 @@ def one_hot(labels: Tensor, n_classes: int) -> Tensor:
     return torch.stack([labels == number for number in range(1, n_classes + 1)], dim=1).float()
 
 
+def squared_gradient(u: Tensor) -> Tensor:
+    """Mean over axes and voxels of |u(x + e_i) - u(x)|^2 / d: VoxelMorph's smoothness term.
+
+    Args:
+        u: (b, d, *shape) displacements in voxels.
+    """
+    parts = [u.diff(dim=axis).square().mean() for axis in range(2, u.ndim)]
+    return torch.stack(parts).mean()
+
+
+def bending_energy(u: Tensor) -> Tensor:
+    """Mean over voxels of the sum over i, j of |d^2 u / dx_i dx_j|^2 / d: LabelReg's smoothness term.
+
+    Args:
+        u: (b, d, *shape) displacements in voxels, at least three along every axis.
+    """
+    axes = range(2, u.ndim)
+    total = torch.zeros((), device=u.device)
+    for i in axes:
+        total = total + u.diff(n=2, dim=i).square().mean()
+        for j in axes:
+            if j > i:
+                total = total + 2 * u.diff(dim=i).diff(dim=j).square().mean()
+    return total
+
+
 def _voxelmorph(spec: NetworkSpec, config: TrainConfig, n_classes: int) -> Objective:
-    from monai.losses import DiceLoss, DiffusionLoss, LocalNormalizedCrossCorrelationLoss
+    from monai.losses import DiceLoss, LocalNormalizedCrossCorrelationLoss
 
     similarity: nn.Module = (
         LocalNormalizedCrossCorrelationLoss(spatial_dims=spec.dims, kernel_size=config.loss.window)
         if config.loss.similarity == "lncc"
         else nn.MSELoss()
     )
-    gradient, overlap = DiffusionLoss(), DiceLoss(include_background=True)
+    overlap = DiceLoss(include_background=True)
 
     def objective(field: Sequence[Tensor] | Tensor, images: Tensor, labels: Tensor) -> Tensor:
         u = _field(field)
         warped = warp_voxels(images[:, 1:2], u)
-        loss: Tensor = similarity(warped, images[:, :1]) + config.loss.smoothness * gradient(u)
+        loss: Tensor = similarity(warped, images[:, :1]) + config.loss.smoothness * squared_gradient(u)
         if config.loss.dice:
             moved = warp_voxels(one_hot(labels[:, 1], n_classes), u)
             loss = loss + config.loss.dice * overlap(moved, one_hot(labels[:, 0], n_classes))
@@ -65,16 +99,15 @@ def _voxelmorph(spec: NetworkSpec, config: TrainConfig, n_classes: int) -> Objec
 
 
 def _labelreg(config: TrainConfig, n_classes: int) -> Objective:
-    from monai.losses import BendingEnergyLoss, DiceLoss, MultiScaleLoss
+    from monai.losses import DiceLoss, MultiScaleLoss
 
     # Slices that hold none of a label must not pull: smoothing constants make their loss 0.
     overlap = MultiScaleLoss(DiceLoss(smooth_nr=1.0, smooth_dr=1.0), scales=list(config.loss.scales))
-    bending = BendingEnergyLoss()
 
     def objective(field: Sequence[Tensor] | Tensor, images: Tensor, labels: Tensor) -> Tensor:  # noqa: ARG001
         u = _field(field)
         moved = warp_voxels(one_hot(labels[:, 1], n_classes), u)
-        loss: Tensor = overlap(moved, one_hot(labels[:, 0], n_classes)) + config.loss.smoothness * bending(u)
+        loss: Tensor = overlap(moved, one_hot(labels[:, 0], n_classes)) + config.loss.smoothness * bending_energy(u)
         return loss
 
     return objective
