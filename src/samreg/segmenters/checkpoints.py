@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import pickle
 import zipfile
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from samreg.errors import ModelError
+from samreg.errors import MissingDependencyError, ModelError
 
-__all__ = ["read_torch_checkpoint", "sha256_of"]
+__all__ = ["read_safetensors", "read_torch_checkpoint", "sha256_of"]
 
 
 def sha256_of(path: Path) -> str:
@@ -49,3 +50,21 @@ def read_torch_checkpoint(path: Path) -> dict[str, Any]:
     if not tensors:
         raise ModelError(f"{path}: holds no table of tensors; give the checkpoint of a model of the SAM family")
     return dict(content)
+
+
+def read_safetensors(path: Path) -> dict[str, Any]:
+    """Tensors by name from a `.safetensors` file.
+
+    Raises:
+        MissingDependencyError: if safetensors is not installed.
+        ModelError: if the file is cut off or not of this format.
+    """
+    if find_spec("safetensors") is None:
+        raise MissingDependencyError("safetensors", f"reading {path.name}", "hf")
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return dict(load_file(path))
+    except (SafetensorError, OSError, ValueError):
+        raise ModelError(f"{path}: not a whole safetensors file (cut off?); download it again") from None

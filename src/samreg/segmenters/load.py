@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from samreg.errors import ModelError
 
 if TYPE_CHECKING:
+    from samreg.segmenters.architecture import Model
     from samreg.segmenters.base import Segmenter
 
 __all__ = ["load_segmenter"]
@@ -15,6 +17,9 @@ __all__ = ["load_segmenter"]
 
 def load_segmenter(name: str, *, engine: str = "auto", device: str = "auto", precision: str = "auto") -> Segmenter:
     """A segmenter, ready to encode and to be prompted.
+
+    MedSAM has exactly the tensors of SAM ViT-B and differs in what its input looks like. It is told by `medsam` in the
+    name; the prefixes `medsam:` and `sam:` say it outright.
 
     Args:
         name: `litemedsam`, a Hugging Face id, a model folder, or a checkpoint file.
@@ -25,30 +30,64 @@ def load_segmenter(name: str, *, engine: str = "auto", device: str = "auto", pre
     Raises:
         ModelError: if the weights are missing, damaged, or of an architecture samreg does not know.
         MissingDependencyError: if a package that this segmenter needs is not installed.
+        ConfigError: if engine, device and precision do not fit together, or not this machine.
     """
-    import torch
-
-    from samreg.segmenters import litemedsam
-    from samreg.segmenters.checkpoints import read_torch_checkpoint, sha256_of
     from samreg.segmenters.engine import make_engine
-    from samreg.segmenters.network import SamNetwork
-    from samreg.segmenters.sam_decoder import DecoderSpec
-    from samreg.segmenters.sam_segmenter import InputSpec, SamSegmenter
-    from samreg.segmenters.tinyvit import LITEMEDSAM, TinyViT
+    from samreg.segmenters.sam_segmenter import SamSegmenter
 
-    if name != "litemedsam":
-        raise ModelError(f"there is no segmenter {name!r}; `samreg models` lists what there is")
+    model, fingerprint = _load(name)
+    # Prompts are embedded in float32 on the CPU, whatever computes the rest.
+    prompt_encoder = copy.deepcopy(model.network.prompt_encoder)
+    return SamSegmenter(
+        name,
+        fingerprint,
+        model.family,
+        model.prompt_kind,
+        model.multimask,
+        model.input_spec,
+        prompt_encoder,
+        make_engine(model.network, fingerprint, engine, device, precision),
+    )
+
+
+def _load(name: str) -> tuple[Model, str]:
+    from samreg.segmenters.hugging_face import is_hub_id, load_folder, snapshot
+
+    if name == "litemedsam":
+        return _litemedsam()
+    prefix, colon, rest = name.partition(":")
+    where = rest if colon and prefix in ("sam", "medsam") else name
+    medsam = "medsam" in Path(where).name.lower() if where == name else prefix == "medsam"
+    path = Path(where).expanduser()
+    if path.is_file():
+        return _checkpoint(path, medsam=medsam)
+    if path.is_dir():
+        return load_folder(path, where, medsam=medsam)
+    if path.suffix in (".pth", ".pt", ".bin", ".safetensors") or where.startswith((".", "/", "~")):
+        raise ModelError(f"{where}: there is no such file or folder; give a checkpoint, a model folder or a hub id")
+    if is_hub_id(where):
+        return load_folder(snapshot(where), where, medsam=medsam)
+    raise ModelError(f"there is no segmenter {name!r}; `samreg models` lists what there is")
+
+
+def _litemedsam() -> tuple[Model, str]:
+    from samreg.segmenters import litemedsam
+    from samreg.segmenters.architecture import build
+    from samreg.segmenters.checkpoints import read_torch_checkpoint, sha256_of
+
     path = litemedsam.weights_path()
     fingerprint = sha256_of(path)
     if fingerprint != litemedsam.SHA256:
         raise ModelError(
             f"{path}: sha256 {fingerprint[:12]}... is not that of LiteMedSAM; reinstall {litemedsam.PACKAGE}"
         )
-    with torch.device("meta"):
-        network = SamNetwork(TinyViT(LITEMEDSAM), DecoderSpec(grid=64), size=256)
-    network.settle(read_torch_checkpoint(path))
-    prompt_encoder = copy.deepcopy(network.prompt_encoder)
-    computes = make_engine(network, fingerprint, engine, device, precision)
-    return SamSegmenter(
-        "litemedsam", fingerprint, "LiteMedSAM", "boxes", False, InputSpec(256), prompt_encoder, computes
-    )
+    return build(read_torch_checkpoint(path), str(path), medsam=True), fingerprint
+
+
+def _checkpoint(path: Path, *, medsam: bool) -> tuple[Model, str]:
+    from samreg.segmenters.architecture import build
+    from samreg.segmenters.checkpoints import read_safetensors, read_torch_checkpoint, sha256_of
+    from samreg.segmenters.sam_names import original_names
+
+    state = read_safetensors(path) if path.suffix == ".safetensors" else read_torch_checkpoint(path)
+    return build(original_names(state), str(path), medsam=medsam), sha256_of(path)

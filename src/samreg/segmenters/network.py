@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from samreg.segmenters.prompt_encoder import PromptEncoder
 from samreg.segmenters.sam_decoder import DecoderSpec, MaskDecoder
+from samreg.segmenters.sam_hq_decoder import HqMaskDecoder
 from samreg.segmenters.tinyvit import TinyViT
 
 __all__ = ["SamNetwork"]
@@ -22,15 +23,26 @@ class SamNetwork(nn.Module):
         spec: shape of the mask decoder.
         size: side of the square input in pixels.
         mask_channels: hidden channels for mask prompts.
+        decoder: another member of the family's mask decoder; SAM's by default.
+        always_pad: prompts are padded as in SAM 2.
     """
 
     position: Tensor
 
-    def __init__(self, image_encoder: nn.Module, spec: DecoderSpec, size: int, mask_channels: int = 16) -> None:
+    def __init__(
+        self,
+        image_encoder: nn.Module,
+        spec: DecoderSpec,
+        size: int,
+        mask_channels: int = 16,
+        *,
+        decoder: MaskDecoder | None = None,
+        always_pad: bool = False,
+    ) -> None:
         super().__init__()
         self.image_encoder = image_encoder
-        self.prompt_encoder = PromptEncoder(spec.channels, spec.grid, size, mask_channels)
-        self.mask_decoder = MaskDecoder(spec)
+        self.prompt_encoder = PromptEncoder(spec.channels, spec.grid, size, mask_channels, always_pad=always_pad)
+        self.mask_decoder = MaskDecoder(spec) if decoder is None else decoder
 
     def settle(self, state: Mapping[str, Tensor]) -> SamNetwork:
         """Take the weights, strictly, and make ready for inference; the module may have been built on `meta`.
@@ -48,8 +60,12 @@ class SamNetwork(nn.Module):
         return self
 
     def encode(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Embedding (b, c, grid, grid) of (b, 3, s, s) normalised images."""
-        return (self.image_encoder(images),)
+        """Embedding (b, c, grid, grid) of (b, 3, s, s) normalised images, then finer features where there are any."""
+        encoded = self.image_encoder(images)
+        features, *early = encoded if isinstance(encoded, tuple) else (encoded,)
+        if isinstance(self.mask_decoder, HqMaskDecoder):
+            return features, self.mask_decoder.fine_features(features, early[0])
+        return (features,)
 
     def decode(
         self,

@@ -30,6 +30,8 @@ _REVISION = 1
 """Part of the cache key: count up whenever the compiled functions change."""
 _BATCH = 8
 """Prompts a batch: enough for the products to be large, few enough for the tiles of all to stay in cache."""
+_TOKENS = (2, 3)
+"""Prompt tokens that are worth compiling for: a box, a point with its padding, and both."""
 
 
 class _Compiled:
@@ -144,10 +146,10 @@ class OpenVinoEngine:
     ) -> tuple[Tensor, Tensor]:
         """See `Engine.decode`."""
         n, tokens = sparse.shape[:2]
-        if mask_logits is not None or tokens != self._network.prompt_encoder.usual_tokens:
+        if mask_logits is not None or tokens not in _TOKENS:
             return self._torch.decode(embedding, sparse, mask_logits, multimask=multimask, coarse=coarse)
         padded = torch.cat([sparse, sparse[-1:].expand(-n % _BATCH, -1, -1)])
-        kind = f"decoder multimask={multimask} coarse={coarse}"
+        kind = f"decoder tokens={tokens} multimask={multimask} coarse={coarse}"
         compiled = self._get(
             kind,
             lambda: _Decode(self._network, multimask=multimask, coarse=coarse),

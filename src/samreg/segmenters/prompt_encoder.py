@@ -41,14 +41,15 @@ class PromptEncoder(nn.Module):
         grid: side of the embedding in cells.
         input_size: side of the square model input in pixels.
         mask_channels: channels of the hidden layer that shrinks mask prompts.
-        box_padding: a box is followed by a padding token, as in SAM 2; SAM pads points without a box only.
+        always_pad: as SAM 2 does: a padding token also after a box, and two for mask prompts alone. SAM pads points
+            without a box only.
     """
 
     def __init__(
-        self, channels: int, grid: int, input_size: int, mask_channels: int = 16, *, box_padding: bool = False
+        self, channels: int, grid: int, input_size: int, mask_channels: int = 16, *, always_pad: bool = False
     ) -> None:
         super().__init__()
-        self.channels, self.grid, self.input_size, self.box_padding = channels, grid, input_size, box_padding
+        self.channels, self.grid, self.input_size, self.always_pad = channels, grid, input_size, always_pad
         self.pe_layer = _FourierPosition(channels)
         # Background point, foreground point, first and second corner of a box.
         self.point_embeddings = nn.ModuleList(Tokens(1, channels) for _ in range(4))
@@ -64,11 +65,6 @@ class PromptEncoder(nn.Module):
             nn.GELU(),
             nn.Conv2d(mask_channels, channels, 1),
         )
-
-    @property
-    def usual_tokens(self) -> int:
-        """Tokens of a box, and of a point with its padding."""
-        return 3 if self.box_padding else 2
 
     def position(self) -> Tensor:
         """(cells, channels) positional encoding of the cells of the embedding, row by row."""
@@ -100,8 +96,9 @@ class PromptEncoder(nn.Module):
         if boxes is not None:
             corners = self.pe_layer((boxes.reshape(-1, 2, 2) + 0.5) / self.input_size)
             parts.append(corners + torch.stack(self._kinds()[2:]))
-            if self.box_padding:
-                parts.append(self.not_a_point_embed.weight[None].expand(len(boxes), -1, -1))
+        n_pads = 1 if boxes is not None else 2 if points is None else 0
+        if self.always_pad and n_pads:
+            parts.append(self.not_a_point_embed.weight[None].expand(n, n_pads, -1))
         return torch.cat(parts, dim=1)
 
     def _kinds(self) -> list[Tensor]:

@@ -269,12 +269,16 @@ class MaskDecoder(nn.Module):
         self.output_hypernetworks_mlps = nn.ModuleList(Perceptron(c, c, c // 8, 3) for _ in range(self.n_masks))
         self.iou_prediction_head = Perceptron(c, spec.iou_hidden, self.n_masks, spec.iou_depth)
 
+    def own_tokens(self) -> Tensor:
+        """(1 + masks, c): the quality token and the mask tokens, which come before those of the prompt."""
+        return torch.cat([self.iou_token.weight, self.mask_tokens.weight])
+
     def forward(
         self,
         sparse: Tensor,
         position: Tensor,
         cells: Tensor,
-        fine: tuple[Tensor, ...] = (),  # noqa: ARG002 - for the members of the family that have it
+        fine: tuple[Tensor, ...] = (),
         *,
         multimask: bool,
         coarse: bool,
@@ -292,29 +296,58 @@ class MaskDecoder(nn.Module):
         Returns:
             Logits (n, m, 4 h, 4 w), or (n, m, h, w) with `coarse`, and predicted IoU (n, m).
         """
-        own = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
-        place = torch.cat([own.expand(sparse.shape[0], -1, -1), sparse], dim=1)
+        place = torch.cat([self.own_tokens().expand(sparse.shape[0], -1, -1), sparse], dim=1)
         tokens, tiles = self.transformer(place, position, cells)
-        first, last = (1, self.n_masks) if multimask else (0, 1)
-        quality = self.iou_prediction_head(tokens[:, 0])[:, first:last]
-        weights = torch.stack([self.output_hypernetworks_mlps[i](tokens[:, 1 + i]) for i in range(first, last)], dim=1)
-        drawn = torch.cat([weights @ self._pixels(tile, coarse).transpose(1, 2) for tile in tiles], dim=2)
-        return self._in_image_order(drawn, coarse), quality
+        return self.draw(tokens, tiles, fine, multimask=multimask, coarse=coarse)
 
-    def _pixels(self, tile: Tensor, coarse: bool) -> Tensor:
-        """Upscale cells (n, p, c) to pixels (n, 16 p, c / 8), those of a cell together, or its first, (n, p, c / 8)."""
+    def draw(
+        self, tokens: Tensor, tiles: list[Tensor], fine: tuple[Tensor, ...], *, multimask: bool, coarse: bool
+    ) -> tuple[Tensor, Tensor]:
+        """Logits and quality from what the transformer made of tokens and cells."""
+        first, last = (1, self.n_masks) if multimask else (0, 1)
+        return self.masks(tokens[:, 1:], tiles, fine, first, last, coarse=coarse), self.quality(
+            tokens[:, 0], first, last
+        )
+
+    def quality(self, token: Tensor, first: int, last: int) -> Tensor:
+        """Predicted IoU of masks `first` to `last`, (n, m)."""
+        out: Tensor = self.iou_prediction_head(token)[:, first:last]
+        return out
+
+    def masks(
+        self, tokens: Tensor, tiles: list[Tensor], fine: tuple[Tensor, ...], first: int, last: int, *, coarse: bool
+    ) -> Tensor:
+        """Logits of masks `first` to `last` from the mask tokens (n, masks, c)."""
+        weights = torch.stack([self.output_hypernetworks_mlps[i](tokens[:, i]) for i in range(first, last)], dim=1)
+        starts = range(0, self.spec.grid**2, _TILE)
+        drawn = [
+            weights
+            @ self.pixels(tile, tuple(part[start : start + _TILE] for part in fine), coarse=coarse).transpose(1, 2)
+            for start, tile in zip(starts, tiles, strict=True)
+        ]
+        return self.in_image_order(torch.cat(drawn, dim=2), coarse=coarse)
+
+    def pixels(self, tile: Tensor, fine: tuple[Tensor, ...], *, coarse: bool) -> Tensor:
+        """Upscale cells (n, p, c) to pixels (n, 16 p, c / 8), those of a cell together, or its first, (n, p, c / 8).
+
+        `fine` are features to add to both steps, (p, 4, c / 4) and (p, 16, c / 8), or none.
+        """
         up1, norm, _, up2, _ = self.output_upscaling
+        added = [part[:, :1] if coarse else part for part in fine]
         x = _upscale(tile, cast("nn.ConvTranspose2d", up1), coarse)
+        if added:
+            x = x + added[0].flatten(0, 1)
         norm = cast("ChannelNorm", norm)
         x = functional.gelu(functional.layer_norm(x, x.shape[-1:], norm.weight, norm.bias, norm.eps))
-        return functional.gelu(_upscale(x, cast("nn.ConvTranspose2d", up2), coarse))
+        x = _upscale(x, cast("nn.ConvTranspose2d", up2), coarse)
+        return functional.gelu(x + added[1].flatten(0, 1) if added else x)
 
-    def _in_image_order(self, logits: Tensor, coarse: bool) -> Tensor:
-        """(n, m, pixels as `_pixels` orders them) to (n, m, y, x)."""
+    def in_image_order(self, values: Tensor, *, coarse: bool) -> Tensor:
+        """(n, m, pixels as `pixels` orders them) to (n, m, y, x)."""
         side = self.spec.grid
         if coarse:
-            return torch.unflatten(logits, 2, (side, side))
-        by_place = torch.unflatten(logits, 2, (side, side, 2, 2, 2, 2)).permute(0, 1, 2, 4, 6, 3, 5, 7)
+            return torch.unflatten(values, 2, (side, side))
+        by_place = torch.unflatten(values, 2, (side, side, 2, 2, 2, 2)).permute(0, 1, 2, 4, 6, 3, 5, 7)
         return by_place.flatten(5, 7).flatten(2, 4)
 
 
