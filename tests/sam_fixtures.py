@@ -16,7 +16,7 @@ GRID = 24
 MASK = 4 * GRID
 
 
-def randomise(module: nn.Module, seed: int) -> nn.Module:
+def randomise(module: nn.Module, seed: int, gain: float = 1.0) -> nn.Module:
     """Weights that make every term of the network count: no zeros, no ones, no symmetric starts."""
     generator = torch.Generator().manual_seed(seed)
 
@@ -39,7 +39,7 @@ def randomise(module: nn.Module, seed: int) -> nn.Module:
             elif any(part in name for part in ("_token.", "_tokens.", "point_embed", "no_mask", "not_a_point")):
                 value.copy_(draw(value.shape))
             else:
-                value.copy_(1.0 * draw(value.shape) / (value[0].numel() ** 0.5))
+                value.copy_(gain * draw(value.shape) / (value[0].numel() ** 0.5))
     return module.eval()
 
 
@@ -138,7 +138,7 @@ def write_hf_sam_hq(folder: Path, seed: int = 0) -> nn.Module:
 
     parts = _sam_parts()
     parts["mask_decoder_config"]["vit_dim"] = 48
-    model = randomise(SamHQModel(SamHQConfig(**parts)), seed)
+    model = randomise(SamHQModel(SamHQConfig(**parts)), seed, gain=0.7)
     _tie(model)
     model.save_pretrained(folder)
     return model

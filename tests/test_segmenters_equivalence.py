@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from tests import sam_fixtures as fixtures
 
 from samreg.segmenters import Prompts, Segmenter, load_segmenter
-from tests import sam_fixtures as fixtures
 
 pytest.importorskip("transformers")
 pytest.importorskip("segment_anything")
@@ -98,7 +97,64 @@ def _transformers(model: torch.nn.Module) -> Reference:
     return run
 
 
-@pytest.fixture(scope="module", params=["segment-anything", "transformers-sam", "transformers-sam2"])
+def _published_hq(model: torch.nn.Module) -> Reference:
+    """SAM-HQ as published, put together from the layers of transformers.
+
+    transformers' own `SamHQModel` draws from the embedding as it was before the two-way transformer (seen in 5.23), so
+    only its quality can be compared directly; that is done here too.
+    """
+    direct = _transformers(model)
+    decoder = model.mask_decoder
+    side = fixtures.GRID
+
+    def upscale(x: torch.Tensor, first: str, norm: str, second: str) -> torch.Tensor:
+        return getattr(decoder, second)(decoder.activation(getattr(decoder, norm)(getattr(decoder, first)(x))))
+
+    def run(image: np.ndarray, prompts: Prompts, multimask: bool) -> tuple[torch.Tensor, torch.Tensor]:
+        points, labels, boxes, masks = _tensors(prompts)
+        encoded = model.vision_encoder(_normalised(image))
+        features = encoded.last_hidden_state
+        early = encoded.intermediate_embeddings[0].permute(0, 3, 1, 2)
+        fine = upscale(features, "encoder_conv1", "encoder_norm", "encoder_conv2")
+        fine = fine + upscale(early, "compress_vit_conv1", "compress_vit_norm", "compress_vit_conv2")
+        own = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight, decoder.hq_token.weight])
+        logits, quality = [], []
+        for i in range(len(prompts)):
+            sparse, dense = model.prompt_encoder(
+                input_points=None if points is None else points[None, i : i + 1],
+                input_labels=None if labels is None else labels[None, i : i + 1],
+                input_boxes=None if boxes is None else boxes[None, i : i + 1],
+                input_masks=None if masks is None else masks[i : i + 1, None],
+            )
+            tokens = own[None, None] if sparse is None else torch.cat([own[None, None], sparse], dim=2)
+            tokens, cells = decoder.transformer(
+                point_embeddings=tokens,
+                image_embeddings=features + dense,
+                image_positional_embeddings=model.get_image_wide_positional_embeddings(),
+                attention_similarity=None,
+            )
+            maps = cells.reshape(1, side, side, -1).permute(0, 3, 1, 2)
+            upscaled = decoder.activation(upscale(maps, "upscale_conv1", "upscale_layer_norm", "upscale_conv2"))
+            sharp = upscale(upscaled, "mask_conv1", "mask_norm", "mask_conv2") + fine
+            wanted = range(1, 4) if multimask else range(1)
+            drawn = [
+                torch.einsum("c,chw->hw", decoder.output_hypernetworks_mlps[m](tokens[0, 0, 1 + m]), upscaled[0])
+                for m in wanted
+            ]
+            scores = decoder.iou_prediction_head(tokens[0, 0, 0])[list(wanted)]
+            order = scores.argsort(descending=True)
+            correction = torch.einsum("c,chw->hw", decoder.hq_mask_mlp(tokens[0, 0, 5]), sharp[0])
+            logits.append(torch.stack(drawn)[order] + correction)
+            quality.append(scores[order])
+        assert (torch.stack(quality) - direct(image, prompts, multimask)[1]).abs().max() < _TOLERANCE
+        return torch.stack(logits), torch.stack(quality)
+
+    return run
+
+
+@pytest.fixture(
+    scope="module", params=["segment-anything", "transformers-sam", "transformers-sam2", "transformers-sam-hq"]
+)
 def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Segmenter, Reference]:
     folder = tmp_path_factory.mktemp(request.param)
     if request.param == "segment-anything":
@@ -106,8 +162,10 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         source = folder / "weights.pth"
     elif request.param == "transformers-sam":
         reference, source = _transformers(fixtures.write_hf_sam(folder)), folder
-    else:
+    elif request.param == "transformers-sam2":
         reference, source = _transformers(fixtures.write_hf_sam2(folder)), folder
+    else:
+        reference, source = _published_hq(fixtures.write_hf_sam_hq(folder)), folder
     return load_segmenter(str(source), engine="torch", device="cpu", precision="float32"), reference
 
 
