@@ -41,6 +41,7 @@ TINY = TrainConfig(
     batch_size=2,
     epochs=3,
     steps_per_epoch=2,
+    learning_rate=1e-2,
     n_test=1,
     n_validation=1,
     threads=1,

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     import torch
 
     from samreg.networks.checkpoint import TrainedNetwork
+    from samreg.segmenters.base import Segmenter
 
-__all__ = ["TrainedSegmenter", "load_class_segmenter"]
+__all__ = ["TrainedSegmenter", "is_class_checkpoint", "load_class_segmenter", "open_segmenter"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +61,14 @@ class TrainedSegmenter:
         return self.class_names, probabilities
 
 
+def is_class_checkpoint(name: str) -> bool:
+    """Whether a segmenter's name is the path of a network trained by samreg."""
+    from samreg.networks.checkpoint import is_checkpoint
+
+    path = Path(name).expanduser()
+    return path.is_file() and is_checkpoint(path)
+
+
 def load_class_segmenter(
     path: str | Path, *, device: str = "auto", precision: str = "auto", dataset: str = ""
 ) -> TrainedSegmenter:
@@ -79,7 +88,28 @@ def load_class_segmenter(
 
     if precision not in ("auto", "float32", "bfloat16"):
         raise ModelError(f"{path} computes in float32 or bfloat16, got precision {precision!r}")
-    trained = read_checkpoint(path, architectures=SEGMENTATION, dataset=dataset)
+    trained = read_checkpoint(Path(path).expanduser(), architectures=SEGMENTATION, dataset=dataset)
     chosen = choose_device(device)
     trained.net.to(chosen)
     return TrainedSegmenter(str(path), trained, chosen, "float32" if precision == "auto" else precision)
+
+
+def open_segmenter(
+    name: str, *, engine: str = "auto", device: str = "auto", precision: str = "auto"
+) -> Segmenter | TrainedSegmenter:
+    """Whatever can segment: a promptable segmenter, or a network trained by samreg where the name is its checkpoint.
+
+    Args:
+        name: as for `load_segmenter`, or the path of such a checkpoint.
+        engine: of a promptable segmenter; trained networks compute with torch.
+        device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
+        precision: `auto`, `float32`, `bfloat16` or `float16`.
+
+    Raises:
+        ModelError: if there is no such segmenter, or it does not load.
+    """
+    if is_class_checkpoint(name):
+        return load_class_segmenter(name, device=device, precision=precision)
+    from samreg.segmenters.load import load_segmenter
+
+    return load_segmenter(name, engine=engine, device=device, precision=precision)

@@ -29,12 +29,20 @@ class ClassSegmenter(Protocol):
     from any thread. Two images segmented by the same `ClassSegmenter` are paired by class name.
     """
 
-    name: str
-    """The name the user gave, for example the checkpoint's path."""
-    fingerprint: str
-    """sha256 of the weights: what a cache may key on."""
-    engine: str
-    """What computes, with precision and device, for example `torch-float32-cpu`."""
+    @property
+    def name(self) -> str:
+        """The name the user gave, for example the checkpoint's path."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 of the weights: what a cache may key on."""
+        ...
+
+    @property
+    def engine(self) -> str:
+        """What computes, with precision and device, for example `torch-float32-cpu`."""
+        ...
 
     def segment_classes(self, image: Image) -> tuple[tuple[str, ...], ScalarArray]:
         """Class probabilities over the whole image.

@@ -51,6 +51,7 @@ def load_segmenter(name: str, *, engine: str = "auto", device: str = "auto", pre
 
 
 def _load(name: str) -> tuple[Model, str]:
+    from samreg.segmenters.classes import is_class_checkpoint
     from samreg.segmenters.hugging_face import is_hub_id, load_folder, snapshot
 
     if name == "litemedsam":
@@ -59,6 +60,11 @@ def _load(name: str) -> tuple[Model, str]:
     where = rest if colon and prefix in ("sam", "medsam") else name
     medsam = "medsam" in Path(where).name.lower() if where == name else prefix == "medsam"
     path = Path(where).expanduser()
+    if is_class_checkpoint(where):
+        raise ModelError(
+            f"{where} is a network trained by samreg: it knows classes and takes no prompts; use it "
+            "with register or segment"
+        )
     if path.is_file():
         return _checkpoint(path, medsam=medsam)
     if path.is_dir():
