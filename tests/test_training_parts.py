@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import torch
 
 from samreg.errors import ConfigError
 from samreg.networks.spec import NetworkSpec
+from samreg.splits import only_test, split_subjects, stored_split, subjects_of
 from samreg.training.augment import draw_batch, random_patch
 from samreg.training.config import AugmentConfig, LossConfig, TrainConfig
 from samreg.training.objectives import (
@@ -20,7 +23,6 @@ from samreg.training.objectives import (
     squared_gradient,
     training_objective,
 )
-from samreg.training.split import split_subjects, stored_split
 
 STILL = AugmentConfig(rotation=0, scale=0, shift=0, flip=0, gamma=0, contrast=0, noise=0)
 ACDC = (
@@ -59,6 +61,29 @@ def test_drawn_split_follows_the_seed_not_the_order() -> None:
 def test_a_split_without_training_subjects_is_refused() -> None:
     with pytest.raises(ConfigError, match="3 subjects leave 0 for training, 1 for validation and 2 for the test"):
         split_subjects(["a", "b", "c"], n_test=2, n_validation=1)
+
+
+@dataclass(frozen=True)
+class _Pair:
+    id: str
+    fixed: Path
+    moving: Path
+    intra_subject: bool
+
+
+def _record(a: str, b: str = "") -> _Pair:
+    return _Pair(a + b, Path(f"x/{a}.nii.gz"), Path(f"x/{b or a}.nii.gz"), not b)
+
+
+def test_test_pairs_have_both_subjects_in_the_test() -> None:
+    pairs = [_record("patient013"), _record("patient007"), _record("patient013", "patient015")]
+    pairs.append(_record("patient013", "patient007"))
+    assert only_test(pairs, "acdc") == [pairs[0], pairs[2]]
+    assert subjects_of(pairs[3]) == ("patient013", "patient007")
+    with pytest.raises(ConfigError, match="no split is stored for the dataset 'chaos'"):
+        only_test(pairs, "chaos")
+    with pytest.raises(ConfigError, match="none of these 1 pairs"):
+        only_test(pairs[1:2], "acdc")
 
 
 @pytest.mark.parametrize("shape", [(12, 14), (6, 12, 14)])

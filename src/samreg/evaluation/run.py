@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from samreg.errors import ConfigError, SamregError
 from samreg.evaluation.datasets import PairRecord, open_dataset
@@ -16,6 +17,7 @@ from samreg.evaluation.methods import load_method, missing_methods
 from samreg.evaluation.records import Record, RecordLog, read_records
 from samreg.evaluation.score import score
 from samreg.evaluation.workers import run_tasks
+from samreg.splits import only_test
 
 __all__ = ["BenchmarkOptions", "BenchmarkSummary", "evaluate_pair", "record_key", "run_benchmark"]
 
@@ -36,6 +38,8 @@ class BenchmarkOptions:
     """Methods, for example identity niftyreg ants elastix greedy convexadam samreg samreg+match.max_pairs=3."""
     limit: int = 0
     """Only the first so many pairs; 0 is all."""
+    split: Literal["all", "test"] = "all"
+    """test keeps to the test subjects of the dataset's stored split: what trained methods have not seen."""
     jobs: int = 1
     """Worker processes on this machine; 0 computes in this process."""
     dask: str = ""
@@ -89,7 +93,9 @@ def run_benchmark(
     tell = say or (lambda _: None)
     if not options.methods:
         raise ConfigError("a benchmark needs at least one method, for example --methods identity samreg")
-    pairs = open_dataset(options.dataset, options.root, options.limit)
+    pairs = open_dataset(options.dataset, options.root, 0 if options.split == "test" else options.limit)
+    if options.split == "test":
+        pairs = only_test(pairs, options.dataset)[: options.limit or None]
     skipped = missing_methods(list(options.methods))
     for name, command in skipped.items():
         tell(f"skipped: {name} is not installed; to install it: {command}")

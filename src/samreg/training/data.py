@@ -17,27 +17,13 @@ from samreg.io.images import read_image, read_labels
 from samreg.networks.predict import view_of
 from samreg.networks.spec import NetworkSpec
 from samreg.networks.view import View
+from samreg.splits import Pair, subjects_of
 
-__all__ = ["Samples", "TrainingPair", "class_names_of", "load_samples", "subjects_of"]
+__all__ = ["Samples", "TrainingPair", "class_names_of", "load_samples"]
 
 
-class TrainingPair(Protocol):
+class TrainingPair(Pair, Protocol):
     """What training needs to know of a pair; the records of `samreg.evaluation.datasets` are such pairs."""
-
-    @property
-    def id(self) -> str:
-        """Name of the pair, and of the subject if both images show the same one."""
-        ...
-
-    @property
-    def fixed(self) -> Path:
-        """The fixed image."""
-        ...
-
-    @property
-    def moving(self) -> Path:
-        """The moving image."""
-        ...
 
     @property
     def fixed_labels(self) -> Path | None:
@@ -54,11 +40,6 @@ class TrainingPair(Protocol):
         """Label value -> name."""
         ...
 
-    @property
-    def intra_subject(self) -> bool:
-        """Whether both images show the same subject."""
-        ...
-
 
 @dataclass(frozen=True, eq=False)
 class Samples:
@@ -73,17 +54,6 @@ class Samples:
     subject: str
     images: Tensor
     labels: Tensor
-
-
-def subjects_of(pair: TrainingPair) -> tuple[str, str]:
-    """The subject of the fixed and of the moving image."""
-    if pair.intra_subject:
-        return pair.id, pair.id
-    return _stem(pair.fixed), _stem(pair.moving)
-
-
-def _stem(path: Path) -> str:
-    return path.name.partition(".")[0]
 
 
 def class_names_of(pairs: Sequence[TrainingPair]) -> tuple[tuple[int, ...], tuple[str, ...]]:

@@ -19,12 +19,12 @@ from samreg.networks.build import build_network
 from samreg.networks.checkpoint import TrainedNetwork, read_checkpoint, write_checkpoint
 from samreg.networks.predict import autocast, choose_device
 from samreg.networks.spec import Architecture, NetworkSpec
+from samreg.splits import split_subjects, subjects_of
 from samreg.training.augment import draw_batch
 from samreg.training.config import TrainConfig, defaults
-from samreg.training.data import TrainingPair, class_names_of, load_samples, subjects_of
+from samreg.training.data import TrainingPair, class_names_of, load_samples
 from samreg.training.objectives import Objective, scores_on, training_objective
 from samreg.training.score import score_test
-from samreg.training.split import split_subjects
 from samreg.training.state import RunState, resume_path
 
 __all__ = ["train"]

@@ -16,7 +16,8 @@ from samreg.io.images import read_image, read_labels
 from samreg.networks.predict import predict_classes, predict_field
 from samreg.networks.spec import NetworkSpec
 from samreg.segmenters.labels import binarise
-from samreg.training.data import TrainingPair, subjects_of
+from samreg.splits import subjects_of
+from samreg.training.data import TrainingPair
 from samreg.training.objectives import class_dice
 from samreg.types import LabelArray
 

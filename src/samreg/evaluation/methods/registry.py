@@ -22,11 +22,12 @@ _MODULES = {
     "greedy": "greedy",
     "convexadam": "convexadam",
 }
+_TRAINED = ("voxelmorph", "labelreg")
 _PRESETS = ("samreg", "samreg:fast", "samreg:paper")
 
 
 def method_names() -> list[str]:
-    """Names that `load_method` knows, samreg's ablations aside."""
+    """Names that `load_method` knows; samreg's ablations and the trained networks, which need a file, aside."""
     return [*_MODULES, *_PRESETS]
 
 
@@ -34,17 +35,24 @@ def load_method(name: str) -> Method:
     """The method of a name; nothing of the tool itself is imported yet.
 
     Args:
-        name: one of `method_names()`, or `samreg:PRESET+setting=value` for an ablation.
+        name: one of `method_names()`, `samreg:PRESET+setting=value` for an ablation, or `voxelmorph:FILE` and
+            `labelreg:FILE` for a trained network.
 
     Raises:
         ConfigError: if there is no such method.
+        ModelError: if a trained network has no checkpoint, or one of another architecture.
     """
     if name.partition(":")[0].partition("+")[0] == "samreg":
         from samreg.evaluation.methods.samreg_method import samreg_method
 
         return samreg_method(name)
+    if name.partition(":")[0] in _TRAINED:
+        from samreg.evaluation.methods.trained import trained_method
+
+        return trained_method(name)
     if name not in _MODULES:
-        raise ConfigError(f"there is no method {name!r}; choose from {', '.join(method_names())}")
+        shown = [*method_names(), *(f"{network}:FILE" for network in _TRAINED)]
+        raise ConfigError(f"there is no method {name!r}; choose from {', '.join(shown)}")
     module = import_module(f"samreg.evaluation.methods.{_MODULES[name]}")
     methods: tuple[Method, ...] = module.METHODS
     return next(method for method in methods if method.name == name)
