@@ -35,6 +35,7 @@ def run_tasks(
     jobs: int = 1,
     dask: str = "",
     threads: int = 0,
+    dask_timeout_s: float = 30.0,
 ) -> None:
     """Call `function(*task)` for every task, in any order.
 
@@ -46,6 +47,7 @@ def run_tasks(
             everything with it.
         dask: address of a Dask scheduler, for example `tcp://10.0.0.1:8786`, instead of processes here.
         threads: threads of each worker process; 0 leaves the choice to the libraries.
+        dask_timeout_s: how long to wait for the scheduler.
 
     Raises:
         ConfigError: if jobs is negative.
@@ -54,7 +56,7 @@ def run_tasks(
     if jobs < 0:
         raise ConfigError(f"jobs is the number of worker processes, 0 or more, got {jobs}")
     if dask:
-        _run_on_dask(function, tasks, on_answer, dask)
+        _run_on_dask(function, tasks, on_answer, dask, dask_timeout_s)
     elif jobs == 0:
         for index, task in enumerate(tasks):
             on_answer(index, *_attempt(function, task))
@@ -131,13 +133,15 @@ def _die_with_parent() -> None:
         os._exit(1)
 
 
-def _run_on_dask(function: Callable[..., Answer], tasks: Sequence[Task], on_answer: OnAnswer, address: str) -> None:
+def _run_on_dask(
+    function: Callable[..., Answer], tasks: Sequence[Task], on_answer: OnAnswer, address: str, timeout_s: float
+) -> None:
     try:
         from distributed import Client, as_completed
     except ImportError:
         raise MissingDependencyError("distributed", "--dask", "dask") from None
     try:
-        client = Client(address, timeout=30)
+        client = Client(address, timeout=timeout_s)
     except OSError as error:
         raise ConfigError(
             f"no Dask scheduler answers at {address!r} ({error}); start one with: dask scheduler"

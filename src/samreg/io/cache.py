@@ -34,7 +34,7 @@ from samreg.rois import Roi, RoiSet
 if TYPE_CHECKING:
     from samreg.segmenters.base import Segmenter
 
-__all__ = ["RegionsCache", "cached_segment", "default_cache_folder", "regions_key"]
+__all__ = ["RegionsCache", "cached_segment", "default_cache_folder", "find_or_segment", "regions_key"]
 
 _LOG = logging.getLogger("samreg.cache")
 _LAYOUT = 1
@@ -184,8 +184,6 @@ def cached_segment(
 ) -> Regions:
     """`segment`, or what it returned before for the same content.
 
-    Whether an image was encoded or found is logged to `samreg.cache`.
-
     Args:
         image: the image.
         config: its `segment` settings count.
@@ -193,22 +191,33 @@ def cached_segment(
         cache: where to look and to keep; None computes.
         progress: passed on to `segment`.
     """
+    return find_or_segment(image, config, segmenter, cache, progress=progress)[0]
+
+
+def find_or_segment(
+    image: Image,
+    config: RegisterConfig,
+    segmenter: Segmenter,
+    cache: RegionsCache | None = None,
+    *,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> tuple[Regions, bool]:
+    """`cached_segment`, and whether the image was segmented now; that is also logged to `samreg.cache`."""
     from samreg.registration import segment
 
-    if cache is None:
-        return segment(image, config, segmenter=segmenter, progress=progress)
-    key = regions_key(image, config, segmenter)
-    found = cache.get(key, image)
+    key = "" if cache is None else regions_key(image, config, segmenter)
+    found = None if cache is None else cache.get(key, image)
     if found is None:
-        with cache.computing(key):
-            found = cache.get(key, image)  # another process may have been faster
+        with contextlib.nullcontext() if cache is None else cache.computing(key):
+            found = None if cache is None else cache.get(key, image)  # another process may have been faster
             if found is None:
-                found = segment(image, config, segmenter=segmenter, progress=progress)
-                cache.put(key, found)
-                _LOG.info("encoded %s (%s)", image.name, key[:12])
-                return found
-    _LOG.info("found %s (%s)", image.name, key[:12])
-    return found
+                fresh = segment(image, config, segmenter=segmenter, progress=progress)
+                if cache is not None:
+                    cache.put(key, fresh)
+                _LOG.info("encoded %s", image.name)
+                return fresh, True
+    _LOG.info("found %s", image.name)
+    return found, False
 
 
 def _pack(regions: Regions) -> bytes:

@@ -6,16 +6,16 @@ import numpy as np
 
 from samreg.evaluation.methods.base import Method
 from samreg.evaluation.methods.itk_bridge import (
+    MOST_ANISOTROPIC,
     after_affine,
     at_voxels,
     field_from_sitk,
-    onto_grid,
     quiet,
     ras_to_lps,
     to_sitk,
+    with_interpolated_slices,
 )
 from samreg.field import DisplacementField
-from samreg.grid import Grid
 from samreg.image import Image
 
 __all__ = ["METHODS"]
@@ -23,28 +23,14 @@ __all__ = ["METHODS"]
 _ITERATIONS = "100x100x50"
 _METRIC = "NCC 4x4x4"
 _SIGMAS = "3mm 1mm"
-_MOST_ANISOTROPIC = 2.5
-
-
-def _working_grid(grid: Grid) -> Grid:
-    """The fixed grid, with slices in between where they are thick.
-
-    The tool halves all axes alike from level to level and cannot halve a stack of ten slices twice.
-    """
-    finest = min(grid.spacing)
-    factor = [max(1.0, s / (_MOST_ANISOTROPIC * finest)) for s in grid.array_spacing]
-    if max(factor) == 1.0:
-        return grid
-    return grid.with_shape([round(n * f) for n, f in zip(grid.shape, factor, strict=True)])
 
 
 def _solve(fixed: Image, moving: Image, *, intra_subject: bool, threads: int) -> DisplacementField:
     from picsl_greedy import Greedy3D
 
     tool = Greedy3D()
-    work = _working_grid(fixed.grid)
-    on_work = fixed if work is fixed.grid else onto_grid(fixed, work)
-    images = {"fixed": to_sitk(on_work), "moving": to_sitk(moving)}
+    work = with_interpolated_slices(fixed)
+    images = {"fixed": to_sitk(work), "moving": to_sitk(moving)}
     common = f"-threads {threads} -float"
     affine = np.eye(4)
     start = ""
@@ -56,7 +42,7 @@ def _solve(fixed: Image, moving: Image, *, intra_subject: bool, threads: int) ->
     # Sigmas in voxels would smooth a thick slice into its neighbours; millimetres do not.
     command = f"-i fixed moving {start} -m {_METRIC} -n {_ITERATIONS} -s {_SIGMAS} -o warp {common}"
     quiet(tool.execute, command, **images, warp=None)
-    return after_affine(at_voxels(field_from_sitk(tool["warp"], work), fixed.grid), affine)
+    return after_affine(at_voxels(field_from_sitk(tool["warp"], work.grid), fixed.grid), affine)
 
 
 METHODS = (
@@ -67,7 +53,7 @@ METHODS = (
             "affine": "12 degrees of freedom, NMI, from the image centres, 200x100x50 iterations "
             "(between subjects only)",
             "deformable": f"{_METRIC}, sigmas {_SIGMAS}, {_ITERATIONS} iterations; slices interpolated until they are "
-            f"at most {_MOST_ANISOTROPIC:g} times as thick as a pixel",
+            f"at most {MOST_ANISOTROPIC:g} times as thick as a pixel",
         },
         "picsl-greedy",
         "picsl_greedy",

@@ -19,7 +19,22 @@ from samreg.types import Matrix
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
-__all__ = ["after_affine", "at_voxels", "field_from_sitk", "onto_grid", "ras_to_lps", "slice_stack", "to_sitk"]
+__all__ = [
+    "MOST_ANISOTROPIC",
+    "after_affine",
+    "at_voxels",
+    "field_from_sitk",
+    "field_from_slices",
+    "onto_grid",
+    "quiet",
+    "ras_to_lps",
+    "slice_stack",
+    "to_sitk",
+    "with_interpolated_slices",
+]
+
+MOST_ANISOTROPIC = 2.5
+"""Thickness of a slice, in pixels, beyond which `with_interpolated_slices` adds some."""
 
 _RAS_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -71,6 +86,19 @@ def onto_grid(image: Image, grid: Grid, affine: Matrix | None = None) -> Image:
     """The image resampled linearly at A x for each voxel centre x of another grid."""
     field = DisplacementField.identity(grid) if affine is None else DisplacementField.from_matrix(affine, grid)
     return field.warp(image)
+
+
+def with_interpolated_slices(fixed: Image) -> Image:
+    """The fixed image with slices in between where they are thick, for tools that treat all axes alike.
+
+    Pyramids that halve every axis cannot halve a stack of ten slices twice, and neighbourhoods in voxels would span
+    the whole heart across thick slices. An expert resamples first.
+    """
+    grid = fixed.grid
+    factor = [max(1.0, s / (MOST_ANISOTROPIC * min(grid.spacing))) for s in grid.array_spacing]
+    if max(factor) == 1.0:
+        return fixed
+    return onto_grid(fixed, grid.with_shape([round(n * f) for n, f in zip(grid.shape, factor, strict=True)]))
 
 
 def at_voxels(warp: DisplacementField, grid: Grid) -> DisplacementField:

@@ -6,20 +6,25 @@ import subprocess
 import tempfile
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from samreg.errors import RegistrationError
 from samreg.evaluation.methods.base import Method
-from samreg.evaluation.methods.itk_bridge import to_sitk
+from samreg.evaluation.methods.itk_bridge import MOST_ANISOTROPIC, to_sitk, with_interpolated_slices
 from samreg.field import DisplacementField
+from samreg.grid import Grid
 from samreg.image import Image
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
 
 __all__ = ["METHODS"]
 
 _INSTALL = "CMAKE_POLICY_VERSION_MINIMUM=3.5 pip install niftyreg"
 _LNCC_SIGMA_MM = 5.0
-_GRID_MM = 8.0
+_GRID_VOXELS = 5
 
 
 def _solve(fixed: Image, moving: Image, *, intra_subject: bool, threads: int, lncc: bool) -> DisplacementField:
@@ -28,7 +33,8 @@ def _solve(fixed: Image, moving: Image, *, intra_subject: bool, threads: int, ln
     with tempfile.TemporaryDirectory(prefix="samreg-niftyreg-") as name:
         folder = Path(name)
         reference, floating = folder / "fixed.nii", folder / "moving.nii"
-        sitk.WriteImage(to_sitk(fixed), str(reference))
+        work = with_interpolated_slices(fixed)
+        sitk.WriteImage(to_sitk(work), str(reference))
         sitk.WriteImage(to_sitk(moving), str(floating))
         images = ["-ref", str(reference), "-flo", str(floating), "-omp", str(threads), "-voff"]
         start: list[str] = []
@@ -36,21 +42,35 @@ def _solve(fixed: Image, moving: Image, *, intra_subject: bool, threads: int, ln
             affine = folder / "affine.txt"
             _call("reg_aladin", [*images, "-aff", str(affine), "-res", str(folder / "affine.nii")])
             start = ["-aff", str(affine)]
-        # Control points closer than the slices along a thick axis would have no data of their own.
-        spacing = [max(_GRID_MM, s) for s in fixed.grid.spacing]
-        spline = [part for flag, mm in zip(("-sx", "-sy", "-sz"), spacing, strict=True) for part in (flag, f"{mm:g}")]
+        # In voxels, alike along all axes: with unequal numbers of voxels between control points, version 1.5.70
+        # evaluates the spline it writes in one way when it registers and in another when it converts.
+        spline = [part for flag in ("-sx", "-sy", "-sz") for part in (flag, f"-{_GRID_VOXELS}")]
         metric = ["--lncc", f"{_LNCC_SIGMA_MM:g}"] if lncc else []
         control = folder / "control.nii"
         _call(
             "reg_f3d",
             [*images, *start, *spline, *metric, "-maxit", "300", "-cpp", str(control), "-res", str(folder / "f3d.nii")],
         )
-        positions = folder / "positions.nii"
-        _call("reg_transform", ["-ref", str(reference), "-def", str(control), str(positions)])
-        target = np.squeeze(sitk.GetArrayFromImage(sitk.ReadImage(str(positions))))
-    # Positions in RAS millimetres, one a fixed voxel.
-    mapped = target.reshape(*fixed.grid.shape, 3) * np.asarray([-1.0, -1.0, 1.0])
-    return DisplacementField((mapped - fixed.grid.voxel_centres()).astype(np.float32), fixed.grid)
+        grid = sitk.ReadImage(str(control))
+    return DisplacementField((_positions(grid, fixed) - fixed.grid.voxel_centres()).astype(np.float32), fixed.grid)
+
+
+def _positions(control: sitk.Image, fixed: Image) -> np.ndarray:
+    """Where a grid of control points sends the fixed voxels: a cubic B-spline of positions in RAS."""
+    import SimpleITK as sitk
+    from scipy import ndimage
+
+    points = np.squeeze(sitk.GetArrayFromImage(control)) * np.asarray([-1.0, -1.0, 1.0])
+    lattice = Grid(points.shape[:3], control.GetSpacing(), control.GetOrigin(), _rows(control.GetDirection()))
+    index = lattice.world_to_index(fixed.grid.voxel_centres().reshape(-1, 3))[:, ::-1].T
+    spline = [
+        ndimage.map_coordinates(points[..., i], index, order=3, prefilter=False, mode="nearest") for i in range(3)
+    ]
+    return np.stack(spline, axis=-1).reshape(*fixed.grid.shape, 3)
+
+
+def _rows(direction: tuple[float, ...]) -> tuple[tuple[float, ...], ...]:
+    return tuple(tuple(row) for row in np.reshape(direction, (3, 3)))
 
 
 def _call(program: str, arguments: list[str]) -> None:
@@ -66,8 +86,8 @@ def _call(program: str, arguments: list[str]) -> None:
 def _method(name: str, metric: str, lncc: bool) -> Method:
     settings = {
         "affine": "reg_aladin, default settings (between subjects only)",
-        "deformable": f"reg_f3d, {metric}, control points every {_GRID_MM:g} mm (or one a thick slice), "
-        "3 levels, 300 iterations",
+        "deformable": f"reg_f3d, {metric}, control points every {_GRID_VOXELS} voxels, 3 levels, 300 iterations; "
+        f"slices interpolated until they are at most {MOST_ANISOTROPIC:g} times as thick as a pixel",
     }
     return Method(name, partial(_solve, lncc=lncc), settings, "niftyreg", "niftyreg", _INSTALL)
 
