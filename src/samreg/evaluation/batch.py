@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import functools
 import hashlib
 import json
 import re
@@ -12,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from samreg.config import RegisterConfig
 from samreg.errors import SamregError
@@ -20,10 +19,8 @@ from samreg.evaluation.datasets.base import PairRecord
 from samreg.evaluation.datasets.pairs import read_pairs
 from samreg.evaluation.records import Record, RecordLog, read_records
 from samreg.evaluation.score import score
+from samreg.evaluation.shared import shared_segmenter
 from samreg.evaluation.workers import run_tasks
-
-if TYPE_CHECKING:
-    from samreg.segmenters.base import Segmenter
 
 __all__ = ["BatchOptions", "BatchSummary", "register_pair", "run_batch", "time_left"]
 
@@ -225,7 +222,7 @@ def register_pair(key: str, pair: PairRecord, folder: Path, options: BatchOption
         if options.cache:
             size = int(options.cache_gib * _GIB)
             cache = RegionsCache(options.cache_dir, size) if options.cache_dir else RegionsCache(max_bytes=size)
-        segmenter = _segmenter(options.config)
+        segmenter = shared_segmenter(options.config)
         encoded, regions = [], []
         for path in (pair.fixed, pair.moving):
             found, fresh = find_or_segment(read_image(path), options.config, segmenter, cache)
@@ -253,19 +250,6 @@ def register_pair(key: str, pair: PairRecord, folder: Path, options: BatchOption
     except Exception as error:
         return _record(key, pair) | {"status": "failed", "error": f"{type(error).__name__}: {error}"}
     return record
-
-
-def _segmenter(config: RegisterConfig) -> Segmenter:
-    settings = config.segment
-    return _load_segmenter(settings.segmenter, settings.engine, settings.device, settings.precision)
-
-
-@functools.lru_cache(maxsize=1)
-def _load_segmenter(name: str, engine: str, device: str, precision: str) -> Segmenter:
-    # Weights are read once a process; a segmenter has no state, so sharing it changes nothing.
-    from samreg.segmenters import load_segmenter
-
-    return load_segmenter(name, engine=engine, device=device, precision=precision)
 
 
 def _record(key: str, pair: PairRecord) -> Record:

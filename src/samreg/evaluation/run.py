@@ -15,7 +15,7 @@ from samreg.errors import ConfigError, SamregError
 from samreg.evaluation.datasets import PairRecord, open_dataset
 from samreg.evaluation.methods import load_method, missing_methods
 from samreg.evaluation.records import Record, RecordLog, read_records
-from samreg.evaluation.score import score
+from samreg.evaluation.score import score, score_pseudo_rois
 from samreg.evaluation.workers import run_tasks
 from samreg.splits import only_test
 
@@ -48,6 +48,10 @@ class BenchmarkOptions:
     """Threads of each registration."""
     retry_failed: bool = False
     """Try the pairs again that failed in an earlier run."""
+    reuse: bool = False
+    """Let samreg take regions from the cache, for ablations; the seconds then say little."""
+    pseudo_rois: str = ""
+    """Segmenter whose paired regions are measured as well (Pse-ROI); empty for none."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +115,7 @@ def run_benchmark(
         for pair, name in wanted:
             earlier = known.get(record_key(options.dataset, pair, name))
             if earlier is None or (earlier["status"] == "failed" and options.retry_failed):
-                tasks.append((options.dataset, pair, name, options.threads))
+                tasks.append((options.dataset, pair, name, options.threads, options.reuse, options.pseudo_rois))
             else:
                 n_kept += 1
                 counts["failed"] += earlier["status"] == "failed"
@@ -119,7 +123,7 @@ def run_benchmark(
             tell(f"{n_kept} of {len(wanted)} registrations are recorded already")
 
         def keep(index: int, record: Record | None, error: str) -> None:
-            dataset, pair, name, threads = tasks[index]
+            dataset, pair, name, threads, *_ = tasks[index]
             if record is None:
                 record = _record(dataset, pair, name) | {"status": "failed", "error": error, "threads": threads}
             log.append(record)
@@ -134,7 +138,9 @@ def run_benchmark(
     return BenchmarkSummary(path, counts["done"], n_kept, counts["failed"], skipped)
 
 
-def evaluate_pair(dataset: str, pair: PairRecord, name: str, threads: int = 2) -> Record:
+def evaluate_pair(
+    dataset: str, pair: PairRecord, name: str, threads: int = 2, reuse: bool = False, pseudo_rois: str = ""
+) -> Record:
     """Register one pair with one method and score it; a failure becomes a record as well.
 
     Args:
@@ -142,21 +148,26 @@ def evaluate_pair(dataset: str, pair: PairRecord, name: str, threads: int = 2) -
         pair: the pair.
         name: the method.
         threads: threads of the registration.
+        reuse: let samreg take regions from the cache.
+        pseudo_rois: segmenter whose paired regions are measured as well; empty for none.
     """
     from samreg.io.images import read_image
 
     record = _record(dataset, pair, name)
     try:
-        method = load_method(name)
+        method = load_method(name, reuse)
         fixed, moving = read_image(pair.fixed), read_image(pair.moving)
         reason = method.why_not(fixed, intra_subject=pair.intra_subject)
         if reason:
             return record | {"status": "not_applicable", "error": reason}
         output = method.run(fixed, moving, intra_subject=pair.intra_subject, threads=threads)
+        found = score(pair, output.field, moving.grid)
+        if pseudo_rois:
+            found |= score_pseudo_rois(fixed, moving, output.field, pseudo_rois)
         record |= {
             "status": "done",
             "seconds": round(output.seconds, 3),
-            "metrics": score(pair, output.field, moving.grid),
+            "metrics": found,
             "label_names": {str(key): value for key, value in pair.label_names.items()},
             "unit": fixed.grid.unit,
             "settings": dict(output.settings),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,10 @@ from samreg.evaluation.datasets.landmarks import read_landmarks
 from samreg.evaluation.methods.base import is_thick_stack, thick_axis
 from samreg.field import DisplacementField
 from samreg.grid import Grid
+from samreg.image import Image
 from samreg.types import LabelArray
 
-__all__ = ["score", "score_labels"]
+__all__ = ["score", "score_labels", "score_pseudo_rois"]
 
 
 def score(pair: PairRecord, field: DisplacementField, moving: Grid) -> dict[str, Any]:
@@ -80,6 +82,46 @@ def score_labels(fixed: LabelArray, warped: LabelArray, grid: Grid) -> dict[str,
     if is_thick_stack(grid):
         found["slice_centroid_tre"] = metrics.slice_centroid_tre(fixed, warped, grid, thick_axis(grid), values)
     return found
+
+
+def score_pseudo_rois(fixed: Image, moving: Image, field: DisplacementField, segmenter: str) -> dict[str, Any]:
+    """Dice and centroid distance of regions that nobody labelled: the pairs that a segmenter finds (Pse-ROI).
+
+    They are the same for every method, because they do not depend on the field.
+
+    Args:
+        fixed: the fixed image.
+        moving: the moving image.
+        field: the transform that is measured.
+        segmenter: name of the segmenter that finds the pairs, with the default settings otherwise.
+
+    Returns:
+        `pse_dice` and `pse_tre` (world units), means over pairs, and `n_pse`; None where there is no pair.
+    """
+    from samreg.config import preset
+    from samreg.evaluation.shared import shared_segmenter
+    from samreg.io.cache import RegionsCache, cached_segment
+    from samreg.registration import register_regions
+
+    config = preset("default")
+    config = replace(
+        config,
+        segment=replace(config.segment, segmenter=segmenter),
+        fit=replace(config.fit, transform="none"),
+    )
+    model, cache = shared_segmenter(config), RegionsCache()
+    regions = [cached_segment(image, config, model, cache) for image in (fixed, moving)]
+    pairs = register_regions(regions[0], regions[1], config).pairs
+    overlaps, gaps = [], []
+    for i in range(len(pairs)):
+        wanted = pairs.fixed.mask(i)
+        warped = field.warp_labels(pairs.moving.mask(i).astype(np.int32), moving.grid) > 0
+        overlaps.append(metrics.dice(wanted, warped, [1])[1])
+        gaps.append(metrics.centroid_tre(wanted, warped, fixed.grid, [1])[1])
+    clean: dict[str, Any] = _clean(
+        {"pse_dice": metrics.mean(overlaps), "pse_tre": metrics.mean(gaps), "n_pse": len(pairs)}
+    )
+    return clean
 
 
 def _clean(value: Any) -> Any:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,6 +64,8 @@ COLUMNS = (
     Column("centroid_tre", "centroid TRE [{unit}]", 2, "smaller"),
     Column("slice_centroid_tre", "in-plane TRE [{unit}]", 2, "smaller"),
     Column("landmark_tre", "landmark TRE [{unit}]", 2, "smaller"),
+    Column("pse_dice", "Pse-ROI Dice", 3, "larger"),
+    Column("pse_tre", "Pse-ROI TRE [{unit}]", 2, "smaller"),
     Column("hd95", "HD95 [{unit}]", 2, "smaller"),
     Column("folding_fraction", "folding [%]", 3, "smaller", 100.0),
     Column("sdlogj", "SDlogJ", 3),
@@ -140,7 +142,11 @@ def case_values(records: Iterable[Record], column: Column) -> dict[str, dict[str
 
 
 def make_table(
-    records: Sequence[Record], title: str = "", methods: Sequence[str] | None = None, ours: str = "samreg"
+    records: Sequence[Record],
+    title: str = "",
+    methods: Sequence[str] | None = None,
+    ours: str = "samreg",
+    headings: Mapping[str, str] | None = None,
 ) -> Table:
     """The table of one dataset.
 
@@ -152,6 +158,7 @@ def make_table(
         title: heading of the table.
         methods: rows in this order; all, in the order of the records, by default.
         ours: what the names of our methods start with.
+        headings: method -> heading of its row; the name of the method by default.
 
     Raises:
         InputError: if the records hold nothing to show, or several datasets.
@@ -178,7 +185,7 @@ def make_table(
     units = {r.get("unit", "mm") for r in rows}
     return Table(
         title or datasets[0],
-        tuple(names),
+        tuple((headings or {}).get(name, name) for name in names),
         columns,
         tuple(tuple(row) for row in cells),
         "/".join(sorted(units)),

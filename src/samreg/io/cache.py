@@ -33,6 +33,7 @@ from samreg.rois import Roi, RoiSet
 
 if TYPE_CHECKING:
     from samreg.segmenters.base import Segmenter
+    from samreg.segmenters.labels import ClassSegmenter
 
 __all__ = ["RegionsCache", "cached_segment", "default_cache_folder", "find_or_segment", "regions_key"]
 
@@ -55,7 +56,7 @@ def default_cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "samreg"
 
 
-def regions_key(image: Image, config: RegisterConfig, segmenter: Segmenter) -> str:
+def regions_key(image: Image, config: RegisterConfig, segmenter: Segmenter | ClassSegmenter) -> str:
     """sha256 of everything that decides what `segment` returns.
 
     Args:
@@ -68,7 +69,7 @@ def regions_key(image: Image, config: RegisterConfig, segmenter: Segmenter) -> s
         "layout": _LAYOUT,
         "grid": dataclasses.asdict(image.grid),
         "shape": image.data.shape,
-        "segmenter": [segmenter.name, segmenter.fingerprint, segmenter.engine, segmenter.input_size],
+        "segmenter": [segmenter.name, segmenter.fingerprint, segmenter.engine],
         "settings": dataclasses.asdict(config.segment),
         "seed": config.seed,
     }
@@ -177,7 +178,7 @@ class RegionsCache:
 def cached_segment(
     image: Image,
     config: RegisterConfig,
-    segmenter: Segmenter,
+    segmenter: Segmenter | ClassSegmenter,
     cache: RegionsCache | None = None,
     *,
     progress: Callable[[str, int, int], None] | None = None,
@@ -197,7 +198,7 @@ def cached_segment(
 def find_or_segment(
     image: Image,
     config: RegisterConfig,
-    segmenter: Segmenter,
+    segmenter: Segmenter | ClassSegmenter,
     cache: RegionsCache | None = None,
     *,
     progress: Callable[[str, int, int], None] | None = None,

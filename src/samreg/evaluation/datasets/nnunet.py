@@ -25,6 +25,7 @@ from samreg.evaluation.datasets.base import (
 __all__ = ["read_cases", "read_pairs"]
 
 _WANTED = "imagesTr and labelsTr with a label map for every image, and the challenge's dataset.json"
+_KNOWN_LABELS = {"hippocampus_mr_msd": {1: "anterior", 2: "posterior"}}
 _AMOS_CT_LAST = 500  # AMOS22 numbers its CT cases up to 500 and its MR cases from there on.
 
 
@@ -68,7 +69,7 @@ def read_cases(root: Path, name: str = "nnunet") -> tuple[list[Case], dict[int, 
     complain(name, root, missing, _WANTED)
     if not cases:
         raise DatasetError(f"{name} in {root} has no image in imagesTr; wanted is {_WANTED}")
-    return sorted(cases, key=lambda case: natural(case.id)), _label_names(meta)
+    return sorted(cases, key=lambda case: natural(case.id)), _label_names(meta) or dict(_KNOWN_LABELS.get(name, {}))
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -55,6 +55,8 @@ class Method:
         module: module whose presence says that it is.
         install: command that installs it.
         slices_only: works slice by slice, so it is for stacks of thick slices that correspond.
+        dimensions: dimensions of the images it registers.
+        prepare: what is done once a process and not timed, for example reading weights.
     """
 
     name: str
@@ -65,6 +67,7 @@ class Method:
     install: str = ""
     slices_only: bool = False
     dimensions: tuple[int, ...] = (3,)
+    prepare: Callable[[], object] | None = None
 
     @property
     def is_installed(self) -> bool:
@@ -96,6 +99,8 @@ class Method:
             error = MissingDependencyError(self.package, f"the method {self.name}")
             error.args = (f"{self.package} is not installed and the method {self.name} needs it: {self.install}",)
             raise error
+        if self.prepare is not None:
+            self.prepare()
         start = time.perf_counter()
         with limit_threads(threads):
             answer = self.solve(fixed, moving, intra_subject=intra_subject, threads=threads)

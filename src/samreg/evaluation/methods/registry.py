@@ -31,12 +31,13 @@ def method_names() -> list[str]:
     return [*_MODULES, *_PRESETS]
 
 
-def load_method(name: str) -> Method:
+def load_method(name: str, reuse: bool = False) -> Method:
     """The method of a name; nothing of the tool itself is imported yet.
 
     Args:
         name: one of `method_names()`, `samreg:PRESET+setting=value` for an ablation, or `voxelmorph:FILE` and
             `labelreg:FILE` for a trained network.
+        reuse: let samreg take regions from the cache; the seconds then say little.
 
     Raises:
         ConfigError: if there is no such method.
@@ -45,7 +46,7 @@ def load_method(name: str) -> Method:
     if name.partition(":")[0].partition("+")[0] == "samreg":
         from samreg.evaluation.methods.samreg_method import samreg_method
 
-        return samreg_method(name)
+        return samreg_method(name, reuse)
     if name.partition(":")[0] in _TRAINED:
         from samreg.evaluation.methods.trained import trained_method
 

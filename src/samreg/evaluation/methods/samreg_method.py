@@ -3,26 +3,38 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from functools import partial
 from typing import Any, get_args, get_origin, get_type_hints
 
 from samreg.config import RegisterConfig, preset
 from samreg.errors import ConfigError, RegistrationError
 from samreg.evaluation.methods.base import Method
+from samreg.evaluation.shared import shared_segmenter
 from samreg.field import DisplacementField
 from samreg.image import Image
 
 __all__ = ["config_from_name", "samreg_method"]
 
 
-def samreg_method(name: str) -> Method:
+def samreg_method(name: str, reuse: bool = False) -> Method:
     """The method of a name `samreg[:PRESET][+setting=value...]`.
+
+    Args:
+        name: the name.
+        reuse: take the regions from the cache where they are there; the seconds then say little.
 
     Raises:
         ConfigError: if the preset, a setting or a value does not exist.
     """
     config = config_from_name(name)
-    return Method(name, partial(_solve, config=config), {"config": dataclasses.asdict(config)}, dimensions=(2, 3))
+    return Method(
+        name,
+        partial(_solve, config=config, reuse=reuse),
+        {"config": dataclasses.asdict(config)},
+        dimensions=(2, 3),
+        prepare=partial(shared_segmenter, config),
+    )
 
 
 def config_from_name(name: str) -> RegisterConfig:
@@ -79,16 +91,27 @@ def _solve(
     intra_subject: bool,  # noqa: ARG001 (samreg is told nothing about the pair)
     threads: int,  # noqa: ARG001
     config: RegisterConfig,
+    reuse: bool,
 ) -> tuple[DisplacementField, dict[str, Any]]:
-    from samreg.registration import register
+    from samreg.io.cache import RegionsCache, find_or_segment
+    from samreg.registration import register_regions
 
-    result = register(fixed, moving, config)
+    segmenter = shared_segmenter(config)
+    cache = RegionsCache() if reuse else None
+    start = time.perf_counter()
+    found = [find_or_segment(image, config, segmenter, cache) for image in (fixed, moving)]
+    segment_seconds = time.perf_counter() - start
+    result = register_regions(found[0][0], found[1][0], config)
     if result.field is None:
         raise RegistrationError(f"transform {config.fit.transform!r} gives no field to evaluate")
     extra = {
         "n_pairs": len(result.pairs),
         "confidence": float(result.confidence),
-        "stage_seconds": {key: round(float(value), 3) for key, value in result.seconds.items()},
+        "n_encoded": sum(fresh for _, fresh in found),
+        "stage_seconds": {
+            "segment": round(segment_seconds, 3),
+            **{key: round(float(value), 3) for key, value in result.seconds.items()},
+        },
         "warnings": list(result.warnings),
     }
     return result.field, extra
