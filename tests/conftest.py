@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+import typechecks
+
+typechecks.install()  # before any test imports samreg
+
 
 @pytest.fixture(scope="session")
 def data_root() -> Path:

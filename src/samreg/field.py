@@ -10,7 +10,7 @@ import numpy as np
 from samreg.errors import ConfigError, GeometryError
 from samreg.grid import Grid
 from samreg.image import Image
-from samreg.types import FieldArray, Interpolation, LabelArray, Matrix, Points, ScalarArray
+from samreg.types import FieldArray, FixedLabelArray, Interpolation, LabelArray, Matrix, Points, ScalarArray
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -128,7 +128,7 @@ class DisplacementField:
         out = sample(torch.from_numpy(np.ascontiguousarray(channels)), index, mode).numpy()
         return Image(np.moveaxis(out, 0, -1) if moving.is_colour else out[0], self.grid, moving.name)
 
-    def warp_labels(self, labels: LabelArray, moving: Grid) -> LabelArray:
+    def warp_labels(self, labels: LabelArray, moving: Grid) -> FixedLabelArray:
         """A label map on the fixed grid: each label is sampled linearly, the largest share wins.
 
         Args:

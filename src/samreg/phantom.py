@@ -15,7 +15,7 @@ from samreg.errors import ConfigError
 from samreg.field import DisplacementField
 from samreg.grid import Grid
 from samreg.image import Image
-from samreg.types import LabelArray
+from samreg.types import FixedLabelArray, LabelArray
 
 __all__ = ["Phantom", "phantom"]
 
@@ -66,7 +66,7 @@ class Phantom:
 
     fixed: Image
     moving: Image
-    fixed_labels: LabelArray
+    fixed_labels: FixedLabelArray
     moving_labels: LabelArray
     field: DisplacementField
     names: dict[int, str]

@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, Float32, Integer
 __all__ = [
     "Boxes",
     "FieldArray",
+    "FixedLabelArray",
     "Interpolation",
     "LabelArray",
     "MaskArray",
@@ -42,6 +43,9 @@ VoxelArray: TypeAlias = Float32[np.ndarray, "..."]
 
 LabelArray: TypeAlias = Integer[np.ndarray, "*shape"]
 """Label values, 0 is background."""
+
+FixedLabelArray: TypeAlias = Integer[np.ndarray, "*fixed_shape"]
+"""Label values on the fixed grid, where `LabelArray` in the same signature is on the moving one."""
 
 MaskArray: TypeAlias = Bool[np.ndarray, "*shape"]
 """One region."""
