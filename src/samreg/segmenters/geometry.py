@@ -106,5 +106,5 @@ def mask_boxes(masks: Tensor) -> Tensor:
         last = size - 1 - hit.flip(1).int().argmax(dim=1)
         corners.append((first, last))
     boxes = torch.stack([corners[0][0], corners[1][0], corners[0][1], corners[1][1]], dim=1).float()
-    empty = ~masks.reshape(n, -1).any(dim=1)
+    empty = ~masks.flatten(1).any(dim=1)
     return torch.where(empty[:, None], torch.full_like(boxes, -1.0), boxes)
