@@ -19,10 +19,14 @@ class ProposalConfig:
 
     prompts: Literal["auto", "boxes", "points"] = "auto"
     """Kind of prompts; auto asks the segmenter what it was trained on."""
-    box_sizes: tuple[float, ...] = (0.09, 0.16, 0.28, 0.42)
+    box_sizes: tuple[float, ...] = (0.42, 0.24, 0.12)
     """Sides of the box prompts, as shares of the longer side of the slice."""
-    box_overlap: float = 0.5
-    """Share by which neighbouring box prompts of a size overlap."""
+    box_overlaps: tuple[float, ...] = (0.5, 0.5, 0.25)
+    """Share by which neighbouring box prompts of each size overlap."""
+    adaptive: bool = True
+    """Ask smaller boxes only where no good mask of their size has been found yet."""
+    covered_quality: float = 0.8
+    """Predicted IoU from which a mask spares smaller box prompts."""
     refine_rounds: int = 1
     """How often to prompt again with each mask's own bounding box."""
     points_per_side: int = 32
@@ -47,7 +51,7 @@ class ProposalConfig:
     """Smallest ROI, as a share of the slice (paper: 200 of 200 x 200 pixels, 0.005)."""
     max_area: float = 0.25
     """Largest ROI, as a share of the slice (paper: 7000 of 200 x 200 pixels, 0.175)."""
-    max_rois: int = 60
+    max_rois: int = 50
     """At most so many ROIs a slice, best quality first; 0 is no limit."""
 
 
@@ -67,6 +71,8 @@ class SegmentConfig:
     """Array axis (z, y, x) to slice a volume along; auto takes the coarsest spacing."""
     window: tuple[float, float] = (0.5, 99.5)
     """Percentiles of the foreground that become black and white, over the whole volume."""
+    hounsfield: Literal["auto", "yes", "no"] = "auto"
+    """Show CT in Hounsfield units in the soft-tissue window, -160 to 240 HU; auto looks at the range of values."""
     proposals: ProposalConfig = field(default_factory=ProposalConfig)
     """Everything mode."""
     lift: Literal["auto", "link", "slices"] = "auto"
@@ -97,14 +103,34 @@ class FitConfig:
     """Dense field, control grid, stationary velocity, affine or rigid alone, or pairs only."""
     in_plane: Literal["auto", "yes", "no"] = "auto"
     """Forbid displacement across slices; auto does for stacks with very thick slices."""
-    roi_weight: float = 1.0
+    search: bool = True
+    """Start the dense fit from a discrete search over the embeddings of the segmenter."""
+    roi_weight: float = 0.3
     """Weight of equation (2)'s region term: the mean over pairs of MSE + Dice."""
+    mse_weight: float = 1.0
+    """Share of the mean squared difference in the region term."""
+    dice_weight: float = 1.0
+    """Share of 1 - Dice in the region term."""
+    softness: float = 1.0
+    """Standard deviation of the edges of region masks, in working voxels."""
     similarity_weight: float = 1.0
-    """Weight of the local image similarity; 0 leaves the paper's objective."""
-    smoothness: float = 1.0
-    """lambda, weight of the field's squared gradient."""
-    max_iterations: int = 200
+    """Weight of the local grey-value similarity (LNCC); 0 leaves it out."""
+    feature_weight: float = 0.3
+    """Weight of the similarity of the segmenter's embeddings; 0 leaves it out."""
+    lncc_window: int = 9
+    """Side of the LNCC window in working voxels."""
+    smoothness: float = 0.1
+    """lambda, weight of the mean squared gradient of the displacement in world units."""
+    fold_weight: float = 1.0
+    """Weight of the penalty on Jacobian determinants below 0.2."""
+    work_size: int = 128
+    """Voxels along an axis at which the fit works; larger images are halved until they fit."""
+    control: tuple[float, ...] = (8.0, 4.0)
+    """Distance of control points at each level, in working voxels."""
+    max_iterations: int = 60
     """Optimiser steps a level at most; the fit stops earlier on its own."""
+    tolerance: float = 1e-3
+    """Relative fall of the loss over twelve steps below which a level has converged."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +156,7 @@ def preset(name: str) -> RegisterConfig:
         return RegisterConfig()
     if name == "fast":
         base = RegisterConfig(preset="fast")
-        return replace(base, fit=replace(base.fit, max_iterations=60))
+        return replace(base, fit=replace(base.fit, max_iterations=25))
     if name == "paper":
         return RegisterConfig(
             segment=SegmentConfig(
@@ -149,7 +175,7 @@ def preset(name: str) -> RegisterConfig:
                 lift="slices",
             ),
             match=MatchConfig(method="greedy", epsilon=0.8, verify=False),
-            fit=FitConfig(transform="ddf", similarity_weight=0.0),
+            fit=FitConfig(transform="ddf", search=False, roi_weight=1.0, similarity_weight=0.0, feature_weight=0.0),
             preset="paper",
         )
     raise ConfigError(f"there is no preset {name!r}; choose default, paper or fast")

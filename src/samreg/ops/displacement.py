@@ -1,0 +1,115 @@
+"""Displacements in voxels: derivatives, folding, exponentials."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from samreg.ops.resample import sample_border
+from samreg.ops.smoothing import gaussian
+
+__all__ = ["exponential", "gradient_energy", "jacobian_determinant", "logarithm", "rescale", "unfold"]
+
+
+def gradient_energy(u: Tensor, spacing: Sequence[float]) -> Tensor:
+    """Mean squared gradient of the displacement in world units: mean over voxels of |grad u|^2 (the paper's L2 term).
+
+    Args:
+        u: (d, *shape) in voxels, array order.
+        spacing: voxel size along each array axis.
+    """
+    size = torch.tensor(list(spacing), dtype=u.dtype).reshape(-1, *([1] * (u.ndim - 1)))
+    world = u * size
+    total = u.new_zeros(())
+    for axis, s in enumerate(spacing, start=1):
+        if u.shape[axis] > 1:
+            total = total + (torch.diff(world, dim=axis) / s).pow(2).sum(0).mean()
+    return total
+
+
+def jacobian_determinant(u: Tensor) -> Tensor:
+    """det(I + grad u) by forward differences, on the cells between voxels.
+
+    Args:
+        u: (d, *shape) in voxels, array order.
+
+    Returns:
+        (*shape - 1): an axis with a single voxel keeps it and has derivative 0.
+    """
+    d = u.shape[0]
+    thin = [n == 1 for n in u.shape[1:]]
+    inner = tuple(slice(None) if t else slice(None, -1) for t in thin)
+    columns = []
+    for axis in range(d):
+        if thin[axis]:
+            columns.append(torch.zeros_like(u[(slice(None), *inner)]))
+            continue
+        cut = tuple(slice(None) if a == axis else inner[a] for a in range(d))
+        columns.append(torch.diff(u, dim=axis + 1)[(slice(None), *cut)])
+    j = [[columns[b][a] + (1.0 if a == b else 0.0) for b in range(d)] for a in range(d)]
+    if d == 2:
+        return j[0][0] * j[1][1] - j[0][1] * j[1][0]
+    return (
+        j[0][0] * (j[1][1] * j[2][2] - j[1][2] * j[2][1])
+        - j[0][1] * (j[1][0] * j[2][2] - j[1][2] * j[2][0])
+        + j[0][2] * (j[1][0] * j[2][1] - j[1][1] * j[2][0])
+    )
+
+
+def rescale(u: Tensor, shape: Sequence[int]) -> Tensor:
+    """A displacement on a finer or coarser grid of the same extent; lengths stay the same in the world."""
+    if tuple(u.shape[1:]) == tuple(shape):
+        return u
+    mode = "bilinear" if len(shape) == 2 else "trilinear"
+    out = functional.interpolate(u[None], size=tuple(shape), mode=mode, align_corners=False)[0]
+    factor = torch.tensor([n / m for n, m in zip(shape, u.shape[1:], strict=True)])
+    return out * factor.reshape(-1, *([1] * len(shape)))
+
+
+def exponential(velocity: Tensor, steps: int = 6) -> Tensor:
+    """Displacement of the flow of a stationary velocity field, by scaling and squaring (Arsigny et al., MICCAI 2006).
+
+    Args:
+        velocity: (d, *shape) in voxels, array order.
+        steps: squarings.
+    """
+    identity = torch.stack(torch.meshgrid(*(torch.arange(n).float() for n in velocity.shape[1:]), indexing="ij"))
+    u = velocity / 2**steps
+    for _ in range(steps):
+        u = u + sample_border(u, torch.movedim((identity + u).flip(0), 0, -1))
+    return u
+
+
+def logarithm(u: Tensor, iterations: int = 5) -> Tensor:
+    """A velocity whose flow comes close to a displacement: v <- v + (u - exp(v))."""
+    v = u.clone()
+    for _ in range(iterations):
+        v = v + (u - exponential(v))
+    return v
+
+
+def unfold(u: Tensor, floor: float = 0.05, rounds: int = 40) -> Tensor:
+    """Smooth a displacement just where it folds, until det(I + grad u) > `floor` on every cell or rounds run out.
+
+    Args:
+        u: (d, *shape) in voxels, array order.
+        floor: smallest determinant that is left alone.
+        rounds: at most so many passes, each a little wider.
+    """
+    sigma = [0.0 if n == 1 else 1.0 for n in u.shape[1:]]
+    for _ in range(rounds):
+        bad = jacobian_determinant(u) <= floor
+        if not bool(bad.any()):
+            break
+        # A cell touches the voxels at all its corners; a soft rim keeps the repair itself smooth.
+        pad = [p for n in u.shape[:0:-1] for p in ((0, 0) if n == 1 else (0, 1))]
+        corner = functional.pad(bad.float(), pad)
+        for axis, n in enumerate(u.shape[1:]):
+            if n > 1:
+                corner = torch.maximum(corner, torch.roll(corner, 1, axis))
+        share = (gaussian(corner[None], [1.5 * s for s in sigma]) * 3).clamp(max=1)
+        u = u + share * (gaussian(u, sigma) - u)
+    return u

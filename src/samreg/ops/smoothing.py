@@ -1,0 +1,39 @@
+"""Gaussian smoothing of tensors, axis by axis."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+__all__ = ["along", "gaussian"]
+
+
+def gaussian(values: Tensor, sigma: Sequence[float]) -> Tensor:
+    """Smooth each channel; the edge value continues beyond the edge.
+
+    Args:
+        values: (c, *shape).
+        sigma: standard deviation along each array axis, in voxels; 0 leaves an axis alone.
+
+    Returns:
+        (c, *shape).
+    """
+    out = values
+    for axis, s in enumerate(sigma, start=1):
+        n = out.shape[axis]
+        if s <= 0 or n == 1:
+            continue
+        radius = max(1, int(2.5 * s + 0.5))
+        offsets = torch.arange(-radius, radius + 1)
+        kernel = torch.exp(-(offsets.to(values.dtype) ** 2) / (2 * s * s))
+        source = (torch.arange(n)[:, None] + offsets[None]).clamp(0, n - 1)
+        matrix = torch.zeros(n, n, dtype=values.dtype).scatter_add_(1, source, (kernel / kernel.sum()).expand(n, -1))
+        out = along(out, matrix.to(values.device), axis)
+    return out
+
+
+def along(values: Tensor, matrix: Tensor, axis: int) -> Tensor:
+    """Apply a (m, n) matrix to the rows of values along one axis of length n."""
+    return torch.tensordot(values, matrix, dims=([axis], [1])).movedim(-1, axis)

@@ -1,0 +1,42 @@
+"""Prototypes: the mean of the image embedding under each mask."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from samreg.segmenters.base import Encoding
+from samreg.types import MaskStack, Prototypes
+
+__all__ = ["slice_prototypes"]
+
+
+def slice_prototypes(encoding: Encoding, masks: MaskStack) -> Prototypes:
+    """p_k = sum_x w_k(x) F(x) / sum_x w_k(x), w_k the share of cell x that mask k covers (paper, section 3).
+
+    Args:
+        encoding: of the slice.
+        masks: (n, y, x) in slice pixels; none empty.
+
+    Returns:
+        (n, c) float32.
+    """
+    h, w = encoding.valid
+    features = encoding.features[:, :h, :w].float().reshape(encoding.features.shape[0], -1)
+    if len(masks) == 0:
+        return np.zeros((0, features.shape[0]), dtype=np.float32)
+    share = cell_shares(encoding, masks).reshape(len(masks), -1)
+    total = share.sum(1, keepdim=True).clamp(min=1e-12)
+    result: Prototypes = (share @ features.T / total).numpy().astype(np.float32)
+    return result
+
+
+def cell_shares(encoding: Encoding, masks: MaskStack) -> torch.Tensor:
+    """Share of each cell of the embedding that each mask covers, (n, h, w) over the valid cells."""
+    h, w = encoding.valid
+    # The last cells reach beyond the slice; what lies there is covered by nothing.
+    size = [round(cells * encoding.stride) for cells in (h, w)]
+    pad = [max(0, s - n) for s, n in zip(size, encoding.shape, strict=True)]
+    full = functional.pad(torch.from_numpy(np.ascontiguousarray(masks)).float(), (0, pad[1], 0, pad[0]))
+    return functional.adaptive_avg_pool2d(full, (h, w))
