@@ -23,7 +23,7 @@ class ProgressLines:
     def __init__(self) -> None:
         self._bars: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
-        self._started: dict[str, float] = {}
+        self._since = time.monotonic()
         self._finished: set[str] = set()
 
     def __enter__(self) -> ProgressLines:
@@ -42,12 +42,14 @@ class ProgressLines:
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         """Say that `done` of `total` steps of a stage are finished."""
-        started = self._started.setdefault(stage, time.monotonic())
         if self._bars is not None:
             if stage not in self._tasks:
                 self._tasks[stage] = self._bars.add_task(stage, total=max(total, 1))
             self._bars.update(self._tasks[stage], completed=min(done, total) if total else 1, total=max(total, 1))
         elif done >= total and stage not in self._finished:
+            # Stages follow one another and are first heard of when their first step is done.
+            now = time.monotonic()
             self._finished.add(stage)
-            sys.stdout.write(f"{stage}: {done} of {total}, {time.monotonic() - started:.1f} s\n")
+            sys.stdout.write(f"{stage}: {done} of {total}, {now - self._since:.1f} s\n")
             sys.stdout.flush()
+            self._since = now

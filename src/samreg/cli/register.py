@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-from samreg.cli.common import asked_preset, pairs_from_labels, show, summary
+from samreg.cli.common import GivenClasses, asked_preset, pairs_from_labels, show, summary
 from samreg.cli.progress import ProgressLines
 from samreg.config import RegisterConfig
 from samreg.errors import GeometryError, InputError
@@ -33,6 +33,8 @@ class Register:
     """Known regions of the fixed image (label map or .seg.nrrd), paired by value or name."""
     moving_labels: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """Known regions of the moving image."""
+    labels_only: bool = False
+    """Use the known regions alone and run no segmenter."""
     overwrite: bool = False
     """Replace an older run in that folder."""
     config: Annotated[RegisterConfig, tyro.conf.arg(name="")] = field(default_factory=RegisterConfig)
@@ -44,13 +46,15 @@ class Register:
 
     def run(self) -> None:
         """Read, register, write."""
-        from samreg.io.folders import check_output
+        from samreg.io.folders import check_output, sha256_of
         from samreg.io.images import read_image
         from samreg.io.run_folder import write_run
 
         check_output(self.out, self.overwrite)
         if (self.fixed_labels is None) != (self.moving_labels is None):
             raise InputError("--fixed-labels and --moving-labels go together: regions are paired by value or name")
+        if self.labels_only and self.fixed_labels is None:
+            raise InputError("--labels-only wants --fixed-labels and --moving-labels")
         fixed, moving = read_image(self.fixed), read_image(self.moving)
         if (fixed.grid.ndim, fixed.grid.unit) != (moving.grid.ndim, moving.grid.unit):
             raise GeometryError(
@@ -58,15 +62,17 @@ class Register:
                 f"{moving.grid.unit}; give two images of one kind"
             )
         inputs = {"fixed": self.fixed, "moving": self.moving}
-        extra_pairs = None
+        pairs = given = None
         if self.fixed_labels is not None and self.moving_labels is not None:
-            extra_pairs = pairs_from_labels(self.fixed_labels, self.moving_labels, fixed.grid, moving.grid)
+            pairs = pairs_from_labels(self.fixed_labels, self.moving_labels, fixed.grid, moving.grid)
             inputs |= {"fixed_labels": self.fixed_labels, "moving_labels": self.moving_labels}
+            if self.labels_only:
+                key = "-".join(sha256_of(path) for path in (self.fixed_labels, self.moving_labels))
+                given, pairs = GivenClasses(fixed, pairs, key), None
         # The pipeline, and torch with it, is loaded after the input was found to be good.
         from samreg.registration import register
 
         with ProgressLines() as progress:
-            result = register(fixed, moving, self.config, extra_pairs=extra_pairs, progress=progress)
-        result = replace(result, fixed=fixed, moving=moving)
+            result = register(fixed, moving, self.config, segmenter=given, extra_pairs=pairs, progress=progress)
         write_run(result, self.out, inputs=inputs, overwrite=self.overwrite)
         show(*summary(result, self.out))
