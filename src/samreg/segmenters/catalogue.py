@@ -35,7 +35,7 @@ _ON_THE_HUB: tuple[tuple[str, str], ...] = (
     ("SAM ViT-L", "facebook/sam-vit-large"),
     ("SAM ViT-H (preset paper)", "facebook/sam-vit-huge"),
     ("MedSAM ViT-B", "wanglab/medsam-vit-base"),
-    ("SlimSAM", "nielsr/slimsam-50-uniform"),
+    ("SlimSAM", "Zigeng/SlimSAM-uniform-77"),
     ("SAM-HQ ViT-B", "syscv-community/sam-hq-vit-base"),
     ("SAM 2.1 tiny", "facebook/sam2.1-hiera-tiny"),
     ("SAM 2.1 large", "facebook/sam2.1-hiera-large"),
@@ -71,8 +71,8 @@ def _from_hub(name: str, hub_id: str) -> Family:
         return Family(name, hub_id, "here", str(folder))
     needed = ["huggingface_hub", "safetensors", *(["transformers"] if "sam2" in hub_id else [])]
     if all(find_spec(package) for package in needed):
-        return Family(name, hub_id, "to fetch", f"fetched from the Hugging Face hub when named: {hub_id}")
-    return Family(name, hub_id, "missing", f'pip install "samreg[hf]", then it is fetched when named: {hub_id}')
+        return Family(name, hub_id, "to fetch", f"first use fetches {hub_id}")
+    return Family(name, hub_id, "missing", f'pip install "samreg[hf]"; first use fetches {hub_id}')
 
 
 def _hub_cache() -> Path:

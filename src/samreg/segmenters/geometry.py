@@ -97,7 +97,6 @@ def mask_boxes(masks: Tensor) -> Tensor:
     Returns:
         (n, 4) float32; -1 everywhere for an empty mask.
     """
-    n = masks.shape[0]
     corners = []
     for axis in (1, 2):
         hit = masks.any(dim=axis)

