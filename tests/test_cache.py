@@ -33,7 +33,7 @@ def make_regions(image: Image, n: int = 5, channels: int = 8) -> Regions:
     feature_grid = image.grid.with_shape([max(1, s // 2) for s in image.grid.shape])
     return Regions(
         image=image,
-        rois=RoiSet.from_masks(masks, image.grid, rng.uniform(size=n), [f"röi {i}" for i in range(n)]),
+        rois=RoiSet.from_masks(masks, image.grid, rng.uniform(size=n).tolist(), [f"röi {i}" for i in range(n)]),
         prototypes=rng.standard_normal((n, channels)).astype(np.float32),
         features=FeatureVolume(rng.standard_normal((channels, *feature_grid.shape)).astype(np.float16), feature_grid),
         slice_axis=0 if image.grid.ndim == 3 else None,
