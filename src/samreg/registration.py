@@ -185,9 +185,7 @@ def register_regions(
             f"the regions come from different segmenters ({fixed.provenance.get('segmenter')} and "
             f"{moving.provenance.get('segmenter')}): segment both images with the same one"
         )
-    seconds: dict[str, float] = {}
-    with _timed(seconds, "register"):
-        found = align(fixed, moving, config, extra_pairs=extra_pairs, progress=progress)
+    found = align(fixed, moving, config, extra_pairs=extra_pairs, progress=progress)
     provenance: dict[str, Any] = {
         "fixed": fixed.provenance,
         "moving": moving.provenance,
@@ -204,7 +202,7 @@ def register_regions(
         config=config,
         confidence=found.confidence,
         provenance=provenance,
-        seconds={**seconds, **found.seconds},
+        seconds=found.seconds,
         losses=found.losses,
         warnings=found.warnings,
     )
