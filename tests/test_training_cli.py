@@ -83,6 +83,26 @@ def test_what_makes_no_sense_ends_with_status_2(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_interrupted_training_says_how_to_go_on(
+    acdc: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from samreg.training import run
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    out = tmp_path / "i.ckpt"
+    command = ["train", "fct", "--root", str(acdc), "--out", str(out), *SMALL]
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "draw_batch", interrupted)
+        assert main(command) == 130
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "the same command goes on from the last whole epoch" in said
+    assert main(command) == 0
+    assert "epoch 2 of 2" in capsys.readouterr().out
+
+
 def test_a_folder_is_not_a_checkpoint(acdc: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "vnet", "--root", str(acdc), "--out", str(tmp_path)]) == 2
     assert "is a folder; give a file" in capsys.readouterr().err

@@ -59,8 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(str(error), 2)
     except SamregError as error:
         return _fail(str(error), 1)
-    except KeyboardInterrupt:
-        return _fail("interrupted; nothing was written", 130)
+    except KeyboardInterrupt as error:
+        return _fail(str(error) or "interrupted; nothing was written", 130)
     except BrokenPipeError:
         # The reader of our output left (`samreg ... | head`): there is nobody to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

@@ -55,18 +55,26 @@ class Train:
         pairs = open_dataset(self.dataset, self.root)
         # torch is loaded after the input was found to be good.
         from samreg.training.run import train
+        from samreg.training.state import resume_path
 
-        with ProgressLines() as progress:
-            trained = train(
-                self.network,
-                pairs,
-                self.out,
-                self.config,
-                dataset=self.dataset,
-                overwrite=self.overwrite,
-                on_epoch=_EpochLines(self.config.epochs, progress),
-                tensorboard=self.tensorboard,
-            )
+        try:
+            with ProgressLines() as progress:
+                trained = train(
+                    self.network,
+                    pairs,
+                    self.out,
+                    self.config,
+                    dataset=self.dataset,
+                    overwrite=self.overwrite,
+                    on_epoch=_EpochLines(self.config.epochs, progress),
+                    tensorboard=self.tensorboard,
+                )
+        except KeyboardInterrupt:
+            if not resume_path(self.out).exists():
+                raise
+            raise KeyboardInterrupt(
+                f"interrupted; the same command goes on from the last whole epoch, kept in {resume_path(self.out)}"
+            ) from None
         scores = trained.scores
         rows = [[name, f"{scores[f'test_dice_{name}']:.3f}"] for name in trained.class_names]
         rows.append(["mean", f"{scores['test_dice']:.3f}"])

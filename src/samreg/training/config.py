@@ -138,11 +138,11 @@ def defaults(architecture: Architecture) -> TrainConfig:
     """
     base = TrainConfig()
     table: dict[str, TrainConfig] = {
-        "voxelmorph": replace(base, epochs=30, batch_size=16, loss=replace(base.loss, smoothness=0.3)),
-        "labelreg": replace(base, epochs=30, batch_size=16, loss=replace(base.loss, smoothness=0.5)),
+        "voxelmorph": replace(base, epochs=16, batch_size=16, loss=replace(base.loss, smoothness=0.3)),
+        "labelreg": replace(base, epochs=16, batch_size=16, loss=replace(base.loss, smoothness=0.5)),
         "vnet": base,
-        "fct": replace(base, epochs=20, steps_per_epoch=40, batch_size=8, learning_rate=1e-3),
-        "mednext": replace(base, epochs=20, steps_per_epoch=40, batch_size=8),
+        "fct": replace(base, epochs=12, steps_per_epoch=40, batch_size=8, learning_rate=1e-3),
+        "mednext": replace(base, epochs=12, steps_per_epoch=40, batch_size=8),
     }
     if architecture not in table:
         raise ConfigError(f"there is no architecture {architecture!r}; choose {', '.join(table)}")
