@@ -20,3 +20,9 @@ def data_root() -> Path:
     if not root.is_dir():
         pytest.skip(f"no real images at {root}; set SAMREG_TEST_DATA")
     return root
+
+
+@pytest.fixture(autouse=True)
+def _faults_are_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault of ours in the command line fails its test with a traceback, not with a line on stderr."""
+    monkeypatch.setenv("SAMREG_TRACEBACK", "1")

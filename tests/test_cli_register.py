@@ -1,0 +1,127 @@
+"""From files to a run folder by the command line: complete, repeatable, and nothing left when it is stopped."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from samreg.cli import main
+from samreg.cli.demo import write_phantom
+from samreg.io.run_folder import read_run
+from samreg.phantom import phantom
+
+QUICK = ["--labels-only", "--max-iterations", "3", "--work-size", "64"]
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("images") / "phantom"
+    write_phantom(phantom(2), folder)
+    return folder
+
+
+def command(images: Path, out: Path, *options: str) -> list[str]:
+    labels = [f"--{side}-labels={images / f'{side}_labels.nii.gz'}" for side in ("fixed", "moving")]
+    files = [str(images / "fixed.nii.gz"), str(images / "moving.nii.gz")]
+    return ["register", *files, "--out", str(out), *labels, *options]
+
+
+@pytest.fixture(scope="module")
+def run(images: Path) -> Path:
+    assert main(command(images, images.parent / "run", *QUICK)) == 0
+    return images.parent / "run"
+
+
+def test_it_registers(run: Path, images: Path) -> None:
+    found = read_run(run)
+    assert len(found.pairs) == 8
+    assert found.manifest["images"]["fixed"]["path"] == str(images / "fixed.nii.gz")
+    assert set(found.manifest["other_inputs"]) == {"fixed_labels", "moving_labels"}
+    assert found.manifest["config"]["fit"]["max_iterations"] == 3
+    truth = phantom(2)
+    body = truth.fixed_labels > 0
+    error = np.linalg.norm(found.transform().u - truth.field.u, axis=-1)[body].mean()
+    assert error < 0.6 * np.linalg.norm(truth.field.u, axis=-1)[body].mean()
+
+
+@pytest.mark.parametrize("how", ["transform.h5", "displacement.nii.gz"])
+def test_itk_reproduces_warped(run: Path, images: Path, how: str) -> None:
+    if how == "transform.h5":
+        transform = sitk.ReadTransform(str(run / how))
+    else:
+        transform = sitk.DisplacementFieldTransform(sitk.ReadImage(str(run / how), sitk.sitkVectorFloat64))
+    fixed, moving = (sitk.ReadImage(str(images / f"{side}.nii.gz")) for side in ("fixed", "moving"))
+    again = sitk.GetArrayFromImage(sitk.Resample(moving, fixed, transform, sitk.sitkLinear, 0.0))
+    warped = sitk.GetArrayFromImage(sitk.ReadImage(str(run / "warped.nii.gz")))
+    assert np.abs(again - warped).max() < 0.01 * np.ptp(warped)
+
+
+def test_the_same_seed_gives_the_same_bytes(run: Path, images: Path) -> None:
+    again = images.parent / "again"
+    assert main(command(images, again, *QUICK)) == 0
+    for path in run.iterdir():
+        if path.name not in ("manifest.json", "report.html"):  # these hold the seconds of work
+            assert path.read_bytes() == (again / path.name).read_bytes(), path.name
+
+
+@pytest.mark.parametrize("transform", ["affine", "rigid", "none"])
+def test_other_transforms(images: Path, tmp_path: Path, transform: str) -> None:
+    assert main(command(images, tmp_path / "run", *QUICK, "--transform", transform)) == 0
+    found = read_run(tmp_path / "run")
+    if transform == "none":
+        assert found.field is None
+        return
+    jacobian = found.transform().jacobian_determinant()
+    assert np.ptp(jacobian) < 1e-3
+    if transform == "rigid":
+        assert jacobian.mean() == pytest.approx(1, abs=1e-3)
+
+
+def test_a_kill_leaves_nothing(images: Path, tmp_path: Path) -> None:
+    arguments = command(
+        images, tmp_path / "out" / "run", "--labels-only", "--max-iterations", "1000000", "--tolerance", "0"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-m", "samreg", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    time.sleep(5)
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    _, complaint = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert complaint.strip() == "samreg: interrupted; nothing was written"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_labels_alone_want_labels(images: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    files = [str(images / "fixed.nii.gz"), str(images / "moving.nii.gz")]
+    assert main(["register", *files, "--out", str(tmp_path / "run"), "--labels-only"]) == 2
+    assert "--labels-only wants" in capfd.readouterr().err
+
+
+def test_a_segmenter_that_is_not_there(images: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    files = [str(images / "fixed.nii.gz"), str(images / "moving.nii.gz")]
+    assert main(["register", *files, "--out", str(tmp_path / "run"), "--segmenter", "/nowhere/sam.pth"]) == 2
+    lines = capfd.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert "/nowhere/sam.pth" in lines[0]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dimension", ["2", "3"])
+def test_the_demo_finds_the_true_field(tmp_path: Path, dimension: str) -> None:
+    assert main(["demo", "--out", str(tmp_path / "demo"), "--dimension", dimension]) == 0
+    truth = phantom(2 if dimension == "2" else 3)
+    body = truth.fixed_labels > 0
+    error = np.linalg.norm(read_run(tmp_path / "demo" / "run").transform().u - truth.field.u, axis=-1)[body]
+    assert error.mean() < 2.5  # mm; 7.1 before
+    assert json.loads((tmp_path / "demo" / "images" / "manifest.json").read_text())["labels"]["1"] == "liver"
