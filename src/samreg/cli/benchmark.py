@@ -51,6 +51,8 @@ class Benchmark:
     """Threads of each registration."""
     retry_failed: bool = False
     """Try the pairs again that failed in an earlier run."""
+    panels: int = 0
+    """Also draw paired regions, before and after of the first so many pairs, with samreg's default preset."""
     tables_only: bool = False
     """Make tables and figures of the records that are there; register nothing."""
 
@@ -89,7 +91,19 @@ class Benchmark:
                 with ProgressLines() as progress:
                     run_benchmark(options, progress=progress, say=_say)
             _tabulate(dataset, out, names, headings, stem)
+            if self.panels:
+                _draw_panels(dataset, self.root, out, self.panels)
         return 0
+
+
+def _draw_panels(dataset: str, root: Path, out: Path, n: int) -> None:
+    from samreg.config import preset
+    from samreg.evaluation.datasets import open_dataset
+    from samreg.evaluation.panels import write_panels
+
+    with ProgressLines() as progress:
+        paths = write_panels(open_dataset(dataset, root, n), out / "panels", preset("default"), progress=progress)
+    _say("written: " + ", ".join(str(path) for path in paths))
 
 
 def _say(line: str) -> None:
