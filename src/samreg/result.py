@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from samreg.field import DisplacementField
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["RegistrationResult"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False)
 class RegistrationResult:
     """Pairs, transform and how they came about.
 
@@ -41,7 +41,7 @@ class RegistrationResult:
     field: DisplacementField | None
     config: RegisterConfig
     confidence: float = 1.0
-    provenance: dict[str, Any] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=dict)
-    losses: dict[str, float] = field(default_factory=dict)
+    provenance: dict[str, Any] = dataclasses.field(default_factory=dict)
+    seconds: dict[str, float] = dataclasses.field(default_factory=dict)
+    losses: dict[str, float] = dataclasses.field(default_factory=dict)
     warnings: tuple[str, ...] = ()
