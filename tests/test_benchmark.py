@@ -375,6 +375,57 @@ def test_tables_in_three_formats(tmp_path: Path) -> None:
         tables.make_table([*fake_records(), {**fake_records()[0], "dataset": "other"}])
 
 
+def test_a_confidence_is_held_against_the_dice() -> None:
+    records = fake_records()
+    for r in records[-12:]:
+        r["extra"] = {"confidence": r["metrics"]["dice"]["1"]}  # the first pair has one label, the others two
+    notes = " ".join(tables.make_table(records).notes)
+    assert "samreg: its confidence ranks the Dice of 12 pairs with Spearman rho = " in notes
+    assert "greedy: its confidence" not in notes
+
+
+def test_several_datasets_side_by_side() -> None:
+    one = tables.make_table(fake_records(), "A")
+    two = tables.make_table([r for r in fake_records() if r["method"] != "ants"], "B")
+    lines = tables.joined_markdown([one, two], ("dice", "hd95")).splitlines()
+    assert lines[0] == "| method | A: Dice | A: HD95 [mm] | B: Dice | B: HD95 [mm] |"
+    assert lines[4].startswith("| ants | 0.")
+    assert lines[4].endswith("| – | – |")
+    assert lines[5].count("**") == 8
+
+
+def test_the_command_writes_tables_of_several_datasets(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from samreg.cli import main
+
+    base = ["--root", str(dataset), "--out", str(tmp_path), "--methods", "identity", "--limit", "2", "--jobs", "0"]
+    assert main(["benchmark", "folder", *base]) == 0
+    assert "HD95 [mm]" in capsys.readouterr().out
+    assert {p.name for p in (tmp_path / "folder").iterdir()} >= {"records.jsonl", "table.md", "table.csv", "table.tex"}
+    records = (tmp_path / "folder" / "records.jsonl").read_bytes()
+    (tmp_path / "folder" / "table.md").unlink()
+    assert main(["benchmark", "folder", *base, "--tables-only"]) == 0
+    assert (tmp_path / "folder" / "table.md").exists()
+    assert (tmp_path / "folder" / "records.jsonl").read_bytes() == records
+    assert main(["benchmark", "nothing", *base]) == 2
+
+
+def test_the_papers_tables() -> None:
+    from samreg.evaluation.methods import load_method
+    from samreg.evaluation.paper import paper_table
+
+    for number, n_rows in ((1, 7), (2, 1), (3, 5), (4, 7)):
+        rows = paper_table(number)
+        assert len(rows.methods) == n_rows
+        assert all(load_method(name).name == name for name in rows.methods)  # every setting exists
+    assert list(paper_table(3).headings.values()) == ["K = 1", "K = 2", "K = 3", "K = 4", "K = all"]
+    assert paper_table(2).pseudo_rois
+    assert paper_table(4, base="samreg:fast").methods[0] == "samreg:fast+match.epsilon=0.2"
+    with pytest.raises(ConfigError, match="tables 1 to 4, got 5"):
+        paper_table(5)
+
+
 def test_figures_are_drawn_from_records_alone(tmp_path: Path) -> None:
     paths = write_figures(fake_records(), tmp_path, "D")
     assert sorted(p.name for p in paths) == ["cases.png", "labels.png", "speed.png"]

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 from samreg.cli.common import show
 from samreg.cli.progress import ProgressLines
+
+if TYPE_CHECKING:
+    from samreg.evaluation.tables import Table
 
 __all__ = ["Benchmark"]
 
@@ -71,6 +74,7 @@ class Benchmark:
             names, headings, reuse, stem = list(rows.methods), rows.headings, rows.reuse, f"table{self.table}"
             pseudo = "litemedsam" if rows.pseudo_rois else ""
         names = names or _words(_DEFAULT_METHODS)
+        tables = []
         for dataset in _words(self.dataset):
             out = self.out / dataset
             if not self.tables_only:
@@ -90,9 +94,15 @@ class Benchmark:
                 )
                 with ProgressLines() as progress:
                     run_benchmark(options, progress=progress, say=_say)
-            _tabulate(dataset, out, names, headings, stem)
+            tables.append(_tabulate(dataset, out, names, headings, stem))
             if self.panels:
                 _draw_panels(dataset, self.root, out, self.panels)
+        if len(tables) > 1:
+            from samreg.evaluation.tables import joined_markdown
+
+            text = joined_markdown(tables)
+            (self.out / f"{stem}.md").write_text(text, encoding="utf-8")
+            _say(text)
         return 0
 
 
@@ -116,7 +126,7 @@ def _words(text: str) -> list[str]:
     return [word.strip() for word in text.split(",") if word.strip()]
 
 
-def _tabulate(dataset: str, out: Path, names: list[str], headings: Mapping[str, str], stem: str) -> None:
+def _tabulate(dataset: str, out: Path, names: list[str], headings: Mapping[str, str], stem: str) -> Table:
     from rich.markup import escape
 
     from samreg.evaluation.figures import write_figures
@@ -131,3 +141,4 @@ def _tabulate(dataset: str, out: Path, names: list[str], headings: Mapping[str, 
     written += write_figures(shown, out / f"{stem}-figures", dataset)
     # Square brackets are units here, not markup.
     show(escape(to_markdown(table)), escape("written: " + ", ".join(str(path) for path in written)))
+    return table

@@ -18,9 +18,10 @@ from samreg.errors import InputError
 from samreg.evaluation.metrics import mean
 from samreg.evaluation.records import Record
 
-__all__ = ["COLUMNS", "Cell", "Column", "Table", "case_values", "make_table", "write_tables"]
+__all__ = ["COLUMNS", "Cell", "Column", "Table", "case_values", "joined_markdown", "make_table", "write_tables"]
 
 _NOTHING = "identity"
+_FEWEST_FOR_RANKS = 6
 
 Format = Callable[["Table"], str]
 
@@ -216,7 +217,7 @@ def _p_value(values: dict[str, np.ndarray], name: str, j: int, column: Column, o
     a, b = values[name][:, j], values[best][:, j]
     both = ~np.isnan(a) & ~np.isnan(b)
     # Without a difference there is nothing to rank; with fewer than six pairs no p can fall below 0.05.
-    if both.sum() < 6 or np.allclose(a[both], b[both]):
+    if both.sum() < _FEWEST_FOR_RANKS or np.allclose(a[both], b[both]):
         return float("nan")
     from scipy import stats
 
@@ -247,7 +248,22 @@ def _notes(
             notes.append(f"{name} has no record of {absent - failed} pairs.")
     if any(name.startswith(ours) for name in names) and any(not name.startswith(ours) for name in names):
         notes.append("p: two-sided Wilcoxon signed-rank test over pairs, against the best other method of the column.")
+    for name in names:
+        known = [(r["extra"]["confidence"], COLUMNS[0].value(r)) for r in by_method[name].values() if _is_confident(r)]
+        if len(known) >= _FEWEST_FOR_RANKS:
+            from scipy import stats
+
+            rho = stats.spearmanr(*zip(*known, strict=True)).statistic
+            if np.isfinite(rho):
+                notes.append(
+                    f"{name}: its confidence ranks the Dice of {len(known)} pairs with Spearman rho = {rho:.2f}."
+                )
     return notes
+
+
+def _is_confident(record: Record) -> bool:
+    """Whether a record holds both a confidence and a Dice."""
+    return "confidence" in record.get("extra", {}) and not np.isnan(COLUMNS[0].value(record))
 
 
 def _text(table: Table, i: int, j: int, plus_minus: str) -> str:
@@ -275,6 +291,27 @@ def to_markdown(table: Table) -> str:
             cells.append((f"**{text}**" if i in table.best(j) else text) + _p_text(table.cells[i][j].p))
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join([*lines, "", " ".join(table.notes), ""])
+
+
+def joined_markdown(tables: Sequence[Table], keys: Sequence[str] = ("dice", "centroid_tre")) -> str:
+    """The paper's table 1: methods by datasets, some metrics of each.
+
+    Args:
+        tables: one table a dataset.
+        keys: the metrics; those that a dataset does not have are left out.
+    """
+    columns = [(table, j) for table in tables for j, column in enumerate(table.columns) if column.key in keys]
+    heads = [f"{table.title}: {table.heading(table.columns[j])}" for table, j in columns]
+    lines = ["| method | " + " | ".join(heads) + " |", "| --- |" + " ---: |" * len(heads)]
+    for name in dict.fromkeys(name for table in tables for name in table.methods):
+        cells = []
+        for table, j in columns:
+            i = table.methods.index(name) if name in table.methods else None
+            text = "–" if i is None else _text(table, i, j, " ± ")
+            cells.append(f"**{text}**" if i is not None and i in table.best(j) else text)
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    notes = [f"{table.title}: {table.notes[0]}" for table in tables]
+    return "\n".join([*lines, "", " ".join(notes), ""])
 
 
 def to_csv(table: Table) -> str:
