@@ -22,6 +22,13 @@ def data_root() -> Path:
     return root
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Tests neither read nor fill the user's cache."""
+    if "SAMREG_CACHE_DIR" not in os.environ:
+        os.environ["SAMREG_CACHE_DIR"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(autouse=True)
 def _faults_are_raised(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault of ours in the command line fails its test with a traceback, not with a line on stderr."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,11 +16,22 @@ from samreg.errors import GeometryError, InputError
 if TYPE_CHECKING:
     from samreg.grid import Grid
     from samreg.image import Image
+    from samreg.regions import Regions
     from samreg.result import RegistrationResult
     from samreg.rois import PairedRois, RoiSet
     from samreg.types import ScalarArray
 
-__all__ = ["GivenClasses", "asked_preset", "check_file", "pairs_from_labels", "rois_on", "show", "summary", "table"]
+__all__ = [
+    "GivenClasses",
+    "asked_preset",
+    "check_file",
+    "pairs_from_labels",
+    "register_with_cache",
+    "rois_on",
+    "show",
+    "summary",
+    "table",
+]
 
 
 def asked_preset(arguments: Sequence[str]) -> RegisterConfig:
@@ -115,6 +127,38 @@ def _named_rois(path: Path, by_name: bool) -> RoiSet:
         return read_rois(path)
     rois, values = read_segmentation(path)
     return replace(rois, rois=tuple(replace(roi, name=str(v)) for roi, v in zip(rois.rois, values, strict=True)))
+
+
+def register_with_cache(
+    fixed: Image,
+    moving: Image,
+    config: RegisterConfig,
+    *,
+    extra_pairs: PairedRois | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> RegistrationResult:
+    """`samreg.register`, where the regions of an image that was segmented before come from the cache."""
+    from samreg.io.cache import RegionsCache, cached_segment
+    from samreg.registration import register_regions
+    from samreg.segmenters.classes import open_segmenter
+
+    settings, started = config.segment, time.perf_counter()
+    segmenter = open_segmenter(
+        settings.segmenter, engine=settings.engine, device=settings.device, precision=settings.precision
+    )
+    loaded = time.perf_counter()
+
+    def regions(side: str, image: Image) -> Regions:
+        def say(_: str, done: int, total: int) -> None:
+            if progress is not None:
+                progress(f"segment {side}", done, total)
+
+        return cached_segment(image, config, segmenter, RegionsCache(), progress=say)
+
+    fixed_regions, moving_regions = regions("fixed", fixed), regions("moving", moving)
+    seconds = {"load": loaded - started, "segment": time.perf_counter() - loaded}
+    result = register_regions(fixed_regions, moving_regions, config, extra_pairs=extra_pairs, progress=progress)
+    return replace(result, seconds=seconds | result.seconds)
 
 
 def show(*things: object) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from samreg.cli.common import GivenClasses, asked_preset, pairs_from_labels, show, summary
+from samreg.cli.common import GivenClasses, asked_preset, pairs_from_labels, register_with_cache, show, summary
 from samreg.cli.progress import ProgressLines
 from samreg.config import RegisterConfig
 from samreg.errors import GeometryError, InputError
@@ -35,6 +35,8 @@ class Register:
     """Known regions of the moving image."""
     labels_only: bool = False
     """Use the known regions alone and run no segmenter."""
+    cache: bool = True
+    """Keep the regions of both images (SAMREG_CACHE_DIR, else the user's cache folder) for the next registration."""
     overwrite: bool = False
     """Replace an older run in that folder."""
     config: Annotated[RegisterConfig, tyro.conf.arg(name="")] = field(default_factory=RegisterConfig)
@@ -69,10 +71,13 @@ class Register:
             if self.labels_only:
                 key = "-".join(sha256_of(path) for path in (self.fixed_labels, self.moving_labels))
                 given, pairs = GivenClasses(fixed, pairs, key), None
-        # The pipeline, and torch with it, is loaded after the input was found to be good.
-        from samreg.registration import register
-
         with ProgressLines() as progress:
-            result = register(fixed, moving, self.config, segmenter=given, extra_pairs=pairs, progress=progress)
+            # The pipeline, and torch with it, is loaded after the input was found to be good.
+            if given is None and self.cache:
+                result = register_with_cache(fixed, moving, self.config, extra_pairs=pairs, progress=progress)
+            else:
+                from samreg.registration import register
+
+                result = register(fixed, moving, self.config, segmenter=given, extra_pairs=pairs, progress=progress)
         write_run(result, self.out, inputs=inputs, overwrite=self.overwrite)
         show(*summary(result, self.out))
