@@ -239,6 +239,7 @@ STANDARD = {
     "abdomen_ct_btcv": (7, "0003<-0005"),
     "abdomen_mr_chaos": (4, "01<-05"),
     "hippocampus_mr_msd": (29, "hippocampus_007<-hippocampus_008"),
+    "prostate_mr_prostatex": (1, "ProstateX-0000<-ProstateX-0001"),
     "retina_fire": (2, "A01"),
     "histology_landmarks": (6, "lesions__Izd2-29-041-w35_HE<-lesions__Izd2-29-041-w35_proSPC"),
 }

@@ -3,6 +3,7 @@
 - `img01.nii.gz` and `label01.nii.gz`: neighbouring cases in sorted order are pairs.
 - FIRE: `A01_1.jpg`, `A01_2.jpg` and `control_points_A01_1_2.txt` with rows `x1 y1 x2 y2`
   (Hernandez-Matas et al., 2017).
+- ProstateX: `PATIENT_t2w.nii.gz` and `PATIENT_gland_SOURCE.nii.gz`.
 - Histology (CIMA): `TISSUE__STAIN.jpg` and `TISSUE__STAIN.csv` with columns X, Y (Borovec et al., ICIP 2018).
 """
 
@@ -17,7 +18,7 @@ from pathlib import Path
 from samreg.errors import DatasetError
 from samreg.evaluation.datasets.base import Case, PairRecord, complain, natural, neighbour_pairs, split_image_name
 
-__all__ = ["LABEL_NAMES", "read_fire", "read_histology", "read_pairs"]
+__all__ = ["LABEL_NAMES", "read_fire", "read_histology", "read_pairs", "read_prostatex"]
 
 LABEL_NAMES: Mapping[str, Mapping[int, str]] = {
     "prostate_mr_promise12": {1: "prostate"},
@@ -60,6 +61,24 @@ def read_pairs(root: Path, name: str = "folder") -> list[PairRecord]:
         cases.append(Case(number, images[stem], labels[f"label{number}"]))
     complain(name, root, missing, _WANTED)
     return neighbour_pairs(cases, LABEL_NAMES.get(name, {}))
+
+
+def read_prostatex(root: Path) -> list[PairRecord]:
+    """Neighbouring patients of ProstateX: `PATIENT_t2w` with `PATIENT_gland_SOURCE`.
+
+    Raises:
+        DatasetError: if there is no T2 image, or a gland mask is missing.
+    """
+    cases, missing = [], []
+    for image in sorted(root.glob("*_t2w.*")):
+        patient = split_image_name(image)[0].removesuffix("_t2w")
+        masks = sorted(root.glob(f"{patient}_gland*"))
+        if masks:
+            cases.append(Case(patient, image, masks[0]))
+        else:
+            missing.append(f"{patient}_gland_SOURCE.nii.gz")
+    complain("prostate_mr_prostatex", root, missing, "a gland mask for each PATIENT_t2w image")
+    return neighbour_pairs(cases, LABEL_NAMES["prostate_mr_promise12"])
 
 
 def read_fire(root: Path) -> list[PairRecord]:

@@ -25,6 +25,7 @@ _READERS: dict[str, Callable[[Path], list[PairRecord]]] = {
     "prostate_mr_promise12": partial(folder.read_pairs, name="prostate_mr_promise12"),
     "abdomen_ct_btcv": partial(folder.read_pairs, name="abdomen_ct_btcv"),
     "abdomen_mr_chaos": partial(folder.read_pairs, name="abdomen_mr_chaos"),
+    "prostate_mr_prostatex": folder.read_prostatex,
     "retina_fire": folder.read_fire,
     "histology_landmarks": folder.read_histology,
 }
