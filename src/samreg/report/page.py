@@ -124,8 +124,8 @@ def _facts(result: RegistrationResult, extra: Mapping[str, str]) -> str:
         facts += [
             ("", f"{length.mean():.1f} {unit}", f"mean displacement, at most {length.max():.1f} {unit}"),
             (
-                "good" if folded == 0 else "bad" if folded > 0.01 else "fair",
-                f"{100 * folded:.2g} %",
+                "good" if folded <= 1e-3 else "fair" if folded <= 1e-2 else "bad",
+                "< 0.01 %" if 0 < folded < 1e-4 else f"{100 * folded:.2g} %",
                 "of the field is folded",
             ),
         ]

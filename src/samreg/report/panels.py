@@ -52,7 +52,7 @@ class Panels:
             slices: list[tuple[int, int]] = [(0, 0)]
         else:
             chosen = _worth_a_look(result.pairs.fixed, plane.axis, most)
-            slices = [(k, partner_slice(fixed.grid, plane.axis, k, moving.grid, axis, result.field)) for k in chosen]
+            slices = [(k, partner_slice(plane, k, moving_plane, result.pairs, result.field)) for k in chosen]
         windows = black_and_white(fixed), black_and_white(moving)
         return cls(result, plane, moving_plane, tuple(slices), warped, windows)
 
@@ -63,7 +63,7 @@ class Panels:
             return ""
         return (
             f"{self.fixed_plane.name.capitalize()} slices as radiologists see them, with the sides of the patient; "
-            "beside each fixed slice is the moving slice that its centre comes from."
+            "beside each fixed slice is the moving slice that holds most of its partners."
         )
 
     def pairs(self) -> list[Row]:

@@ -15,6 +15,7 @@ import numpy as np
 from samreg.field import DisplacementField
 from samreg.grid import Grid
 from samreg.image import Image
+from samreg.rois import PairedRois
 
 __all__ = ["Plane", "black_and_white", "matching_axis", "partner_slice", "plane_of", "to_bytes"]
 
@@ -104,19 +105,30 @@ def matching_axis(fixed: Grid, axis: int, moving: Grid) -> int:
 
 
 def partner_slice(
-    fixed: Grid, axis: int | None, index: int, moving: Grid, moving_axis: int | None, field: DisplacementField | None
+    plane: Plane, index: int, moving_plane: Plane, pairs: PairedRois, field: DisplacementField | None
 ) -> int:
-    """The moving slice that the middle of a fixed slice comes from; 0 in 2D."""
+    """The moving slice to look at beside a fixed slice; 0 in 2D.
+
+    It is the one that cuts most partners of the regions in the fixed slice; among equals, and where there are no
+    regions, the one nearest to where the middle of the fixed slice comes from.
+    """
+    axis, moving_axis = plane.axis, moving_plane.axis
     if axis is None or moving_axis is None:
         return 0
+    fixed, moving = pairs.fixed.grid, pairs.moving.grid
     middle = (np.asarray(fixed.shape, dtype=float) - 1) / 2
     middle[axis] = index
     world = fixed.index_to_world(middle[::-1][None])
     if field is not None:
         world = field.transform_points(world)
     at = moving.world_to_index(world)[0, ::-1][moving_axis]
-    # Half-way goes up for all slices alike; rounding to even would show every other slice twice.
-    return int(np.clip(np.floor(at + 0.5 + 1e-6), 0, moving.shape[moving_axis] - 1))
+    held = np.zeros(moving.shape[moving_axis], dtype=int)
+    for a, b in zip(pairs.fixed.rois, pairs.moving.rois, strict=True):
+        if a.start[axis] <= index < a.stop[axis]:
+            held[b.start[moving_axis] : b.stop[moving_axis]] += 1
+    best = np.flatnonzero(held == held.max())
+    # The small step makes half-way go up for all slices alike; otherwise every other slice would show twice.
+    return int(best[np.argmin(np.abs(best - (at + 1e-6)))])
 
 
 def black_and_white(image: Image) -> tuple[float, float]:

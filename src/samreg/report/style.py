@@ -27,7 +27,7 @@ section { background: var(--paper); border: 1px solid var(--line); border-radius
 figure { margin: 0; }
 figure svg { display: block; width: 100%; height: auto; max-height: 78vh; background: #000; border-radius: 6px; }
 figcaption { color: var(--soft); font-size: 13px; padding-top: 3px; }
-.roi { fill-opacity: .07; fill-rule: evenodd; stroke-width: 1.6; vector-effect: non-scaling-stroke; cursor: pointer; }
+.roi { fill-opacity: .025; fill-rule: evenodd; stroke-width: 1.6; vector-effect: non-scaling-stroke; cursor: pointer; }
 .no { font: 700 2.7px system-ui, sans-serif; text-anchor: middle; dominant-baseline: central; paint-order: stroke;
   stroke: #000; stroke-width: .7px; pointer-events: none; }
 .side { font: 600 3px system-ui, sans-serif; text-anchor: middle; dominant-baseline: central; fill: #ffe9a8;

@@ -115,9 +115,8 @@ class Scene:
         return [{"pair": m.pair + 1, "path": m.path, "at": m.at} for m in marks_of(rois, plane, index)]
 
     def partner(self, index: int) -> int:
-        """The moving slice that the middle of a fixed slice comes from."""
-        run = self.run
-        return partner_slice(run.fixed_grid, self.plane.axis, index, run.moving_grid, self.moving_plane.axis, run.field)
+        """The moving slice to look at beside a fixed slice."""
+        return partner_slice(self.plane, index, self.moving_plane, self.run.pairs, self.run.field)
 
     def _has(self, view: str) -> bool:
         needs: dict[str, list[object]] = {
