@@ -446,3 +446,13 @@ def test_records_survive_a_broken_line_anywhere(tmp_path: Path) -> None:
             log.append({"key": "d", "n": float("nan")})
     assert read_records(path) == [{"key": "a", "n": 2}, {"key": "b", "n": 1}]
     assert read_records(tmp_path / "none.jsonl") == []
+
+
+def _die(_: int) -> None:
+    os._exit(9)
+
+
+def test_when_every_task_crashes_every_task_is_accounted_for() -> None:
+    found: list[tuple[int, str]] = []
+    run_tasks(_die, [(i,) for i in range(3)], lambda i, _, error: found.append((i, error)), jobs=2, threads=0)
+    assert sorted(found) == [(i, "the worker process died while it computed this") for i in range(3)]

@@ -9,12 +9,13 @@ from __future__ import annotations
 import multiprocessing
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
-from samreg.errors import ConfigError, MissingDependencyError
+from samreg.errors import ConfigError, MissingDependencyError, RegistrationError
 
 __all__ = ["run_tasks"]
 
@@ -50,7 +51,8 @@ def run_tasks(
         dask_timeout_s: how long to wait for the scheduler.
 
     Raises:
-        ConfigError: if jobs is negative.
+        ConfigError: if jobs is negative, or no scheduler answers.
+        RegistrationError: if no worker process can be started.
         MissingDependencyError: if an address is given and Dask is not installed.
     """
     if jobs < 0:
@@ -74,41 +76,50 @@ def _attempt(function: Callable[..., Answer], task: Task) -> tuple[Answer, str]:
 def _run_on_processes(
     function: Callable[..., Answer], tasks: Sequence[Task], on_answer: OnAnswer, jobs: int, threads: int
 ) -> None:
-    waiting, suspects = list(range(len(tasks)))[::-1], list[int]()
-    while waiting or suspects:
-        # After a crash the tasks that were under way run one by one, which tells the guilty from the bystanders.
-        alone = bool(suspects)
-        queue, suspects_next = (suspects[:1] if alone else waiting), list[int]()
-        if alone:
-            suspects = suspects[1:]
-        with _pool(1 if alone else min(jobs, len(queue)), threads) as pool:
-            running: dict[Future[tuple[Answer, str]], int] = {}
-            broken = False
-            while (queue and not broken) or running:
-                while queue and not broken and len(running) < jobs:
-                    index = queue.pop()
-                    try:
-                        running[pool.submit(_attempt, function, tasks[index])] = index
-                    except BrokenProcessPool:
-                        queue.append(index)
-                        broken = True
-                if not running:
-                    break
-                done, _ = wait(running, return_when=FIRST_COMPLETED)
-                for future in done:
-                    index = running.pop(future)
-                    try:
-                        answer = future.result()
-                    except BrokenProcessPool:
-                        broken = True
-                        suspects_next.append(index)
-                    else:
-                        on_answer(index, *answer)
-        if alone:
-            for index in suspects_next:
+    waiting = deque(range(len(tasks)))
+    while waiting:
+        n_before = len(waiting)
+        suspects = _drain(function, tasks, waiting, on_answer, min(jobs, len(waiting)), threads)
+        # After a crash, what was under way runs alone: that tells the guilty from the bystanders.
+        for index in suspects:
+            alone = deque([index])
+            if _drain(function, tasks, alone, on_answer, 1, threads) or alone:
                 on_answer(index, None, _DIED)
-        else:
-            suspects += suspects_next
+        if len(waiting) == n_before:
+            raise RegistrationError("the worker processes die before they take a task; try --jobs 0 to see why")
+
+
+def _drain(
+    function: Callable[..., Answer],
+    tasks: Sequence[Task],
+    waiting: deque[int],
+    on_answer: OnAnswer,
+    jobs: int,
+    threads: int,
+) -> list[int]:
+    """Work through `waiting` with one pool until it is empty or the pool breaks; returns what was under way then."""
+    running: dict[Future[tuple[Answer, str]], int] = {}
+    suspects: list[int] = []
+    with _pool(jobs, threads) as pool:
+        while (waiting and not suspects) or running:
+            # No more than there are workers, so that a crash leaves few suspects.
+            while waiting and not suspects and len(running) < jobs:
+                try:
+                    running[pool.submit(_attempt, function, tasks[waiting[0]])] = waiting[0]
+                except BrokenProcessPool:
+                    break
+                waiting.popleft()
+            if not running:
+                break
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                index = running.pop(future)
+                try:
+                    answer = future.result()
+                except BrokenProcessPool:
+                    suspects.append(index)
+                else:
+                    on_answer(index, *answer)
+    return suspects
 
 
 def _pool(jobs: int, threads: int) -> ProcessPoolExecutor:
