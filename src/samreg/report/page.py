@@ -200,6 +200,7 @@ def _pair_table(result: RegistrationResult) -> str:
     before = np.linalg.norm(fixed - moving, axis=1)
     after = None if result.field is None else np.linalg.norm(result.field.transform_points(fixed) - moving, axis=1)
     names = [roi.name for roi in pairs.fixed.rois]
+    sizes = pairs.fixed.volumes, pairs.moving.volumes
     head = ["pair", *(["name"] if any(names) else []), "similarity", "weight", f"fixed {measure} / {power}"]
     head += [f"moving {measure}", f"apart / {unit}", *([] if after is None else ["apart after"])]
     head += [f"fixed centroid / {unit}", "moving centroid"]
@@ -207,7 +208,7 @@ def _pair_table(result: RegistrationResult) -> str:
     for i in range(len(pairs)):
         row = [_chip(i), *([escape(names[i])] if any(names) else [])]
         row += [f"{pairs.similarity[i]:.3f}", f"{pairs.weights[i]:.2f}"]
-        row += [f"{s.volumes[i]:.4g}" for s in (pairs.fixed, pairs.moving)]
+        row += [f"{size[i]:.4g}" for size in sizes]
         row += [f"{before[i]:.1f}", *([] if after is None else [f"{after[i]:.1f}"])]
         row += [", ".join(f"{c:.1f}" for c in centre[i]) for centre in (fixed, moving)]
         rows.append(tuple(row))

@@ -168,16 +168,18 @@ class Panels:
         shape, axis = field.grid.shape, self.fixed_plane.axis
         keep = [a for a in range(len(shape)) if a != axis]
         gap = max(1, max(shape[a] for a in keep) // _MESH_LINES)
-        curves = []
+        lines = []
         for along, across in (keep, keep[::-1]):
             for line in range(gap // 2, shape[across], gap):
                 index = np.full((len(range(0, shape[along], 2)), len(shape)), float(k))
                 index[:, along] = np.arange(0, shape[along], 2)
                 index[:, across] = line
-                world = field.transform_points(field.grid.index_to_world(index[:, ::-1]))
-                there = self.result.moving.grid.world_to_index(world)[:, ::-1]
-                curves.append(self.moving_plane.to_screen(there, self.result.moving.grid.shape))
-        return curves
+                lines.append(index)
+        # All at once: each call of transform_points looks at the whole field.
+        world = field.transform_points(field.grid.index_to_world(np.concatenate(lines)[:, ::-1]))
+        moving = self.result.moving.grid
+        there = self.moving_plane.to_screen(moving.world_to_index(world)[:, ::-1], moving.shape)
+        return np.split(there, np.cumsum([len(line) for line in lines])[:-1])
 
     def _name(self, what: str, k: int, plane: Plane | None = None) -> str:
         plane = plane or self.fixed_plane
