@@ -41,12 +41,13 @@ def render_registration(
     if warped is None and result.field is not None:
         warped = result.field.warp(result.moving)
     panels = Panels.of(result, warped, _MOST_SLICES)
+    determinant = None if result.field is None else result.field.jacobian_determinant()
     sections = [
         _warnings(result.warnings),
-        _facts(result, extra or {}),
+        _facts(result, determinant, extra or {}),
         _pairs(result, panels),
         _before_and_after(panels) if result.field is not None else "",
-        _deformation(panels) if result.field is not None else "",
+        _deformation(panels, determinant) if determinant is not None else "",
         _pair_table(result),
         _run(result),
     ]
@@ -109,7 +110,7 @@ def _warnings(warnings: Sequence[str]) -> str:
     return f"<section class='warn'><h2>Please note</h2><ul>{items}</ul></section>"
 
 
-def _facts(result: RegistrationResult, extra: Mapping[str, str]) -> str:
+def _facts(result: RegistrationResult, determinant: np.ndarray | None, extra: Mapping[str, str]) -> str:
     unit = result.fixed.grid.unit
     pairs, similarity = result.pairs, result.pairs.similarity
     level = "good" if result.confidence >= 0.7 else "fair" if result.confidence >= 0.4 else "bad"
@@ -118,9 +119,9 @@ def _facts(result: RegistrationResult, extra: Mapping[str, str]) -> str:
         ("", str(len(pairs)), "pairs of regions"),
         ("", f"{similarity.mean():.2f}" if len(pairs) else "–", "mean similarity of the pairs"),
     ]
-    if result.field is not None:
+    if result.field is not None and determinant is not None:
         length = np.linalg.norm(result.field.u, axis=-1)
-        folded = result.field.folding_fraction()
+        folded = float(np.mean(determinant <= 0))
         facts += [
             ("", f"{length.mean():.1f} {unit}", f"mean displacement, at most {length.max():.1f} {unit}"),
             (
@@ -173,7 +174,7 @@ def _before_and_after(panels: Panels) -> str:
     return f"<section><h2>Before and after</h2><div class='tabs'>{labels}{tabs}</div></section>"
 
 
-def _deformation(panels: Panels) -> str:
+def _deformation(panels: Panels, determinant: np.ndarray) -> str:
     stops = jacobian_stops()
     gradient = "".join(f"<stop offset='{at:.3f}' stop-color='{colour}'/>" for at, _, colour in stops)
     ticks = "".join(f"<text x='{10 + 280 * at:.1f}' y='31'>{text}</text>" for at, text, _ in stops)
@@ -181,7 +182,7 @@ def _deformation(panels: Panels) -> str:
         f"<svg viewBox='0 0 300 34'><defs><linearGradient id='j'>{gradient}</linearGradient></defs>"
         f"<rect x='10' y='2' width='280' height='15' fill='url(#j)' stroke='#999' stroke-width='.5'/>{ticks}</svg>"
     )
-    rows = "".join(f"<div class='row two'>{a}{b}</div>" for a, b in panels.deformations())
+    rows = "".join(f"<div class='row two'>{a}{b}</div>" for a, b in panels.deformations(determinant))
     return (
         "<section><h2>Deformation</h2><p class='soft'>Left: where the lines of a regular grid in the fixed image come "
         "to lie in the moving image. Right: the Jacobian determinant, the volume of tissue in the moving image over "

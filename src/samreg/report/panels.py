@@ -112,12 +112,11 @@ class Panels:
             for k, _ in self.slices
         ]
 
-    def deformations(self) -> list[Row]:
-        """The warped mesh over the moving slice, and the Jacobian map."""
+    def deformations(self, determinant: np.ndarray) -> list[Row]:
+        """The warped mesh over the moving slice, and the map of the Jacobian determinant `(*fixed.shape)`."""
         field = self.result.field
         if field is None:
             return []
-        determinant = field.jacobian_determinant()
         rows = []
         for k, m in self.slices:
             moving = to_bytes(self.moving_plane.take(self.result.moving.data, m), self.windows[1])
