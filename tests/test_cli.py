@@ -168,6 +168,15 @@ class TestFront:
         assert main(["models"]) == 130
         assert "interrupted" in said(capfd)
 
+    def test_models_names_every_family_in_full(self, capsys: pytest.CaptureFixture[str]) -> None:
+        from samreg.segmenters.catalogue import families
+
+        assert main(["models"]) == 0
+        text = capsys.readouterr().out
+        assert families()[0].state == "here"
+        for family in families():
+            assert f"--segmenter {family.use}\n    {family.state}: {family.get}" in text
+
     def test_python_dash_m(self) -> None:
         done = subprocess.run([sys.executable, "-m", "samreg", "--version"], capture_output=True, text=True, check=True)
         assert done.stdout.strip() == f"samreg {samreg.__version__}"

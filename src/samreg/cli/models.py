@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from samreg.cli.common import show, table
+from samreg.cli.common import show
 
 __all__ = ["Models"]
 
 
 @dataclass(frozen=True)
 class Models:
-    """List what can segment, where its weights are, what is missing and how to get it."""
+    """List what can segment, where its weights are, what is missing and how to get it. Asks no network."""
 
     def run(self) -> None:
         """Ask the catalogue."""
+        from rich.text import Text
+
         from samreg.segmenters.catalogue import families
 
-        rows = [[str(getattr(f, key)) for key in ("name", "use", "state", "get")] for f in families()]
-        show(table(["family", "--segmenter", "here", "how to get it"], rows))
+        for family in families():
+            here = family.state == "here"
+            head = Text(f"{'✓' if here else '·'} {family.name}", style="bold" if here else "")
+            show(head, Text(f"    --segmenter {family.use}\n    {family.state}: {family.get}"))
