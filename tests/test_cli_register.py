@@ -101,6 +101,23 @@ def test_a_kill_leaves_nothing(images: Path, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_given_regions_far_apart_stay_pairs(images: Path, tmp_path: Path) -> None:
+    """Two people, or a table that was moved: what has the same name is the same structure, wherever it is."""
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    for name in ("moving", "moving_labels"):
+        image = sitk.ReadImage(str(images / f"{name}.nii.gz"))
+        image.SetOrigin([v + 90 for v in image.GetOrigin()])
+        sitk.WriteImage(image, str(moved / f"{name}.nii.gz"))
+    for name in ("fixed", "fixed_labels"):
+        sitk.WriteImage(sitk.ReadImage(str(images / f"{name}.nii.gz")), str(moved / f"{name}.nii.gz"))
+    assert main(command(moved, tmp_path / "run", "--labels-only", "--transform", "affine")) == 0
+    found = read_run(tmp_path / "run")
+    assert len(found.pairs) == 8
+    middle = found.transform().transform_points(np.zeros((1, 2)))
+    np.testing.assert_allclose(middle, [[94, 87]], atol=5)
+
+
 def test_labels_alone_want_labels(images: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     files = [str(images / "fixed.nii.gz"), str(images / "moving.nii.gz")]
     assert main(["register", *files, "--out", str(tmp_path / "run"), "--labels-only"]) == 2

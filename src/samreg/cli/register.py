@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -64,20 +64,22 @@ class Register:
                 f"{moving.grid.unit}; give two images of one kind"
             )
         inputs = {"fixed": self.fixed, "moving": self.moving}
-        pairs = given = None
+        pairs, given, config = None, None, self.config
         if self.fixed_labels is not None and self.moving_labels is not None:
             pairs = pairs_from_labels(self.fixed_labels, self.moving_labels, fixed.grid, moving.grid)
             inputs |= {"fixed_labels": self.fixed_labels, "moving_labels": self.moving_labels}
             if self.labels_only:
                 key = "-".join(sha256_of(path) for path in (self.fixed_labels, self.moving_labels))
                 given, pairs = GivenClasses(fixed, pairs, key), None
+                # Equal names are pairs, wherever they are: there is nothing to verify.
+                config = replace(config, match=replace(config.match, verify=False))
         with ProgressLines() as progress:
             # The pipeline, and torch with it, is loaded after the input was found to be good.
             if given is None and self.cache:
-                result = register_with_cache(fixed, moving, self.config, extra_pairs=pairs, progress=progress)
+                result = register_with_cache(fixed, moving, config, extra_pairs=pairs, progress=progress)
             else:
                 from samreg.registration import register
 
-                result = register(fixed, moving, self.config, segmenter=given, extra_pairs=pairs, progress=progress)
+                result = register(fixed, moving, config, segmenter=given, extra_pairs=pairs, progress=progress)
         write_run(result, self.out, inputs=inputs, overwrite=self.overwrite)
         show(*summary(result, self.out))
