@@ -236,6 +236,21 @@ def test_a_different_run_does_not_take_over(
     assert resume_path(unfinished).exists()
 
 
+def test_less_patience_ends_an_unfinished_run(pairs: list[Pair], tmp_path: Path) -> None:
+    calm = replace(TINY, learning_rate=1e-9, epochs=9)  # nothing improves on the untrained network
+
+    def stop(row: Mapping[str, float]) -> None:
+        if row["epoch"] == 2:
+            raise _KilledError
+
+    with pytest.raises(_KilledError):
+        train("fct", pairs, tmp_path / "p.ckpt", calm, dataset="toy", on_epoch=stop)
+    rows: list[Mapping[str, float]] = []
+    trained = train("fct", pairs, tmp_path / "p.ckpt", replace(calm, patience=1), dataset="toy", on_epoch=rows.append)
+    assert [row["epoch"] for row in rows] == [2]
+    assert trained.config["patience"] == 1
+
+
 def test_an_unfinished_run_is_not_a_checkpoint(unfinished: Path) -> None:
     with pytest.raises(ModelError, match="wanted a file of format samreg-network/1, got samreg-training/1"):
         read_checkpoint(resume_path(unfinished))

@@ -105,6 +105,13 @@ def _voxelmorph(spec: NetworkSpec) -> RegistrationNet:
 
     w = spec.width
     backbone = VoxelMorphUNet(spec.dims, 2, 2 * w, (w, *[2 * w] * 5), (w, w))
+    # He's initialisation, as VoxelMorph's own code has it: without normalisation the default start lets the signal
+    # fade from layer to layer, and training stands still for hundreds of steps.
+    for module in backbone.modules():
+        if isinstance(module, nn.Conv2d | nn.Conv3d):
+            nn.init.kaiming_normal_(module.weight, a=0.2, nonlinearity="leaky_relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
     _near_zero(backbone.net[-1].final_conv_out)
     return RegistrationNet(backbone, integration_steps=7)
 

@@ -16,8 +16,8 @@ from samreg.networks.checkpoint import load_plain, save_atomically
 __all__ = ["RunState", "resume_path"]
 
 _FORMAT = "samreg-training/1"
-# How a run computes is not what it computes: these may change when it goes on.
-_FREE = {"device", "threads", "precision"}
+# How a run computes and how long it hopes for better is not what it computes: these may change when it goes on.
+_FREE = {"device", "threads", "precision", "patience"}
 
 
 def resume_path(out: Path) -> Path:
@@ -87,4 +87,4 @@ class RunState:
             )
         if content["split"] != dict(split):
             raise ConfigError(f"{path} belongs to a run on other subjects; give the same dataset, or remove that file")
-        return cls(**content)
+        return cls(**{**content, "config": dict(config)})
