@@ -57,7 +57,7 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 def loaded_after(code: str) -> set[str]:
     """Top-level modules that a fresh interpreter holds after running some code."""
     code += "\nimport sys; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
-    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, encoding="utf-8")
     return set(done.stdout.splitlines()[-1].split())
 
 
@@ -85,6 +85,6 @@ def test_help_of_a_command_needs_no_torch() -> None:
 
 def test_importing_has_no_side_effects(tmp_path: Path) -> None:
     code = "import samreg, os; print(os.listdir('.'))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True, encoding="utf-8")
     assert done.stdout.strip() == "[]"
     assert done.stderr == ""
