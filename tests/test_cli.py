@@ -178,7 +178,9 @@ class TestFront:
             assert f"--segmenter {family.use}\n    {family.state}: {family.get}" in text
 
     def test_python_dash_m(self) -> None:
-        done = subprocess.run([sys.executable, "-m", "samreg", "--version"], capture_output=True, encoding="utf-8", check=True)
+        done = subprocess.run(
+            [sys.executable, "-m", "samreg", "--version"], capture_output=True, encoding="utf-8", check=True
+        )
         assert done.stdout.strip() == f"samreg {samreg.__version__}"
 
     def test_the_preset_sets_the_defaults_of_other_options(self) -> None:
