@@ -97,7 +97,9 @@ class _Work:
         self.grid = fixed.image.grid
         self.same_slices = slices_correspond(fixed, moving)
         self.lifts = config.segment.lift == "link" or (config.segment.lift == "auto" and not self.same_slices)
-        self.in_plane = config.fit.in_plane == "yes" or (config.fit.in_plane == "auto" and self.same_slices)
+        regions_only = config.fit.similarity_weight == 0 and config.fit.feature_weight == 0
+        auto = self.same_slices and not self.lifts and regions_only
+        self.in_plane = config.fit.in_plane == "yes" or (config.fit.in_plane == "auto" and auto)
         self.seconds: dict[str, float] = {}
         self.warnings: list[str] = []
         self.notes: dict[str, Any] = {
@@ -109,6 +111,7 @@ class _Work:
         }
         self.affine: Matrix = np.eye(self.grid.ndim + 1)
         self.start = torch.zeros(self.grid.ndim, *self.grid.shape)
+        self.guide = self.start  # where the embeddings put things: pairs are checked against it
         settings = config.segment
         self.values = [window(r.image, settings.window, settings.hounsfield) for r in (fixed, moving)]
         self.grey = [
@@ -123,12 +126,13 @@ class _Work:
     def find_start(self) -> None:
         """Affine map and large displacements from the embeddings alone."""
         settings = self.config.fit
-        if not settings.search and settings.feature_weight == 0:
+        guides = self.config.match.verify
+        if not settings.search and not guides and settings.feature_weight == 0:
             return
         f, m = joint_descriptors(self.fixed.features, self.moving.features, _CHANNELS)
         f_grid, m_grid = self.fixed.features.grid, self.moving.features.grid
         self.descriptors = (f, f_grid, m, m_grid)
-        if not settings.search:
+        if not settings.search and not guides:
             return
         if not self.same_slices:
             choice = self._choose_affine(f, f_grid, m, m_grid)
@@ -136,7 +140,9 @@ class _Work:
             self.notes["affine"] = {"chosen": choice.name, "costs": choice.costs}
         if settings.transform in ("ddf", "ffd", "svf"):
             cells = self._search(f, f_grid, m, m_grid)
-            self.start = _to_voxels(cells, f_grid, self.grid)
+            self.guide = _to_voxels(cells, f_grid, self.grid)
+            if settings.search:
+                self.start = self.guide
 
     def _choose_affine(self, f: Tensor, f_grid: Grid, m: Tensor, m_grid: Grid) -> AffineChoice:
         masks = [
@@ -183,7 +189,7 @@ class _Work:
         f, m = self.fixed, self.moving
         if self.lifts and f.slice_axis is not None:
             f, m = lift(f), lift(m)
-        pairs = pair_regions(f, m, self.affine, self.start, self.config.match, by_slice=self.same_slices)
+        pairs = pair_regions(f, m, self.affine, self.guide, self.config.match, by_slice=self.same_slices)
         if extra is not None:
             pairs = PairedRois(
                 type(pairs.fixed)((*extra.fixed.rois, *pairs.fixed.rois), pairs.fixed.grid),

@@ -19,9 +19,9 @@ class ProposalConfig:
 
     prompts: Literal["auto", "boxes", "points"] = "auto"
     """Kind of prompts; auto asks the segmenter what it was trained on."""
-    box_sizes: tuple[float, ...] = (0.42, 0.24, 0.12)
+    box_sizes: tuple[float, ...] = (0.36, 0.22, 0.14)
     """Sides of the box prompts, as shares of the longer side of the slice."""
-    box_overlaps: tuple[float, ...] = (0.5, 0.5, 0.25)
+    box_overlaps: tuple[float, ...] = (0.5, 0.5, 0.5)
     """Share by which neighbouring box prompts of each size overlap."""
     adaptive: bool = True
     """Ask smaller boxes only where no good mask of their size has been found yet."""
@@ -76,7 +76,7 @@ class SegmentConfig:
     proposals: ProposalConfig = field(default_factory=ProposalConfig)
     """Everything mode."""
     lift: Literal["auto", "link", "slices"] = "auto"
-    """3D: link ROIs of neighbouring slices into 3D ROIs, or keep them slice by slice; auto keeps slices of thick stacks."""
+    """3D: pair linked 3D ROIs, or ROIs slice by slice; auto keeps slices where both images are the same thick stack."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,8 @@ class FitConfig:
     transform: Literal["ddf", "ffd", "svf", "affine", "rigid", "none"] = "ddf"
     """Dense field, control grid, stationary velocity, affine or rigid alone, or pairs only."""
     in_plane: Literal["auto", "yes", "no"] = "auto"
-    """Forbid displacement across slices; auto does for stacks with very thick slices."""
+    """Forbid displacement across slices in the refinement; auto does where slice ROIs alone drive it: they say nothing
+    about it."""
     search: bool = True
     """Start the dense fit from a discrete search over the embeddings of the segmenter."""
     roi_weight: float = 0.3
@@ -147,13 +148,28 @@ class RegisterConfig:
 
 
 def preset(name: str) -> RegisterConfig:
-    """A named set of settings: `default`, `paper` (the published algorithm) or `fast`.
+    """A named set of settings.
+
+    `default`; `fast` (fewer steps); `regions` (equation (2) alone: pairs drive the field, no grey values, no search);
+    `paper` (the published algorithm).
 
     Raises:
         ConfigError: if there is no such preset.
     """
     if name == "default":
         return RegisterConfig()
+    if name == "regions":
+        base = RegisterConfig(preset="regions")
+        fit = replace(
+            base.fit,
+            search=False,
+            roi_weight=1.0,
+            softness=2.0,
+            similarity_weight=0.0,
+            feature_weight=0.0,
+            smoothness=0.01,
+        )
+        return replace(base, fit=fit)
     if name == "fast":
         base = RegisterConfig(preset="fast")
         return replace(base, fit=replace(base.fit, max_iterations=25))
@@ -178,4 +194,4 @@ def preset(name: str) -> RegisterConfig:
             fit=FitConfig(transform="ddf", search=False, roi_weight=1.0, similarity_weight=0.0, feature_weight=0.0),
             preset="paper",
         )
-    raise ConfigError(f"there is no preset {name!r}; choose default, paper or fast")
+    raise ConfigError(f"there is no preset {name!r}; choose default, fast, regions or paper")

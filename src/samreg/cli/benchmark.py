@@ -54,6 +54,8 @@ class Benchmark:
     """Threads of each registration."""
     retry_failed: bool = False
     """Try the pairs again that failed in an earlier run."""
+    reuse: bool = False
+    """Let samreg take segmentations from the cache; its seconds then leave them out."""
     panels: int = 0
     """Also draw paired regions, before and after of the first so many pairs, with samreg's default preset."""
     tables_only: bool = False
@@ -89,7 +91,7 @@ class Benchmark:
                     dask=self.dask,
                     threads=self.threads,
                     retry_failed=self.retry_failed,
-                    reuse=reuse,
+                    reuse=reuse or self.reuse,
                     pseudo_rois=pseudo,
                 )
                 with ProgressLines() as progress:
