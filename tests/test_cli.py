@@ -309,3 +309,31 @@ class TestLabelPairs:
         coarse = pairs.fixed.grid.with_shape([3, 64, 80])
         resampled = pairs_from_labels(tmp_path / "f.seg.nrrd", tmp_path / "m.nii.gz", coarse, pairs.moving.grid)
         np.testing.assert_allclose(resampled.fixed.volumes, pairs.fixed.volumes, rtol=0.15)
+
+
+class TestPrompt:
+    @pytest.mark.parametrize(
+        ("options", "word"),
+        [
+            ([], "exactly one of"),
+            (["--point", "1,2,3", "--box", "1,2,3,4,5,6"], "exactly one of"),
+            (["--point=1,2"], "wants 3 numbers, got 2"),
+            (["--point=1;2;3"], "commas"),
+            (["--box=1,2,3"], "wants 6 numbers"),
+            (["--mask", "nowhere.nii.gz"], "no such file"),
+            (["--point=-1000,2,3"], "outside"),
+        ],
+    )
+    def test_a_prompt_without_a_meaning(
+        self,
+        options: list[str],
+        word: str,
+        files: Path,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capfd: pytest.CaptureFixture[str],
+    ) -> None:
+        monkeypatch.chdir(files)
+        assert main(["prompt", GOOD, GOOD, "--out", str(tmp_path / "run"), *options]) == 2
+        assert word in said(capfd)
+        assert list(tmp_path.iterdir()) == []
