@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["OpenVinoEngine"]
 
-_REVISION = 1
+_REVISION = 2
 """Part of the cache key: count up whenever the compiled functions change."""
 _BATCH = 8
 """Prompts a batch: enough for the products to be large, few enough for the tiles of all to stay in cache."""
@@ -174,6 +174,9 @@ class OpenVinoEngine:
         settings = {
             "INFERENCE_PRECISION_HINT": SHORT[self._precision],
             "INFERENCE_NUM_THREADS": threads,
+            # Pinned threads of two processes would share one core while the others idle.
+            "ENABLE_CPU_PINNING": False,
+            "ENABLE_HYPER_THREADING": True,
             "NUM_STREAMS": streams,
         }
         key = f"{self._key} {kind} {shapes} {sorted(settings.items())}"
