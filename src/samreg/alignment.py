@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from dataclasses import field as default
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from samreg.grid import Grid
 from samreg.lifting import lift
 from samreg.ops.displacement import rescale
 from samreg.ops.resample import resize
-from samreg.pairing import pair_regions
+from samreg.pairing import pair_overlaps, pair_regions
 from samreg.preprocess import is_thick, window
 from samreg.regions import Regions
 from samreg.rois import PairedRois
@@ -36,6 +37,7 @@ _TISSUE = 0.03
 _MATCH_TOLERANCE = 0.06
 """Distance up to which a match agrees with an affine map, as a share of the fixed image's diagonal."""
 _MIN_INLIERS = 0.08
+_LOW_CONFIDENCE = 0.4
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +51,7 @@ class Alignment:
     losses: dict[str, float]
     seconds: dict[str, float]
     warnings: tuple[str, ...]
-    notes: dict[str, Any] = field(default_factory=dict)
+    notes: dict[str, Any] = default(default_factory=dict)
 
 
 def slices_correspond(fixed: Regions, moving: Regions) -> bool:
@@ -207,6 +209,7 @@ class _Work:
         losses: dict[str, float] = {}
         affine: Matrix | None = self.affine
         moved: DisplacementField | None = None
+        displacement: Tensor | None = None
         if kind in ("affine", "rigid"):
             affine = self._global_map(pairs, kind)
             moved = DisplacementField.from_matrix(affine, self.grid)
@@ -228,10 +231,30 @@ class _Work:
             )
             losses = dense.losses
             self.notes["iterations"] = list(dense.iterations)
-            moved = to_field(dense.displacement, self.grid, self.affine)
+            displacement = dense.displacement
+            moved = to_field(displacement, self.grid, self.affine)
         else:
             affine = None
-        return Alignment(pairs, affine, moved, 1.0, losses, self.seconds, tuple(self.warnings), self.notes)
+        confidence = self._confidence(pairs, affine, displacement)
+        return Alignment(pairs, affine, moved, confidence, losses, self.seconds, tuple(self.warnings), self.notes)
+
+    def _confidence(self, pairs: PairedRois, affine: Matrix | None, displacement: Tensor | None) -> float:
+        """Median overlap of the paired regions under the final transform: 0 where nothing is paired."""
+        if len(pairs) == 0:
+            return 0.0
+        nothing = torch.zeros(self.grid.ndim, *self.grid.shape)
+        found = pair_overlaps(
+            pairs,
+            self.affine if affine is None else affine,
+            nothing if displacement is None else displacement,
+        )
+        confidence = float(np.median(found))
+        if confidence < _LOW_CONFIDENCE and displacement is not None:
+            self.warnings.append(
+                f"low confidence ({confidence:.2f}): paired regions hardly overlap after registration; "
+                "look at the result"
+            )
+        return confidence
 
     def _global_map(self, pairs: PairedRois, kind: str) -> Matrix:
         if len(pairs) < self.grid.ndim + 1:

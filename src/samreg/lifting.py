@@ -61,7 +61,7 @@ def link_slices(
             chain.append(successor[chain[-1]])
         if len(chain) < min_slices:
             continue
-        joined.append(_join([rois[i] for i in chain], axis))
+        joined.append(_join([rois[i] for i in chain]))
         rows.append(np.average(prototypes[chain], axis=0, weights=area[chain]))
     table = np.asarray(rows, dtype=np.float32).reshape(len(joined), prototypes.shape[1])
     return RoiSet(tuple(joined), rois.grid), table
@@ -103,7 +103,7 @@ def _flat_iou(a: Roi, b: Roi, axis: int) -> float:
     return both / (a.n_voxels + b.n_voxels - both)
 
 
-def _join(chain: Sequence[Roi], axis: int) -> Roi:
+def _join(chain: Sequence[Roi]) -> Roi:
     start = [min(roi.start[a] for roi in chain) for a in range(3)]
     stop = [max(roi.stop[a] for roi in chain) for a in range(3)]
     mask = np.zeros([b - a for a, b in zip(start, stop, strict=True)], dtype=bool)

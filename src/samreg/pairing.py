@@ -14,7 +14,7 @@ from samreg.regions import Regions
 from samreg.rois import PairedRois, RoiSet
 from samreg.types import Matrix
 
-__all__ = ["overlap_after", "pair_regions"]
+__all__ = ["overlap_after", "pair_overlaps", "pair_regions"]
 
 _MIN_OVERLAP = 0.3
 """Soft IoU under the start below which a pair contradicts the geometry."""
@@ -76,21 +76,33 @@ def overlap_after(fixed: RoiSet, moving: RoiSet, affine: Matrix, start: Tensor) 
     Returns:
         (n, m) in [0, 1].
     """
+    f, m = _carried(fixed, moving, affine, start)
+    both = f @ m.T
+    union = f.sum(1)[:, None] + m.sum(1)[None, :] - both
+    result: np.ndarray = (both / union.clamp(min=1e-6)).numpy()
+    return result
+
+
+def pair_overlaps(pairs: PairedRois, affine: Matrix, start: Tensor) -> np.ndarray:
+    """Soft IoU of each pair's own two masks after the transform, (k,) in [0, 1]; see `overlap_after`."""
+    f, m = _carried(pairs.fixed, pairs.moving, affine, start)
+    both = (f * m).sum(1)
+    result: np.ndarray = (both / (f.sum(1) + m.sum(1) - both).clamp(min=1e-6)).numpy()
+    return result
+
+
+def _carried(fixed: RoiSet, moving: RoiSet, affine: Matrix, start: Tensor) -> tuple[Tensor, Tensor]:
+    """Cell shares of fixed masks, and of moving masks where the transform puts them: (n, cells) and (m, cells)."""
     shape = tuple(min(n, _CELLS) for n in fixed.grid.shape)
     other = tuple(min(n, _CELLS) for n in moving.grid.shape)
     frame = Frame(fixed.grid.with_shape(shape), moving.grid.with_shape(other), affine)
-    at = frame.identity() + rescale(start, shape)
-    index = frame.moving_index(at)
+    index = frame.moving_index(frame.identity() + rescale(start, shape))
     nearest = index.round().long().flip(-1).reshape(-1, len(shape))
     inside = ((nearest >= 0) & (nearest < torch.tensor(other))).all(1)
     flat = torch.zeros(len(nearest), dtype=torch.long)
     for axis, n in enumerate(other):
         flat = flat * n + nearest[:, axis].clamp(0, n - 1)
-    f = _cells(fixed, shape)
-    m = _cells(moving, other)[:, flat] * inside
-    both = f @ m.T
-    union = f.sum(1)[:, None] + m.sum(1)[None, :] - both
-    return (both / union.clamp(min=1e-6)).numpy()
+    return _cells(fixed, shape), _cells(moving, other)[:, flat] * inside
 
 
 def _cells(rois: RoiSet, shape: tuple[int, ...]) -> Tensor:

@@ -211,11 +211,13 @@ def register_regions(
 def _check_pair(fixed: Image, moving: Image) -> None:
     if fixed.grid.ndim != moving.grid.ndim:
         raise GeometryError(
-            f"{fixed.name} is {fixed.grid.ndim}D and {moving.name} is {moving.grid.ndim}D; both must have as many dimensions"
+            f"{fixed.name} is {fixed.grid.ndim}D and {moving.name} is {moving.grid.ndim}D; "
+            "both must have as many dimensions"
         )
     if fixed.grid.unit != moving.grid.unit:
         raise GeometryError(
-            f"{fixed.name} is measured in {fixed.grid.unit} and {moving.name} in {moving.grid.unit}; both must share a unit"
+            f"{fixed.name} is measured in {fixed.grid.unit} and {moving.name} in {moving.grid.unit}; "
+            "both must share a unit"
         )
 
 

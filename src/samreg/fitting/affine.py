@@ -119,7 +119,8 @@ def ransac_affine(
         weights: (n,) vote of each match; ones by default.
 
     Returns:
-        The map, refined on all that agree, and their weighted share in [0, 1]. The identity and 0 for fewer than d + 2 matches.
+        The map, refined on all that agree, and their weighted share in [0, 1]; the identity and 0 for fewer than
+        d + 2 matches.
     """
     n, d = fixed.shape
     if n < d + 2:

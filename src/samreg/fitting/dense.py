@@ -90,19 +90,27 @@ def fit_dense(problem: DenseProblem, config: FitConfig, progress: Callable[[int,
         progress: called with the steps done and the most there can be.
     """
     shape = _working_shape(problem, config.work_size)
-    u, losses, counts = problem.start, {}, []
+    u, counts = problem.start, list[int]()
+    losses: dict[str, float] = {}
     total = len(config.control) * config.max_iterations
     for number, control in enumerate(config.control):
         coarser = 2 if number < len(config.control) - 1 and np.prod(shape) > 3e5 else 1
         level_shape = tuple(max(1, round(n / coarser)) if n > 16 else n for n in shape)
         level = _Level(problem, config, level_shape, control)
-        u, losses, used = level.minimise(
-            rescale(u, level_shape), lambda i, n=number: progress and progress(n * config.max_iterations + i, total)
-        )
+        steps = _shifted(progress, number * config.max_iterations, total)
+        u, losses, used = level.minimise(rescale(u, level_shape), steps)
         counts.append(used)
     if progress:
         progress(total, total)
     return DenseFit(unfold(rescale(u, problem.fixed_grid.shape)), losses, tuple(counts))
+
+
+def _shifted(progress: Callable[[int, int], None] | None, done: int, total: int) -> Callable[[int], None]:
+    def report(step: int) -> None:
+        if progress:
+            progress(done + step, total)
+
+    return report
 
 
 def _working_shape(problem: DenseProblem, size: int) -> tuple[int, ...]:
@@ -164,7 +172,7 @@ class _Level:
             ratio = torch.tensor([a / b for a, b in zip(self.spacing, grid.array_spacing, strict=True)])
             self.cell_scale = ratio.reshape(-1, *([1] * grid.ndim)).float()
 
-    def minimise(self, start: Tensor, progress: Callable[[int], object]) -> tuple[Tensor, dict[str, float], int]:
+    def minimise(self, start: Tensor, progress: Callable[[int], None]) -> tuple[Tensor, dict[str, float], int]:
         """Adam on the control values until the loss no longer falls."""
         config = self.config
         parameters = self.grid.zeros(len(start)).requires_grad_(True)

@@ -51,12 +51,14 @@ def jacobian_determinant(u: Tensor) -> Tensor:
         columns.append(torch.diff(u, dim=axis + 1)[(slice(None), *cut)])
     j = [[columns[b][a] + (1.0 if a == b else 0.0) for b in range(d)] for a in range(d)]
     if d == 2:
-        return j[0][0] * j[1][1] - j[0][1] * j[1][0]
-    return (
+        area: Tensor = j[0][0] * j[1][1] - j[0][1] * j[1][0]
+        return area
+    volume: Tensor = (
         j[0][0] * (j[1][1] * j[2][2] - j[1][2] * j[2][1])
         - j[0][1] * (j[1][0] * j[2][2] - j[1][2] * j[2][0])
         + j[0][2] * (j[1][0] * j[2][1] - j[1][1] * j[2][0])
     )
+    return volume
 
 
 def rescale(u: Tensor, shape: Sequence[int]) -> Tensor:
@@ -64,7 +66,7 @@ def rescale(u: Tensor, shape: Sequence[int]) -> Tensor:
     if tuple(u.shape[1:]) == tuple(shape):
         return u
     mode = "bilinear" if len(shape) == 2 else "trilinear"
-    out = functional.interpolate(u[None], size=tuple(shape), mode=mode, align_corners=False)[0]
+    out: Tensor = functional.interpolate(u[None], size=tuple(shape), mode=mode, align_corners=False)[0]
     factor = torch.tensor([n / m for n, m in zip(shape, u.shape[1:], strict=True)])
     return out * factor.reshape(-1, *([1] * len(shape)))
 

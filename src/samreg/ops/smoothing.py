@@ -36,4 +36,5 @@ def gaussian(values: Tensor, sigma: Sequence[float]) -> Tensor:
 
 def along(values: Tensor, matrix: Tensor, axis: int) -> Tensor:
     """Apply a (m, n) matrix to the rows of values along one axis of length n."""
-    return torch.tensordot(values, matrix, dims=([axis], [1])).movedim(-1, axis)
+    out: Tensor = torch.tensordot(values, matrix, dims=([axis], [1]))
+    return out.movedim(-1, axis)

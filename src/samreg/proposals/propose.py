@@ -164,10 +164,7 @@ class _Search:
         good = (quality >= self.config.min_quality - 0.1) & (area > 0.5 * self.config.min_area) & (area > 0)
         good &= area < 1.2 * self.config.max_area
         masks, quality = masks[good], quality[good]
-        if boxes is None:
-            kept_boxes = self._slice_boxes(masks)
-        else:
-            kept_boxes = boxes[good.numpy()]
+        kept_boxes = self._slice_boxes(masks) if boxes is None else boxes[good.numpy()]
         self.pool.add(masks, quality, kept_boxes)
 
     def _deduplicate(self, limit: int) -> None:
