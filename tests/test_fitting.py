@@ -1,0 +1,228 @@
+"""Affine, discrete and dense fits against known truth."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from samreg.config import FitConfig
+from samreg.fitting.affine import Candidate, choose, fit_affine, fit_rigid, mutual_matches, ransac_affine
+from samreg.fitting.dense import DenseProblem, fit_dense
+from samreg.fitting.discrete import Search, coupled_convex, descriptor_cost
+from samreg.fitting.features import joint_descriptors
+from samreg.fitting.frames import Frame, to_field
+from samreg.fitting.region_term import RegionTerm
+from samreg.grid import Grid
+from samreg.ops.smoothing import gaussian
+from samreg.regions import FeatureVolume
+from samreg.rois import PairedRois, Roi, RoiSet
+
+OBLIQUE = Grid((14, 16, 18), (1.5, 2.0, 2.5), (10, -20, 30), ((0.8, -0.6, 0), (0.6, 0.8, 0), (0, 0, -1)))
+FLAT = Grid((40, 48), (1.0, 1.0), unit="px")
+
+
+def _affine(d: int, seed: int) -> np.ndarray:
+    random = np.random.default_rng(seed)
+    matrix = np.eye(d + 1)
+    matrix[:d, :d] += random.normal(0, 0.08, (d, d))
+    matrix[:d, d] = random.normal(0, 10, d)
+    return matrix
+
+
+@given(d=st.sampled_from([2, 3]), seed=st.integers(0, 100))
+@settings(max_examples=20, deadline=None)
+def test_affine_fit_recovers_the_map(d: int, seed: int) -> None:
+    matrix = _affine(d, seed)
+    points = np.random.default_rng(seed + 1).normal(0, 50, (20, d))
+    found = fit_affine(points, points @ matrix[:d, :d].T + matrix[:d, d], ridge=0.0)
+    assert np.allclose(found, matrix, atol=1e-6)
+
+
+@given(angle=st.floats(-3, 3), seed=st.integers(0, 50))
+@settings(max_examples=20, deadline=None)
+def test_rigid_fit_recovers_the_rotation_and_never_reflects(angle: float, seed: int) -> None:
+    c, s = np.cos(angle), np.sin(angle)
+    rotation = np.asarray([[c, -s], [s, c]])
+    points = np.random.default_rng(seed).normal(0, 30, (12, 2))
+    found = fit_rigid(points, points @ rotation.T + [3.0, -7.0])
+    assert np.allclose(found[:2, :2], rotation, atol=1e-8)
+    mirrored = fit_rigid(points, points * [-1.0, 1.0])
+    assert np.linalg.det(mirrored[:2, :2]) == pytest.approx(1.0)
+
+
+def test_ransac_finds_the_map_among_seventy_percent_of_outliers() -> None:
+    matrix = _affine(3, 5)
+    random = np.random.default_rng(0)
+    points = random.uniform(-100, 100, (300, 3))
+    partners = points @ matrix[:3, :3].T + matrix[:3, 3]
+    partners[:210] = random.uniform(-100, 100, (210, 3))
+    found, share = ransac_affine(points, partners, tolerance=5.0, seed=0)
+    assert np.abs(points @ (found - matrix)[:3, :3].T + (found - matrix)[:3, 3]).max() < 2.0
+    assert 0.28 <= share <= 0.36
+
+
+def test_ransac_with_too_few_matches_says_so() -> None:
+    found, share = ransac_affine(np.zeros((3, 3)), np.zeros((3, 3)), 1.0, 0)
+    assert np.array_equal(found, np.eye(4))
+    assert share == 0.0
+
+
+def _embedding(grid: Grid, seed: int = 0) -> FeatureVolume:
+    noise = torch.randn((16, *grid.shape), generator=torch.Generator().manual_seed(seed))
+    return FeatureVolume(gaussian(noise, (1.5,) * grid.ndim).numpy().astype(np.float16), grid)
+
+
+def test_descriptors_have_length_one_and_do_not_depend_on_a_common_offset() -> None:
+    volume = _embedding(OBLIQUE)
+    shifted = FeatureVolume(volume.data + np.float16(2.0), OBLIQUE)
+    a, b = joint_descriptors(volume, volume, 8)
+    c, _ = joint_descriptors(shifted, shifted, 8)
+    assert a.shape == (8, *OBLIQUE.shape)
+    assert torch.allclose(a.norm(dim=0), torch.tensor(1.0), atol=1e-4)
+    assert torch.allclose(a, b)
+    assert float((a * c).sum(0).abs().mean()) > 0.98
+
+
+def test_discrete_search_finds_a_shift_in_two_grids_with_different_axes() -> None:
+    """The moving image is the fixed one moved by (2, -1, 1) cells and stored with its axes flipped."""
+    grid = Grid((12, 14, 16), (2.0, 2.0, 3.0))
+    data = _embedding(grid).data
+    direction = ((-1.0, 0, 0), (0, 1.0, 0), (0, 0, -1.0))
+    last = grid.index_to_world(np.asarray([[15.0, 0.0, 11.0]]))[0]
+    moving_data = np.roll(data, (2, -1, 1), (1, 2, 3))[:, ::-1, :, ::-1]
+    moving = FeatureVolume(np.ascontiguousarray(moving_data), Grid(grid.shape, grid.spacing, tuple(last), direction))
+    f, m = joint_descriptors(FeatureVolume(data, grid), moving, 8)
+    search = Search([2] * 3, [1] * 3, [0.7] * 3, [0.5] * 3, (0.01, 0.1), [1.0] * 3)
+    cost = descriptor_cost(f, m, Frame(grid, moving.grid, np.eye(4)), None, search)
+    u = coupled_convex(cost, search)
+    middle = u[:, 3:-3, 3:-3, 3:-3]
+    assert torch.allclose(middle, torch.tensor([2.0, -1.0, 1.0]).reshape(3, 1, 1, 1).expand_as(middle), atol=0.2)
+
+
+def test_mutual_matches_and_choice_prefer_the_true_offset() -> None:
+    grid = Grid((12, 14, 16), (2.0, 2.0, 3.0))
+    volume = _embedding(grid)
+    away = Grid(grid.shape, grid.spacing, (40.0, -30.0, 20.0))
+    f, m = joint_descriptors(volume, FeatureVolume(volume.data, away), 8)
+    everywhere = torch.ones(grid.shape, dtype=torch.bool)
+    p, q, similarity = mutual_matches(f, grid, everywhere, m, away, everywhere)
+    assert np.allclose(q - p, [40.0, -30.0, 20.0])
+    assert similarity.min() > 0.99
+    truth = np.eye(4)
+    truth[:3, 3] = 40.0, -30.0, 20.0
+    candidates = [Candidate("headers", np.eye(4)), Candidate("truth", truth)]
+    choice = choose(candidates, f, grid, everywhere, m, away)
+    assert choice.name == "truth"
+    assert choice.costs["truth"] < 1e-3 < choice.costs["headers"]
+
+
+def _disc(centre: tuple[float, float], radius: float) -> np.ndarray:
+    y, x = np.mgrid[: FLAT.shape[0], : FLAT.shape[1]]
+    result: np.ndarray = (y - centre[0]) ** 2 + (x - centre[1]) ** 2 <= radius**2
+    return result
+
+
+def _pairs() -> PairedRois:
+    fixed = RoiSet.from_masks([_disc((14, 14), 6), _disc((14, 17), 8), _disc((28, 34), 5)], FLAT)
+    moving = RoiSet.from_masks([_disc((16, 17), 6), _disc((16, 20), 8), _disc((30, 33), 4)], FLAT)
+    return PairedRois(fixed, moving, np.ones(3))
+
+
+def test_region_term_is_zero_on_itself_and_follows_its_definition() -> None:
+    pairs = _pairs()
+    frame = Frame(FLAT, FLAT, np.eye(3))
+    same = RegionTerm(PairedRois(pairs.fixed, pairs.fixed, np.ones(3)), frame, 0.0)
+    assert float(same(frame.identity())) == pytest.approx(0.0, abs=1e-6)
+    mse, dice = RegionTerm(pairs, frame, 0.0).per_pair(frame.identity())
+    for k in range(3):
+        a, b = pairs.fixed.mask(k), pairs.moving.mask(k)
+        assert float(1 - dice[k]) == pytest.approx((2 * (a & b).sum() + 1) / (a.sum() + b.sum() + 1), abs=1e-5)
+        assert float(mse[k]) > 0
+
+
+def test_region_term_weighs_pairs_by_confidence() -> None:
+    pairs = _pairs()
+    frame = Frame(FLAT, FLAT, np.eye(3))
+    only_last = dataclasses.replace(pairs, confidence=np.asarray([0.0, 0.0, 1.0]))
+    mse, dice = RegionTerm(pairs, frame, 1.0).per_pair(frame.identity())
+    assert float(RegionTerm(only_last, frame, 1.0)(frame.identity())) == pytest.approx(
+        float(mse[2] + dice[2]), abs=1e-5
+    )
+
+
+def test_slice_regions_say_nothing_about_displacement_across_slices() -> None:
+    grid = Grid((3, 20, 20), (1.0, 1.0, 8.0))
+    mask = np.zeros(grid.shape, dtype=bool)
+    mask[1, 6:12, 7:13] = True
+    rois = RoiSet((Roi.from_mask(mask),), grid)
+    frame = Frame(grid, grid, np.eye(4))
+    term = RegionTerm(PairedRois(rois, rois, np.ones(1)), frame, 0.0, slice_axis=0)
+    index = frame.identity()
+    index[0] += 1.0
+    assert float(term(index)) == pytest.approx(0.0, abs=1e-6)
+
+
+def _problem(pairs: PairedRois) -> DenseProblem:
+    random = np.random.default_rng(0)
+    image = gaussian(torch.from_numpy(random.random((1, *FLAT.shape), dtype=np.float32)), (1.5, 1.5))[0].numpy()
+    image = (image - image.min()) / (image.max() - image.min())
+    moved = np.roll(image, (2, 3), (0, 1))
+    start = torch.zeros(2, *FLAT.shape)
+    return DenseProblem(image, moved, FLAT, FLAT, np.eye(3), pairs, None, start, None)
+
+
+@pytest.mark.parametrize("transform", ["ddf", "svf"])
+def test_dense_fit_finds_a_shift_of_the_grey_values(transform: str) -> None:
+    nothing = PairedRois(RoiSet((), FLAT), RoiSet((), FLAT), np.zeros(0))
+    config = FitConfig(transform=transform, roi_weight=0.0, feature_weight=0.0)  # type: ignore[arg-type]
+    fit = fit_dense(_problem(nothing), config)
+    middle = fit.displacement[:, 8:-8, 8:-8]
+    assert float((middle - torch.tensor([2.0, 3.0]).reshape(2, 1, 1)).abs().mean()) < 0.4
+    assert set(fit.losses) >= {"smoothness", "similarity"}
+
+
+def test_regions_alone_bring_their_masks_together() -> None:
+    pairs = _pairs()
+    config = FitConfig(similarity_weight=0.0, feature_weight=0.0, roi_weight=1.0, smoothness=0.01, softness=2.0)
+    fit = fit_dense(_problem(pairs), config)
+    moved = to_field(fit.displacement, FLAT, np.eye(3))
+    for k in range(3):
+        target, source = pairs.fixed.mask(k), pairs.moving.mask(k)
+        warped = moved.warp_labels(source.astype(np.int32), FLAT) == 1
+        before = 2 * (target & source).sum() / (target.sum() + source.sum())
+        after = 2 * (target & warped).sum() / (target.sum() + warped.sum())
+        assert after > max(before, 0.9)
+
+
+def test_a_frozen_axis_does_not_move() -> None:
+    grid = Grid((3, 24, 24), (1.0, 1.0, 8.0))
+    random = np.random.default_rng(1)
+    image = gaussian(torch.from_numpy(random.random((1, *grid.shape), dtype=np.float32)), (0, 1.5, 1.5))[0].numpy()
+    nothing = PairedRois(RoiSet((), grid), RoiSet((), grid), np.zeros(0))
+    problem = DenseProblem(
+        image, np.roll(image, 2, 2), grid, grid, np.eye(4), nothing, None, torch.zeros(3, *grid.shape), 0
+    )
+    fit = fit_dense(problem, FitConfig(feature_weight=0.0))
+    assert float(fit.displacement[0].abs().max()) == 0.0
+    assert float(fit.displacement[2, :, 6:-6, 6:-6].mean()) == pytest.approx(2.0, abs=0.5)
+
+
+def test_the_same_problem_gives_the_same_bytes() -> None:
+    config = FitConfig(feature_weight=0.0, max_iterations=15)
+    first, second = (fit_dense(_problem(_pairs()), config).displacement for _ in range(2))
+    assert torch.equal(first, second)
+
+
+def test_to_field_is_the_affine_map_of_the_inner_displacement() -> None:
+    matrix = _affine(3, 2)
+    v = torch.randn((3, *OBLIQUE.shape), generator=torch.Generator().manual_seed(0))
+    u = to_field(v, OBLIQUE, matrix)
+    at = (5, 6, 7)
+    index = np.asarray([float(v[a][at]) + at[a] for a in (2, 1, 0)])
+    inner = OBLIQUE.index_to_world(index[None])[0]
+    expected = matrix[:3, :3] @ inner + matrix[:3, 3]
+    x = OBLIQUE.index_to_world(np.asarray([[7.0, 6.0, 5.0]]))[0]
+    assert np.allclose(x + u.u[at], expected, atol=1e-3)
