@@ -9,9 +9,10 @@ import numpy as np
 
 from samreg.errors import GeometryError
 from samreg.grid import Grid
+from samreg.ops.moments import moment_map, moments
 from samreg.types import Boxes, LabelArray, MaskArray, MaskStack, Points
 
-__all__ = ["PairedRois", "Roi", "RoiSet"]
+__all__ = ["Correspondence", "PairedRois", "Roi", "RoiSet"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,6 +218,21 @@ def _shared_voxels(a: Roi, b: Roi) -> int:
 
 
 @dataclass(frozen=True, eq=False)
+class Correspondence:
+    """Where n fixed points are in the moving image, inferred from pairs of regions.
+
+    Args:
+        pairs: for each point the rows of the pairs whose fixed region holds it: none, one, or several.
+        points: for each point its (m, d) moving world positions, one for each of these pairs.
+        inferred: (n, d) one moving world position for every point; NaN where there are no pairs at all.
+    """
+
+    pairs: tuple[np.ndarray, ...]
+    points: tuple[np.ndarray, ...]
+    inferred: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
 class PairedRois:
     """A correspondence: region i of `fixed` corresponds to region i of `moving`.
 
@@ -262,3 +278,61 @@ class PairedRois:
     def weights(self) -> np.ndarray:
         """(K,) confidence of each pair; never None."""
         return np.asarray(self.confidence, dtype=np.float32)
+
+    def correspond(self, points: Points) -> Correspondence:
+        """The correspondence at any location, inferred from the pairs (paper, section 2).
+
+        Within a pair, T_k carries the fixed region's centre and spread to the moving region's
+        (`samreg.ops.moments.moment_map`). Regions overlap, so that a point may correspond to several positions. The one
+        inferred position is their mean, weighted by confidence; outside of all regions it is
+        x + sum_k w_k (T_k(x_k) - x_k) / sum_k w_k with x_k the voxel of region k nearest to x and
+        w_k = confidence_k / |x - x_k|^2 (Shepard 1968).
+
+        Args:
+            points: (n, d) fixed world points, (x, y, z).
+        """
+        rows = np.asarray(points, dtype=float)
+        voxel = np.floor(self.fixed.grid.world_to_index(rows)[:, ::-1] + 0.5).astype(np.int64)
+        held = np.zeros((len(rows), len(self)), dtype=bool)
+        target = np.zeros((len(rows), len(self), rows.shape[1]))
+        weight = np.zeros((len(rows), len(self)))
+        for k, (a, b) in enumerate(zip(self.fixed.rois, self.moving.rois, strict=True)):
+            centres = _voxel_centres(a, self.fixed.grid)
+            p, stretch, q = moment_map(
+                moments(centres, _edges(self.fixed.grid)),
+                moments(_voxel_centres(b, self.moving.grid), _edges(self.moving.grid)),
+            )
+            held[:, k] = _holds(a, voxel)
+            nearest, square = _nearest(rows, centres)
+            nearest[held[:, k]], square[held[:, k]] = rows[held[:, k]], 1.0
+            target[:, k] = rows + q + (nearest - p) @ stretch.T - nearest
+            weight[:, k] = max(float(self.weights[k]), 1e-6) / np.maximum(square, 1e-12)
+        # Who holds a point knows best; only where nobody does, the neighbourhood is asked.
+        weight = np.where(held.any(axis=1, keepdims=True) & ~held, 0.0, weight)
+        total = weight.sum(axis=1, keepdims=True)
+        inferred = (weight[..., None] * target).sum(axis=1) / np.where(total > 0, total, np.nan)
+        owners = tuple(np.flatnonzero(row) for row in held)
+        return Correspondence(owners, tuple(t[k] for t, k in zip(target, owners, strict=True)), inferred)
+
+
+def _edges(grid: Grid) -> np.ndarray:
+    return grid.matrix[: grid.ndim, : grid.ndim]
+
+
+def _voxel_centres(roi: Roi, grid: Grid) -> Points:
+    return grid.index_to_world((np.argwhere(roi.mask) + roi.start)[:, ::-1].astype(float))
+
+
+def _holds(roi: Roi, voxel: np.ndarray) -> np.ndarray:
+    """Whether each voxel index (n, d), array order, lies in the region."""
+    inside: np.ndarray = np.all((voxel >= roi.start) & (voxel < roi.stop), axis=1)
+    inside[inside] = roi.mask[tuple((voxel[inside] - roi.start).T)]
+    return inside
+
+
+def _nearest(points: np.ndarray, centres: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The nearest of the centres to each point, and the squared distance."""
+    from scipy.spatial import cKDTree
+
+    distance, row = cKDTree(centres).query(points)
+    return centres[row], distance**2
