@@ -272,6 +272,16 @@ class TestOneClearLine:
         with pytest.raises(ImageReadError, match="holds 2 DICOM series"):
             read_image(tmp_path / "two")
 
+    def test_several_pages(self, tmp_path: Path) -> None:
+        sitk.WriteImage(sitk.GetImageFromArray(np.rint(noise((3, 8, 9))).astype(np.uint8)), str(tmp_path / "a.tif"))
+        with pytest.raises(ImageReadError, match="TIFF with 3 pages"):
+            read_image(tmp_path / "a.tif")
+
+    def test_a_folder_is_named_after_itself(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        write_dicom(tmp_path / "series", noise((3, 8, 9)), Grid((3, 8, 9), (1, 1, 5)))
+        monkeypatch.chdir(tmp_path / "series")
+        assert read_image(".").name == "series"
+
     def test_sheared_affine(self, tmp_path: Path) -> None:
         nib = pytest.importorskip("nibabel")
         affine = np.eye(4)

@@ -126,6 +126,30 @@ class TestContent:
         assert manifest["provenance"]["segmenter"] == "labels"
 
 
+def test_what_json_cannot_hold_is_written_all_the_same(tmp_path: Path) -> None:
+    odd = {
+        "cost": np.float32("nan"),
+        "best": float("inf"),
+        "shape": (1, 2),
+        "n": np.int64(3),
+        "at": np.eye(2),
+        5: Path("x"),
+    }
+    result = replace(true_result(2), provenance=odd, losses={"rois": float("nan")})
+    run = write_run(result, tmp_path / "run")
+    manifest = json.loads((run / "manifest.json").read_text(), parse_constant=lambda name: pytest.fail(name))
+    assert manifest["provenance"] == {
+        "cost": None,
+        "best": None,
+        "shape": [1, 2],
+        "n": 3,
+        "at": [[1, 0], [0, 1]],
+        "5": "x",
+    }
+    assert manifest["losses"] == {"rois": None}
+    assert len(read_run(run).pairs) == 8
+
+
 def samreg_version() -> str:
     import samreg
 

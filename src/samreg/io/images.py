@@ -53,7 +53,7 @@ def read_image(path: str | Path) -> Image:
         raise ImageReadError(f"{source}: holds {bad} NaN or infinite values; replace them, for example by 0")
     if data.min() == data.max():
         raise ImageReadError(f"{source}: every voxel is {data.flat[0]:g}; there is nothing to register in it")
-    return Image(data, grid, source.name)
+    return Image(data, grid, source.name or source.resolve().name)
 
 
 def read_labels(path: str | Path) -> tuple[LabelArray, Grid]:

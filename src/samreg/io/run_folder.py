@@ -6,6 +6,7 @@ import dataclasses
 import datetime
 import importlib.metadata
 import json
+import math
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 
 import samreg
-from samreg.errors import InputError, SamregError
+from samreg.errors import InputError
 from samreg.field import DisplacementField
 from samreg.grid import Grid
 from samreg.image import Image
@@ -297,19 +298,19 @@ def _version(package: str) -> str | None:
 
 
 def _write_json(path: Path, value: Any) -> None:
-    try:
-        text = json.dumps(value, indent=2, ensure_ascii=False, default=_plain)
-    except (TypeError, ValueError) as error:
-        raise SamregError(f"{path.name} cannot be written: {error}") from error
-    path.write_text(text + "\n", encoding="utf-8")
+    path.write_text(json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def _plain(value: Any) -> Any:
-    """Numpy values, paths and tuples as JSON."""
+    """What JSON can hold: numpy values and paths as Python's, NaN and infinity as null."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_plain(item) for item in value]
     if isinstance(value, np.ndarray):
-        return value.tolist()
+        return _plain(value.tolist())
     if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, Path):
-        return str(value)
-    raise TypeError(f"{type(value).__name__} has no JSON form")
+        return _plain(value.item())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, (bool, int, str)) else str(value)
