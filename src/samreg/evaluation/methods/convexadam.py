@@ -6,22 +6,15 @@ import numpy as np
 
 from samreg.evaluation.methods.affine import register_affine
 from samreg.evaluation.methods.base import Method
-from samreg.evaluation.methods.itk_bridge import after_affine, at_voxels, onto_grid, quiet
+from samreg.evaluation.methods.itk_bridge import after_affine, at_voxels, isotropic_grid, onto_grid, quiet
 from samreg.field import DisplacementField
-from samreg.grid import Grid
 from samreg.image import Image
 
 __all__ = ["METHODS"]
 
 _MOST_VOXELS = 6_000_000
-
-
-def _working_grid(grid: Grid) -> Grid:
-    """Isotropic voxels over the extent of the fixed grid: the method counts in voxels, alike along all axes."""
-    extent = np.asarray(grid.extent[::-1])
-    spacing = max(min(grid.spacing), float(np.prod(extent) / _MOST_VOXELS) ** (1 / 3))
-    # Coarse cells of 6 voxels: fewer than four of them along an axis leave the method nothing to average.
-    return grid.with_shape([max(24, round(n)) for n in extent / spacing])
+# Its coarse cells are 6 voxels: fewer than four of them along an axis leave the method nothing to average.
+_FEWEST = 24
 
 
 def _solve(fixed: Image, moving: Image, *, intra_subject: bool, threads: int) -> DisplacementField:  # noqa: ARG001
@@ -29,7 +22,7 @@ def _solve(fixed: Image, moving: Image, *, intra_subject: bool, threads: int) ->
     from convexAdam.convex_adam_MIND import convex_adam_pt
 
     affine = np.eye(4) if intra_subject else register_affine(fixed, moving)
-    work = _working_grid(fixed.grid)
+    work = isotropic_grid(fixed.grid, _MOST_VOXELS, fewest=_FEWEST)
     a, b = onto_grid(fixed, work), onto_grid(moving, work, affine)
     voxels = quiet(
         convex_adam_pt, a.grey(), b.grey(), dtype=torch.float32, device=torch.device("cpu")

@@ -25,6 +25,7 @@ __all__ = [
     "at_voxels",
     "field_from_sitk",
     "field_from_slices",
+    "isotropic_grid",
     "onto_grid",
     "quiet",
     "ras_to_lps",
@@ -99,6 +100,19 @@ def with_interpolated_slices(fixed: Image) -> Image:
     if max(factor) == 1.0:
         return fixed
     return onto_grid(fixed, grid.with_shape([round(n * f) for n, f in zip(grid.shape, factor, strict=True)]))
+
+
+def isotropic_grid(grid: Grid, most_voxels: int, fewest: int = 1) -> Grid:
+    """Isotropic voxels over the extent of a grid, for tools that count in voxels, alike along all axes.
+
+    Args:
+        grid: the grid whose extent is kept.
+        most_voxels: voxels in all; more than that makes them larger than the finest spacing.
+        fewest: voxels along an axis at least, isotropic or not.
+    """
+    extent = np.asarray(grid.extent[::-1])
+    spacing = max(min(grid.spacing), float(np.prod(extent) / most_voxels) ** (1 / 3))
+    return grid.with_shape([max(fewest, round(n)) for n in extent / spacing])
 
 
 def at_voxels(warp: DisplacementField, grid: Grid) -> DisplacementField:

@@ -12,7 +12,7 @@ import numpy as np
 
 from samreg.errors import RegistrationError
 from samreg.evaluation.methods.base import Method
-from samreg.evaluation.methods.itk_bridge import MOST_ANISOTROPIC, to_sitk, with_interpolated_slices
+from samreg.evaluation.methods.itk_bridge import isotropic_grid, onto_grid, to_sitk
 from samreg.field import DisplacementField
 from samreg.grid import Grid
 from samreg.image import Image
@@ -25,6 +25,9 @@ __all__ = ["METHODS"]
 _INSTALL = "CMAKE_POLICY_VERSION_MINIMUM=3.5 pip install niftyreg"
 _LNCC_SIGMA_MM = 5.0
 _GRID_VOXELS = 5
+_MOST_VOXELS = 3_000_000
+_FEWEST_VOXELS = 32
+_MOST_LEVELS = 3
 
 
 def _solve(fixed: Image, moving: Image, *, intra_subject: bool, threads: int, lncc: bool) -> DisplacementField:
@@ -33,8 +36,8 @@ def _solve(fixed: Image, moving: Image, *, intra_subject: bool, threads: int, ln
     with tempfile.TemporaryDirectory(prefix="samreg-niftyreg-") as name:
         folder = Path(name)
         reference, floating = folder / "fixed.nii", folder / "moving.nii"
-        work = with_interpolated_slices(fixed)
-        sitk.WriteImage(to_sitk(work), str(reference))
+        work = isotropic_grid(fixed.grid, _MOST_VOXELS)
+        sitk.WriteImage(to_sitk(onto_grid(fixed, work)), str(reference))
         sitk.WriteImage(to_sitk(moving), str(floating))
         images = ["-ref", str(reference), "-flo", str(floating), "-omp", str(threads), "-voff"]
         start: list[str] = []
@@ -42,17 +45,23 @@ def _solve(fixed: Image, moving: Image, *, intra_subject: bool, threads: int, ln
             affine = folder / "affine.txt"
             _call("reg_aladin", [*images, "-aff", str(affine), "-res", str(folder / "affine.nii")])
             start = ["-aff", str(affine)]
-        # In voxels, alike along all axes: with unequal numbers of voxels between control points, version 1.5.70
-        # evaluates the spline it writes in one way when it registers and in another when it converts.
+        # Version 1.5.70 evaluates its spline rightly only where as many voxels lie between control points along all
+        # axes, at every level: hence isotropic voxels, control points in voxels, and no level that cannot halve all.
         spline = [part for flag in ("-sx", "-sy", "-sz") for part in (flag, f"-{_GRID_VOXELS}")]
+        levels = ["-ln", str(_n_levels(work.shape))]
         metric = ["--lncc", f"{_LNCC_SIGMA_MM:g}"] if lncc else []
         control = folder / "control.nii"
         _call(
             "reg_f3d",
-            [*images, *start, *spline, *metric, "-maxit", "300", "-cpp", str(control), "-res", str(folder / "f3d.nii")],
+            [*images, *start, *spline, *levels, *metric, "-cpp", str(control), "-res", str(folder / "f3d.nii")],
         )
         grid = sitk.ReadImage(str(control))
     return DisplacementField((_positions(grid, fixed) - fixed.grid.voxel_centres()).astype(np.float32), fixed.grid)
+
+
+def _n_levels(shape: tuple[int, ...]) -> int:
+    """Levels of the pyramid: an axis is halved as long as it keeps 32 voxels."""
+    return int(np.clip(1 + np.floor(np.log2(min(shape) / _FEWEST_VOXELS)), 1, _MOST_LEVELS))
 
 
 def _positions(control: sitk.Image, fixed: Image) -> np.ndarray:
@@ -86,8 +95,8 @@ def _call(program: str, arguments: list[str]) -> None:
 def _method(name: str, metric: str, lncc: bool) -> Method:
     settings = {
         "affine": "reg_aladin, default settings (between subjects only)",
-        "deformable": f"reg_f3d, {metric}, control points every {_GRID_VOXELS} voxels, 3 levels, 300 iterations; "
-        f"slices interpolated until they are at most {MOST_ANISOTROPIC:g} times as thick as a pixel",
+        "deformable": f"reg_f3d, {metric}, control points every {_GRID_VOXELS} voxels, up to {_MOST_LEVELS} levels, "
+        f"150 iterations, on isotropic voxels (at most {_MOST_VOXELS / 1e6:g} million)",
     }
     return Method(name, partial(_solve, lncc=lncc), settings, "niftyreg", "niftyreg", _INSTALL)
 
