@@ -1,0 +1,198 @@
+"""One region of one slice, and where it is on a slice of the other image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from samreg.fitting.discrete import Search, coupled_convex, descriptor_cost
+from samreg.fitting.features import joint_descriptors
+from samreg.fitting.frames import Frame
+from samreg.grid import Grid
+from samreg.matching import cosine_similarity
+from samreg.ops.resample import resize, sample
+from samreg.ops.smoothing import gaussian
+from samreg.prompting.outline import Outline, ask_boxes, ask_points, distinct, joined
+from samreg.proposals.boxes import grown
+from samreg.prototypes import cell_shares
+from samreg.regions import FeatureVolume
+from samreg.segmenters.base import Encoding, Segmenter
+from samreg.types import Matrix
+
+__all__ = ["Candidates", "Displacement", "carried_iou", "displacement", "mean_embedding", "search", "similarity_map"]
+
+_CHANNELS = 32
+_SCALES = (0.75, 1.0, 1.25)
+"""Sizes of the boxes tried, relative to the region: hearts beat."""
+_N_PEAKS = 1
+_MIN_QUALITY = 0.5
+_SEARCH = Search(
+    radius=(3, 3), step=(1, 1), sigma=(1.0, 1.0), cost_sigma=(1.0, 1.0), theta=(0.01, 0.1), stretch=(1.0, 1.0)
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Displacement:
+    """Where each pixel of a slice is on a slice of the other image.
+
+    Args:
+        target: (y, x, 2) pixels (x, y) of the other slice.
+        cost: (y, x) 1 - cosine of the embeddings that it brings together.
+    """
+
+    target: np.ndarray
+    cost: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """Masks of the other slice, best first.
+
+    Args:
+        outline: n masks.
+        similarity: (n,) cosine of the prototypes, the mean embedding of both slices subtracted.
+        overlap: (n,) IoU with the region, carried by the displacement.
+    """
+
+    outline: Outline
+    similarity: np.ndarray
+    overlap: np.ndarray
+
+    @property
+    def score(self) -> np.ndarray:
+        """(n,) what the order rests on."""
+        result: np.ndarray = self.similarity + self.overlap + 0.5 * self.outline.quality
+        return result
+
+
+def similarity_map(prototype: np.ndarray, encoding: Encoding, mean: np.ndarray) -> torch.Tensor:
+    """s(x) = cos(p - m, F(x) - m) over the cells of a slice, (h, w).
+
+    Args:
+        prototype: (c,).
+        encoding: of the slice.
+        mean: (c,) mean embedding m: what all tissue shares tells nothing.
+    """
+    h, w = encoding.valid
+    features = encoding.features[:, :h, :w].float().cpu() - torch.from_numpy(mean)[:, None, None]
+    p = torch.from_numpy(prototype - mean)
+    return (functional.normalize(features, dim=0) * functional.normalize(p, dim=0)[:, None, None]).sum(0)
+
+
+def mean_embedding(*encodings: Encoding) -> np.ndarray:
+    """(c,) mean over the valid cells of slices."""
+    rows = [e.features[:, : e.valid[0], : e.valid[1]].float().cpu().flatten(1) for e in encodings]
+    result: np.ndarray = torch.cat(rows, 1).mean(1).numpy()
+    return result
+
+
+def displacement(here: Encoding, there: Encoding, matrix: Matrix) -> Displacement:
+    """Discrete search of the embeddings from a start.
+
+    Args:
+        here: the slice whose pixels are carried.
+        there: the slice they are carried to.
+        matrix: (3, 3) pixels (x, y) of `here` to pixels of `there`: the start.
+    """
+    fixed, moving = _cells(here), _cells(there)
+    a, b = joint_descriptors(fixed, moving, _CHANNELS)
+    frame = Frame(fixed.grid, moving.grid, matrix)
+    cost = descriptor_cost(a, b, frame, None, _SEARCH)
+    u = coupled_convex(cost, _SEARCH)
+    at = frame.identity() + u
+    carried = functional.normalize(frame.warp(b, at), dim=0)
+    gap = 1 - (a * carried).sum(0)
+    # Cells to pixels: the field is smooth, so that linear interpolation between cell centres is enough.
+    target = moving.grid.index_to_world(frame.moving_index(at).reshape(-1, 2).numpy().astype(float))
+    channels = torch.from_numpy(target.reshape(*a.shape[1:], 2)).permute(2, 0, 1).float()
+    size = [round(n * here.stride) for n in a.shape[1:]]
+    both = resize(torch.cat([channels, gap[None]]), size)[:, : here.shape[0], : here.shape[1]]
+    pad = [max(0, n - m) for n, m in zip(here.shape, both.shape[1:], strict=True)]
+    if any(pad):
+        both = functional.pad(both[None], (0, pad[1], 0, pad[0]), mode="replicate")[0]
+    return Displacement(both[:2].permute(1, 2, 0).numpy(), both[2].numpy())
+
+
+def _cells(encoding: Encoding) -> FeatureVolume:
+    """The embedding as a 2D volume whose world is slice pixels."""
+    h, w = encoding.valid
+    first, stride = (encoding.stride - 1) / 2, encoding.stride
+    grid = Grid((h, w), (stride, stride), (first, first), unit="px")
+    return FeatureVolume(encoding.features[:, :h, :w].float().cpu().numpy(), grid)
+
+
+def search(
+    segmenter: Segmenter,
+    here: Encoding,
+    region: Outline,
+    there: Encoding,
+    start: Matrix | None,
+    ratio: float,
+) -> Candidates:
+    """Candidates for the counterpart of one region.
+
+    Boxes are prompted where the displacement carries the region and where the similarity map peaks, at sizes around
+    the region's own; each mask's own box is prompted once more.
+
+    Args:
+        segmenter: answers.
+        here: slice of the region.
+        region: one mask on it.
+        there: slice of the other image.
+        start: (3, 3) pixels of `here` to pixels of `there`, or None where nothing is known about position.
+        ratio: pixels of `there` as long as one pixel of `here`.
+    """
+    mask, prototype = region.masks[0], region.prototypes[0]
+    y, x = np.nonzero(mask)
+    size = np.asarray([np.ptp(x) + 1, np.ptp(y) + 1]) * ratio
+    mean = mean_embedding(here, there)
+    moved = None if start is None else displacement(here, there, start)
+    places = [(p, size) for p in _peaks(prototype, here, there, mean, mask)]
+    if moved is not None:
+        target = moved.target[mask]
+        low, high = np.percentile(target, [2, 98], axis=0)
+        places.append(((low + high) / 2, np.maximum(high - low, 0.5 * size)))
+    boxes = [np.concatenate([c - s * f / 2, c + s * f / 2]) for c, s in places for f in _SCALES]
+    rows = grown(np.asarray(boxes), 0.0, there.shape)
+    rows = rows[((rows[:, 2:] - rows[:, :2]) >= 2).all(axis=1)]
+    answer = ask_boxes(segmenter, there, rows)
+    if segmenter.prompt_kind == "points":
+        answer = joined(answer, ask_points(segmenter, there, np.asarray([c for c, _ in places])))
+    answer = distinct(answer.select(np.flatnonzero(answer.quality >= _MIN_QUALITY)), 0.9)
+    similarity = _centred(answer.prototypes, prototype, mean)
+    overlap = np.zeros(len(answer)) if moved is None else carried_iou(mask, answer.masks, moved)
+    found = Candidates(answer, similarity, overlap)
+    order = np.argsort(-found.score, kind="stable")
+    return Candidates(answer.select(order), similarity[order], overlap[order])
+
+
+def carried_iou(mask: np.ndarray, masks: np.ndarray, moved: Displacement) -> np.ndarray:
+    """IoU of a mask (y, x) with masks (n, y', x') of the other slice, read where its pixels are carried to; (n,)."""
+    if not len(masks):
+        return np.zeros(0)
+    at = torch.from_numpy(np.ascontiguousarray(moved.target))
+    back = sample(torch.from_numpy(masks).float(), at, "nearest").numpy() > 0.5
+    result: np.ndarray = (back & mask).sum(axis=(1, 2)) / np.maximum((back | mask).sum(axis=(1, 2)), 1)
+    return result
+
+
+def _centred(prototypes: np.ndarray, prototype: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    result: np.ndarray = cosine_similarity(prototypes - mean, (prototype - mean)[None])[:, 0]
+    return result
+
+
+def _peaks(
+    prototype: np.ndarray, here: Encoding, there: Encoding, mean: np.ndarray, mask: np.ndarray
+) -> list[np.ndarray]:
+    """The highest maxima of the similarity map, smoothed to the size of the region; pixels (x, y)."""
+    cells = float(cell_shares(here, mask[None]).sum())
+    sigma = max(0.7, 0.5 * (cells / np.pi) ** 0.5)
+    smooth = gaussian(similarity_map(prototype, there, mean)[None], (sigma, sigma))
+    top = functional.max_pool2d(smooth[None], 5, 1, 2)[0, 0]
+    smooth = smooth[0]
+    values, flat = torch.where(smooth == top, smooth, torch.full_like(smooth, -2.0)).flatten().topk(_N_PEAKS)
+    rows = [divmod(int(i), smooth.shape[1]) for i, v in zip(flat, values, strict=True) if v > -2]
+    return [(np.asarray([c, r], dtype=float) + 0.5) * there.stride - 0.5 for r, c in rows]
