@@ -30,7 +30,8 @@ def test_a_field_to_single_voxel_pairs_and_back_is_the_same_field(data: st.DataO
     field = _to_voxels(fixed, moving, seed)
     pairs = field_to_pairs(field, moving)
     assert len(pairs) == fixed.n_voxels
-    assert (pairs.fixed.n_voxels == 1).all() and (pairs.moving.n_voxels == 1).all()
+    assert (pairs.fixed.n_voxels == 1).all()
+    assert (pairs.moving.n_voxels == 1).all()
     np.testing.assert_allclose(pairs_to_field(pairs).u, field.u, atol=2e-3)
 
 
@@ -95,7 +96,9 @@ def test_overlapping_regions_give_one_to_many() -> None:
     np.testing.assert_allclose(found.points[2], [[10.0, 13.0]])
     # Outside of both, the point moves by something between the two.
     moved = found.inferred[3] - [18.0, 1.0]
-    assert 0 < moved[0] < 4 and 0 < moved[1] < 4 and moved[0] > moved[1]
+    assert 0 < moved[0] < 4
+    assert 0 < moved[1] < 4
+    assert moved[0] > moved[1]
 
 
 def test_a_region_that_grows_is_stretched_about_its_centre() -> None:
@@ -128,7 +131,8 @@ def test_no_pairs_infer_nothing() -> None:
     grid = Grid((4, 4), (1.0, 1.0))
     pairs = PairedRois(RoiSet((), grid), RoiSet((), grid), np.zeros(0))
     found = pairs.correspond(np.asarray([[1.0, 1.0]]))
-    assert np.isnan(found.inferred).all() and len(found.pairs[0]) == 0
+    assert np.isnan(found.inferred).all()
+    assert len(found.pairs[0]) == 0
 
 
 def test_a_few_pairs_of_regions_make_a_field() -> None:
