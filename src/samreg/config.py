@@ -191,7 +191,14 @@ def preset(name: str) -> RegisterConfig:
                 lift="slices",
             ),
             match=MatchConfig(method="greedy", epsilon=0.8, verify=False),
-            fit=FitConfig(transform="ddf", search=False, roi_weight=1.0, similarity_weight=0.0, feature_weight=0.0),
+            fit=FitConfig(
+                transform="ddf",
+                search=False,
+                roi_weight=1.0,
+                similarity_weight=0.0,
+                feature_weight=0.0,
+                fold_weight=0.0,
+            ),
             preset="paper",
         )
     raise ConfigError(f"there is no preset {name!r}; choose default, fast, regions or paper")
