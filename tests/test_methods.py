@@ -70,6 +70,7 @@ def needs(name: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(absent, reason=f"{name} is not installed: {method.install}")
 
 
+# What runs a real tool takes seconds to a minute: pytest -m slow.
 PEERS = ["niftyreg", "ants", "elastix", "greedy", "convexadam"]
 
 
@@ -98,6 +99,7 @@ def moved_enough(field: DisplacementField) -> None:
     assert np.abs(field.u).max() > 1.0, "a field near zero would agree with anything"
 
 
+@pytest.mark.slow
 @needs("niftyreg")
 def test_niftyreg_means_what_reg_resample_does(monkeypatch: pytest.MonkeyPatch) -> None:
     import samreg.evaluation.methods.niftyreg as module
@@ -120,6 +122,7 @@ def test_niftyreg_means_what_reg_resample_does(monkeypatch: pytest.MonkeyPatch) 
     agree(field.warp(moving).data, theirs[0], CUBE)
 
 
+@pytest.mark.slow
 @needs("ants")
 @pytest.mark.parametrize("intra_subject", [True, False])
 def test_ants_means_what_apply_transforms_does(monkeypatch: pytest.MonkeyPatch, intra_subject: bool) -> None:
@@ -143,6 +146,7 @@ def test_ants_means_what_apply_transforms_does(monkeypatch: pytest.MonkeyPatch, 
     agree(field.warp(moving).data, theirs[0], OBLIQUE)
 
 
+@pytest.mark.slow
 @needs("ants")
 def test_ants_slices_mean_what_apply_transforms_does(monkeypatch: pytest.MonkeyPatch) -> None:
     import ants
@@ -167,6 +171,7 @@ def test_ants_slices_mean_what_apply_transforms_does(monkeypatch: pytest.MonkeyP
     agree(field.warp(on_fixed).data, np.stack(theirs), STACK)
 
 
+@pytest.mark.slow
 @needs("elastix")
 @pytest.mark.parametrize("intra_subject", [True, False])
 def test_elastix_means_what_transformix_does(monkeypatch: pytest.MonkeyPatch, intra_subject: bool) -> None:
@@ -195,6 +200,7 @@ def shorten_elastix(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_common", lambda grid, _: common(grid, 30))
 
 
+@pytest.mark.slow
 @needs("elastix2d")
 def test_elastix_slices_go_where_they_should(monkeypatch: pytest.MonkeyPatch) -> None:
     shorten_elastix(monkeypatch)
@@ -205,6 +211,7 @@ def test_elastix_slices_go_where_they_should(monkeypatch: pytest.MonkeyPatch) ->
     assert np.median(centre, axis=0) == pytest.approx([3.0, -2.0, 0.0], abs=0.5)
 
 
+@pytest.mark.slow
 @needs("greedy")
 def test_greedy_means_what_its_own_resampling_does() -> None:
     from picsl_greedy import Greedy3D
@@ -226,6 +233,7 @@ def test_greedy_means_what_its_own_resampling_does() -> None:
     agree(field.warp(moving).data, sitk.GetArrayFromImage(tool["warped"]), OBLIQUE)
 
 
+@pytest.mark.slow
 @needs("greedy")
 def test_greedy_registers_a_stack_of_seven_slices() -> None:
     fixed, moving = shifted_pair(STACK, (3.0, -2.0, 0.0))
@@ -235,6 +243,7 @@ def test_greedy_registers_a_stack_of_seven_slices() -> None:
     assert np.median(centre, axis=0) == pytest.approx([3.0, -2.0, 0.0], abs=0.6)
 
 
+@pytest.mark.slow
 @needs("convexadam")
 def test_convexadam_means_what_apply_convex_does(monkeypatch: pytest.MonkeyPatch) -> None:
     import convexAdam.convex_adam_MIND as tool
