@@ -18,17 +18,19 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
 def test_normalised_coordinates_live_in_one_module() -> None:
-    users = {str(p.relative_to(PACKAGE)) for p in MODULES if re.search(r"\bgrid_sample\(", p.read_text())}
+    users = {
+        str(p.relative_to(PACKAGE)) for p in MODULES if re.search(r"\bgrid_sample\(", p.read_text(encoding="utf-8"))
+    }
     assert users <= {"ops/resample.py"}
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
 class TestEveryModule:
     def test_it_is_at_most_500_lines(self, path: Path) -> None:
-        assert len(path.read_text().splitlines()) <= 500
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= 500
 
     def test_it_says_what_it_is_and_what_it_offers(self, path: Path) -> None:
-        tree = ast.parse(path.read_text())
+        tree = ast.parse(path.read_text(encoding="utf-8"))
         assert ast.get_docstring(tree)
         if path.name == "__main__.py" or not any(isinstance(n, (ast.FunctionDef, ast.ClassDef)) for n in tree.body):
             return
@@ -36,14 +38,18 @@ class TestEveryModule:
         assert "__all__" in names
 
     def test_it_never_validates_by_assert(self, path: Path) -> None:
-        assert not [node.lineno for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Assert)]
+        assert not [
+            node.lineno
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            if isinstance(node, ast.Assert)
+        ]
 
     def test_it_imports_nothing_heavy_at_once(self, path: Path) -> None:
         """Modules that a user meets before any computing starts."""
         relative = str(path.relative_to(PACKAGE))
         if not relative.startswith(LIGHT):
             return
-        tree = ast.parse(path.read_text())
+        tree = ast.parse(path.read_text(encoding="utf-8"))
         roots = {a.name.partition(".")[0] for n in tree.body if isinstance(n, ast.Import) for a in n.names}
         roots |= {(n.module or "").partition(".")[0] for n in tree.body if isinstance(n, ast.ImportFrom)}
         assert not roots & {"torch", "SimpleITK", "matplotlib", "transformers", "monai", "openvino", "h5py"}
@@ -54,11 +60,34 @@ def test_every_test_named_in_the_conventions_exists() -> None:
     if not page.is_file():
         pytest.skip("installed without the repository")
     last = ""
-    for name in re.findall(r"`((?:test_\w+\.py)?(?:::\w+)*)`", page.read_text()):
+    for name in re.findall(r"`((?:test_\w+\.py)?(?:::\w+)*)`", page.read_text(encoding="utf-8")):
         if not name:
             continue
         file, *parts = name.split("::")
         last = file or last
-        text = (REPOSITORY / "tests" / last).read_text()
+        text = (REPOSITORY / "tests" / last).read_text(encoding="utf-8")
         for part in parts:
             assert re.search(rf"(def|class) {part}\b", text), name
+
+
+def test_every_link_between_pages_leads_somewhere() -> None:
+    if not (REPOSITORY / "README.md").is_file():
+        pytest.skip("installed without the repository")
+    pages = [REPOSITORY / "README.md", REPOSITORY / "CHANGELOG.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
+    dead = []
+    for page in pages:
+        for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+            if "://" not in target and not (page.parent / target).exists():
+                dead.append(f"{page.relative_to(REPOSITORY)}: {target}")
+    assert dead == []
+
+
+def test_the_readme_lists_every_command() -> None:
+    if not (REPOSITORY / "README.md").is_file():
+        pytest.skip("installed without the repository")
+    from samreg.cli import COMMANDS
+
+    listed = set(
+        re.findall(r"^\| `samreg ([\w-]+)", (REPOSITORY / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    )
+    assert listed == set(COMMANDS)
