@@ -79,7 +79,7 @@ def exponential(velocity: Tensor, steps: int = 6) -> Tensor:
         steps: squarings.
     """
     identity = torch.stack(torch.meshgrid(*(torch.arange(n).float() for n in velocity.shape[1:]), indexing="ij"))
-    u = velocity / 2**steps
+    u: Tensor = velocity / 2**steps
     for _ in range(steps):
         u = u + sample_border(u, torch.movedim((identity + u).flip(0), 0, -1))
     return u
