@@ -1,0 +1,310 @@
+"""One prompt in the fixed image gives a pair, or the word that there is none. A segmenter without weights answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+
+import samreg
+from samreg.cli import main
+from samreg.config import RegisterConfig
+from samreg.errors import ConfigError, GeometryError, InputError
+from samreg.grid import Grid
+from samreg.image import Image
+from samreg.io.images import write_image
+from samreg.prompting import PromptAnswer, prompt_pair
+from samreg.prompting.counterpart import displacement
+from samreg.prompting.stack import Stack
+from samreg.segmenters.base import Encoding, Masks, Prompts, Segmenter
+from worlds import GRIDS
+
+SIZE = 64
+DISC, OTHER = 0.5, 0.9
+
+
+class Levels:
+    """A segmenter for images of flat regions: a box's mask is the connected region at its middle, cut at the box.
+
+    The embedding says which grey level a cell has. A mask that reaches the edge of its box is of low quality.
+    """
+
+    name, fingerprint, engine = "levels", "0", "none"
+    input_size = SIZE
+    prompt_kind = "boxes"
+    supports_multimask = False
+
+    def encode(self, slices: Sequence[np.ndarray]) -> list[Encoding]:
+        return [self._encode(s) for s in slices]
+
+    def _encode(self, pixels: np.ndarray) -> Encoding:
+        levels = torch.linspace(0, 1, 6)
+        channels = torch.exp(-(((torch.from_numpy(pixels)[None] - levels[:, None, None]) / 0.15) ** 2))
+        features = torch.nn.functional.avg_pool2d(channels[None], 4)[0]
+        return Encoding(features, (pixels.shape[0], pixels.shape[1]), SIZE, pixels)
+
+    def prompt(self, encoding: Encoding, prompts: Prompts, *, multimask: bool = False, coarse: bool = False) -> Masks:
+        pixels = encoding.extra
+        masks, quality = [], []
+        for x0, y0, x1, y1 in np.asarray(prompts.boxes).round().astype(int):
+            middle = pixels[(y0 + y1) // 2, (x0 + x1) // 2]
+            inside = np.zeros(pixels.shape, dtype=bool)
+            inside[y0 : y1 + 1, x0 : x1 + 1] = True
+            parts, _ = ndimage.label((np.abs(pixels - middle) < 0.1) & inside)
+            mask = parts == parts[(y0 + y1) // 2, (x0 + x1) // 2]
+            edge = inside & ~ndimage.binary_erosion(inside)
+            masks.append(np.where(mask, 5.0, -5.0))
+            quality.append(0.55 if (mask & edge).any() or middle < 0.1 else 0.95)
+        logits = torch.tensor(np.asarray(masks)).float()[:, None]
+        return Masks(logits, torch.tensor(quality)[:, None])
+
+
+def _disc(y: float, x: float, radius: float) -> np.ndarray:
+    rows, columns = np.mgrid[:SIZE, :SIZE]
+    return np.hypot(rows - y, columns - x) <= radius
+
+
+def _flat(*discs: tuple[np.ndarray, float]) -> np.ndarray:
+    values = np.full((SIZE, SIZE), 0.2, dtype=np.float32)
+    for mask, value in discs:
+        values[mask] = value
+    # One black corner makes the rest foreground, so that every image has the window 0.2 to 0.9.
+    values[0, 0] = 0.0
+    values[-4:, :4] = OTHER
+    return values
+
+
+A, B = _disc(24, 20, 8), _disc(44, 44, 9)
+A2, B2 = _disc(28, 25, 6), _disc(46, 40, 10)
+PIXELS = Grid((SIZE, SIZE), (1.0, 1.0), unit="px")
+FIXED = Image(_flat((A, DISC), (B, OTHER)), PIXELS, "fixed")
+MOVING = Image(_flat((A2, DISC), (B2, OTHER)), PIXELS, "moving")
+
+
+def _iou(a: np.ndarray, b: np.ndarray) -> float:
+    return float((a & b).sum() / (a | b).sum())
+
+
+def _ask(fixed: Image = FIXED, moving: Image = MOVING, **prompt: object) -> PromptAnswer:
+    return prompt_pair(fixed, moving, segmenter=Levels(), **prompt)  # type: ignore[arg-type]
+
+
+def test_the_segmenter_of_these_tests_keeps_the_contract() -> None:
+    assert isinstance(Levels(), Segmenter)
+
+
+@pytest.mark.parametrize(("at", "here", "there"), [((20, 24), A, A2), ((23, 27), A, A2), ((44, 44), B, B2)])
+def test_a_point_gives_its_region_and_the_counterpart(
+    at: tuple[float, float], here: np.ndarray, there: np.ndarray
+) -> None:
+    answer = _ask(point=at)
+    assert answer.found
+    assert answer.reason == ""
+    assert len(answer.pairs) == 1
+    assert _iou(answer.region.mask(0), here) > 0.95
+    assert _iou(answer.pairs.moving.mask(0), there) > 0.95
+    np.testing.assert_array_equal(answer.pairs.fixed.mask(0), answer.region.mask(0))
+    assert answer.similarity > 0.9
+    assert answer.cycle > 0.8
+    assert 0.9 < answer.confidence <= 1
+    assert answer.pairs.weights[0] == pytest.approx(answer.confidence)
+
+
+def test_a_box_and_a_mask_say_the_same_as_a_point() -> None:
+    box = _ask(box=(11, 15, 29, 33))
+    mask = _ask(mask=A)
+    assert _iou(box.region.mask(0), A) > 0.95
+    np.testing.assert_array_equal(mask.region.mask(0), A)
+    for answer in (box, mask):
+        assert answer.found
+        assert _iou(answer.pairs.moving.mask(0), A2) > 0.95
+    turned = _ask(box=(29, 33, 11, 15))  # any two opposite corners
+    np.testing.assert_array_equal(turned.region.mask(0), box.region.mask(0))
+
+
+def test_the_same_question_has_the_same_answer() -> None:
+    one, two = _ask(point=(20, 24)), _ask(point=(20, 24))
+    np.testing.assert_array_equal(one.pairs.moving.mask(0), two.pairs.moving.mask(0))
+    assert (one.similarity, one.cycle, one.confidence) == (two.similarity, two.cycle, two.confidence)
+
+
+def test_no_counterpart_where_there_is_none() -> None:
+    lonely = Image(_flat((B2, OTHER)), PIXELS, "moving")
+    answer = _ask(moving=lonely, point=(20, 24))
+    assert not answer.found
+    assert answer.confidence == 0
+    assert answer.reason
+    assert _iou(answer.region.mask(0), A) > 0.95
+    result = answer.result()
+    assert len(result.pairs) == 0
+    assert result.field is None
+    assert result.warnings == (f"no counterpart: {answer.reason}",)
+
+
+def test_another_grid_is_searched_in_world_coordinates() -> None:
+    # The moving image is cut from a larger one and coarser by nothing but its frame: origin (10, 6).
+    values = _flat()
+    values[1:-6, 1:-10] = MOVING.data[7:, 11:]
+    cut = Image(values, Grid((SIZE, SIZE), (1.0, 1.0), (10.0, 6.0), unit="px"), "cut")
+    answer = _ask(moving=cut, point=(20, 24))
+    assert answer.found
+    np.testing.assert_allclose(answer.pairs.moving.centroids[0], [25, 28], atol=0.3)
+
+
+def _volume(grid: Grid, first: int, last: int, disc: np.ndarray, other: np.ndarray) -> Image:
+    slices = [_flat((disc, DISC), (other, OTHER)) if first <= z <= last else _flat((other, OTHER)) for z in range(6)]
+    return Image(np.stack(slices), grid, "volume")
+
+
+STACK = Grid((6, SIZE, SIZE), (1.5, 1.5, 9.0), (-40.0, -70.0, 100.0))
+
+
+def test_a_region_is_followed_through_the_slices() -> None:
+    fixed, moving = _volume(STACK, 1, 4, A, B), _volume(STACK, 2, 4, A2, B2)
+    point = STACK.index_to_world(np.asarray([[20.0, 24.0, 3.0]]))[0]
+    answer = _ask(fixed, moving, point=point.tolist())
+    assert answer.found
+    np.testing.assert_array_equal(answer.pairs.fixed.mask(0).any(axis=(1, 2)), [0, 1, 1, 1, 1, 0])
+    np.testing.assert_array_equal(answer.pairs.moving.mask(0).any(axis=(1, 2)), [0, 0, 1, 1, 1, 0])
+    assert _iou(answer.pairs.moving.mask(0)[2:5], np.stack([A2] * 3)) > 0.95
+    assert answer.provenance["slice"] == {"fixed": 3, "moving": 3}
+    flat = _ask(fixed, moving, point=point.tolist(), through=False)
+    assert flat.pairs.moving.mask(0).any(axis=(1, 2)).sum() == 1
+    assert flat.provenance["n_encoded"] == {"fixed": 1, "moving": 1}
+
+
+def test_a_box_in_a_volume_bounds_the_region() -> None:
+    fixed, moving = _volume(STACK, 0, 5, A, B), _volume(STACK, 0, 5, A2, B2)
+    corners = STACK.index_to_world(np.asarray([[11.0, 15.0, 2.0], [29.0, 33.0, 4.0]]))
+    answer = _ask(fixed, moving, box=corners.reshape(-1).tolist())
+    np.testing.assert_array_equal(answer.region.mask(0).any(axis=(1, 2)), [0, 0, 1, 1, 1, 0])
+
+
+def test_another_stack_is_searched_slice_by_slice() -> None:
+    other = Grid(STACK.shape, STACK.spacing, (-40.0, -70.0, 118.0))  # two slices further
+    fixed, moving = _volume(STACK, 2, 4, A, B), _volume(other, 0, 2, A2, B2)
+    point = STACK.index_to_world(np.asarray([[20.0, 24.0, 3.0]]))[0]
+    answer = _ask(fixed, moving, point=point.tolist())
+    assert answer.found
+    np.testing.assert_array_equal(answer.pairs.moving.mask(0).any(axis=(1, 2)), [1, 1, 1, 0, 0, 0])
+
+
+@pytest.mark.parametrize("name", [n for n in GRIDS if n != "one-slice-3d"])
+def test_slice_pixels_and_the_world(name: str) -> None:
+    grid = GRIDS[name]
+    stack = Stack(Image(np.random.default_rng(0).random(grid.shape).astype(np.float32), grid), Levels(), _settings())
+    pixels = np.asarray([[0.0, 0.0], [3.5, 2.25], [1.0, 5.0]])
+    numbers, back = stack.locate(stack.world(1.0, pixels))
+    np.testing.assert_allclose(back, pixels, atol=1e-9)
+    np.testing.assert_allclose(numbers, 0.0 if grid.ndim == 2 else 1.0, atol=1e-9)
+    mask = np.zeros(grid.shape, dtype=bool)
+    mask[(1,) * grid.ndim] = True
+    rebuilt = stack.roi(stack.cut(mask), 1.0)
+    full = np.zeros_like(mask)
+    full[rebuilt.box] = rebuilt.mask
+    np.testing.assert_array_equal(full, mask)
+    here, at = stack.locate(grid.index_to_world(np.ones((1, grid.ndim))))
+    row, column = np.round(at[0][::-1]).astype(int)
+    assert stack.cut(mask)[round(float(here[0]))][row, column]
+
+
+def _settings() -> samreg.config.SegmentConfig:
+    return RegisterConfig().segment
+
+
+def test_the_displacement_follows_the_embedding() -> None:
+    rng = np.random.default_rng(0)
+    texture = ndimage.gaussian_filter(rng.random((SIZE + 16, SIZE + 16)), 3)
+    texture = ((texture - texture.min()) / np.ptp(texture)).astype(np.float32)
+    here, there = Levels().encode([texture[8 : 8 + SIZE, 8 : 8 + SIZE], texture[8 : 8 + SIZE, 4 : 4 + SIZE]])
+    moved = displacement(here, there, np.eye(3)).target[16:48, 16:48]
+    rows, columns = np.mgrid[16:48, 16:48]
+    assert np.abs(moved[..., 0] - columns - 4).mean() < 1.0
+    assert np.abs(moved[..., 1] - rows).mean() < 1.0
+
+
+@pytest.mark.parametrize(
+    ("prompt", "error", "says"),
+    [
+        ({}, ConfigError, "exactly one prompt"),
+        ({"point": (1, 1), "box": (1, 1, 2, 2)}, ConfigError, "exactly one prompt"),
+        ({"point": (90, 1)}, GeometryError, "lies outside fixed"),
+        ({"point": (1, 1, 1)}, GeometryError, "3 coordinates and fixed 2 dimensions; give X,Y"),
+        ({"box": (1, 1, 2)}, GeometryError, "are 4"),
+        ({"mask": np.zeros((4, 4), dtype=bool)}, GeometryError, "the mask has shape"),
+        ({"mask": np.zeros((SIZE, SIZE), dtype=bool)}, GeometryError, "is empty"),
+    ],
+)
+def test_prompts_that_make_no_sense(prompt: dict[str, object], error: type[Exception], says: str) -> None:
+    with pytest.raises(error, match=says):
+        _ask(**prompt)
+
+
+def test_images_of_two_kinds_are_refused() -> None:
+    with pytest.raises(GeometryError, match="one kind"):
+        _ask(moving=Image(np.zeros((4, 4), dtype=np.float32), Grid((4, 4), (1.0, 1.0))), point=(1, 1))
+
+
+def test_a_point_without_a_region_is_the_users_to_move() -> None:
+    class Blind(Levels):
+        def prompt(self, encoding: Encoding, prompts: Prompts, **_: object) -> Masks:
+            n = len(prompts)
+            return Masks(torch.full((n, 1, SIZE, SIZE), -1.0), torch.ones(n, 1))
+
+    with pytest.raises(InputError, match="no region of the fixed image holds the point"):
+        prompt_pair(FIXED, MOVING, point=(20, 24), segmenter=Blind())
+
+
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr("samreg.segmenters.classes.open_segmenter", lambda *_, **__: Levels())
+    for name, image in (("f", _volume(STACK, 1, 4, A, B)), ("m", _volume(STACK, 1, 4, A2, B2))):
+        write_image(image, tmp_path / f"{name}.nii.gz")
+    write_image(_volume(STACK, 7, 7, A, B2), tmp_path / "without.nii.gz")
+    return tmp_path
+
+
+def _run(folder: Path, moving: str, *arguments: str) -> int:
+    return main(["prompt", str(folder / "f.nii.gz"), str(folder / moving), "--out", str(folder / "run"), *arguments])
+
+
+def test_command_line(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    point = ",".join(f"{c:g}" for c in STACK.index_to_world(np.asarray([[20.0, 24.0, 3.0]]))[0])
+    assert point.startswith("-")  # half of the world is negative
+    assert _run(files, "m.nii.gz", "--point", point) == 0
+    assert "counterpart at" in capsys.readouterr().out
+    run = samreg.read_run(files / "run")
+    assert len(run.pairs) == 1
+    assert run.field is None
+    assert _iou(run.pairs.moving.mask(0)[3], A2) > 0.95
+    assert run.manifest["provenance"]["segmenter"] == "levels"
+    assert (files / "run" / "report.html").is_file()
+
+
+def test_command_line_says_that_there_is_no_counterpart(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    point = ",".join(f"{c:g}" for c in STACK.index_to_world(np.asarray([[20.0, 24.0, 3.0]]))[0])
+    assert _run(files, "without.nii.gz", f"--point={point}") == 0
+    assert "no counterpart: " in capsys.readouterr().out
+    assert json.loads((files / "run" / "pairs.json").read_text()) == []
+    assert "no counterpart" in samreg.read_run(files / "run").manifest["warnings"][0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ((), "exactly one of --point, --box and --mask"),
+        (("--point", "1,x,3"), "is not a list of numbers"),
+        (("--point=900,0,0",), "lies outside"),
+    ],
+)
+def test_command_line_faults(
+    files: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], says: str
+) -> None:
+    assert _run(files, "m.nii.gz", *arguments) == 2
+    assert says in capsys.readouterr().err
+    assert not (files / "run").exists()
