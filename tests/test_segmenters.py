@@ -249,6 +249,24 @@ def test_a_hub_id_is_not_fetched_offline(monkeypatch: pytest.MonkeyPatch, tmp_pa
         load_segmenter("nobody/no-such-model")
 
 
+def test_a_hub_id_is_fetched_as_named_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub = pytest.importorskip("huggingface_hub")
+    fixtures.write_hf_sam(tmp_path)
+    asked: list[tuple[str, list[str]]] = []
+
+    def fetch(name: str, *, allow_patterns: list[str]) -> str:
+        asked.append((name, allow_patterns))
+        return str(tmp_path)
+
+    monkeypatch.setattr(hub, "snapshot_download", fetch)
+    by_id = load_segmenter("someone/medsam-small", engine="torch")
+    assert asked == [("someone/medsam-small", ["*.json", "*.safetensors"])]
+    assert by_id.prompt_kind == "boxes"
+    by_folder = load_segmenter(str(tmp_path), engine="torch")
+    assert by_folder.fingerprint == by_id.fingerprint
+    assert len(asked) == 1
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [

@@ -184,7 +184,7 @@ def test_logits_and_quality_are_those_of_the_reference(
     assert ours.logits.shape == logits.shape
     # Differences mean nothing where the reference is nearly constant.
     assert logits.std() > 0.03
-    assert quality.std() > 1e-3
+    assert quality.std() > 1e-4
     assert (ours.logits - logits).abs().max() < _TOLERANCE
     assert (ours.quality - quality).abs().max() < _TOLERANCE
 
