@@ -88,11 +88,13 @@ def test_peers_find_a_known_shift_on_an_oblique_left_handed_grid(name: str) -> N
 # A tool's own resampling is what its transform means; ours of the converted field must give the same image.
 
 
-def agree(ours: np.ndarray, theirs: np.ndarray, grid: Grid, tolerance: float = 0.01) -> None:
-    gap = np.abs(ours - theirs)[inside(grid)] / np.ptp(theirs)
-    assert np.percentile(gap, 99) < tolerance, (
-        f"99th percentile of the difference is {np.percentile(gap, 99):.4f} of the range"
-    )
+def agree(field: DisplacementField, moving: Image, theirs: np.ndarray, tolerance: float = 0.01) -> None:
+    """Compares where both have an image: tools differ in what they make of the last half voxel of the moving one."""
+    index = field.moving_index(moving.grid)
+    inner = ((index > 0.5) & (index < np.asarray(moving.grid.shape[::-1]) - 1.5)).all(axis=-1)
+    assert inner.mean() > 0.2
+    gap = np.abs(field.warp(moving).data - theirs)[inner] / np.ptp(theirs)
+    assert np.percentile(gap, 99) < tolerance, f"p99 of the difference is {np.percentile(gap, 99):.4f} of the range"
 
 
 def moved_enough(field: DisplacementField) -> None:
@@ -119,7 +121,7 @@ def test_niftyreg_means_what_reg_resample_does(monkeypatch: pytest.MonkeyPatch) 
     fixed, moving = stretched_pair(CUBE)
     field = load_method("niftyreg").run(fixed, moving).field
     moved_enough(field)
-    agree(field.warp(moving).data, theirs[0], CUBE)
+    agree(field, moving, theirs[0])
 
 
 @pytest.mark.slow
@@ -143,7 +145,7 @@ def test_ants_means_what_apply_transforms_does(monkeypatch: pytest.MonkeyPatch, 
     fixed, moving = stretched_pair(OBLIQUE)
     field = load_method("ants-mi").run(fixed, moving, intra_subject=intra_subject).field
     moved_enough(field)
-    agree(field.warp(moving).data, theirs[0], OBLIQUE)
+    agree(field, moving, theirs[0])
 
 
 @pytest.mark.slow
@@ -168,7 +170,7 @@ def test_ants_slices_mean_what_apply_transforms_does(monkeypatch: pytest.MonkeyP
     moved_enough(field)
     assert np.abs(field.u[..., 2]).max() == 0
     on_fixed = DisplacementField.identity(STACK).warp(moving)
-    agree(field.warp(on_fixed).data, np.stack(theirs), STACK)
+    agree(field, on_fixed, np.stack(theirs))
 
 
 @pytest.mark.slow
@@ -190,7 +192,7 @@ def test_elastix_means_what_transformix_does(monkeypatch: pytest.MonkeyPatch, in
     fixed, moving = stretched_pair(OBLIQUE)
     field = load_method("elastix").run(fixed, moving, intra_subject=intra_subject).field
     moved_enough(field)
-    agree(field.warp(moving).data, theirs[0], OBLIQUE)
+    agree(field, moving, theirs[0])
 
 
 def shorten_elastix(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,7 +232,7 @@ def test_greedy_means_what_its_own_resampling_does() -> None:
     warp = field_from_sitk(tool["warp"], OBLIQUE)
     field = after_affine(warp, ras_to_lps(np.asarray(tool["affine"])))
     moved_enough(field)
-    agree(field.warp(moving).data, sitk.GetArrayFromImage(tool["warped"]), OBLIQUE)
+    agree(field, moving, sitk.GetArrayFromImage(tool["warped"]))
 
 
 @pytest.mark.slow
@@ -262,7 +264,7 @@ def test_convexadam_means_what_apply_convex_does(monkeypatch: pytest.MonkeyPatch
     field = load_method("convexadam").run(fixed, moving, intra_subject=True).field
     moved_enough(field)
     on_fixed = DisplacementField.identity(CUBE).warp(moving)
-    agree(field.warp(on_fixed).data, theirs[0], CUBE)
+    agree(field, on_fixed, theirs[0])
 
 
 def test_the_order_of_warp_and_affine_is_the_one_of_itk() -> None:
