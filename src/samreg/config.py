@@ -144,7 +144,7 @@ class RegisterConfig:
     seed: int = 0
     """Seed of everything random."""
     preset: str = "default"
-    """Name of the preset the settings started from."""
+    """Where all other settings start from: default, regions, paper or fast."""
 
 
 def preset(name: str) -> RegisterConfig:
