@@ -68,8 +68,9 @@ def test_large_grids_are_compared_coarsely_and_still_well() -> None:
     mask[40:120, 50:130], other[50:130, 50:130] = True, True
     grid = Grid(mask.shape, (1.0, 1.0))
     got = overlap_after(RoiSet.from_masks([mask], grid), RoiSet.from_masks([mask, other], grid), *_still(grid))
-    assert got[0, 0] > 0.9
-    assert got[0, 1] == pytest.approx(70 / 90, abs=0.05)
+    # Cells that a region covers in part count less than they should: the overlap is a little low, never high.
+    assert 0.85 < got[0, 0] <= 1.0
+    assert 0.9 * 70 / 90 < got[0, 1] <= 70 / 90
 
 
 def _regions(masks: list[np.ndarray], prototypes: list[list[float]], slices: list[int] | None = None) -> Regions:
