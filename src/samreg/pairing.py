@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -16,7 +18,7 @@ from samreg.types import Matrix
 
 __all__ = ["overlap_after", "pair_overlaps", "pair_regions"]
 
-_MIN_OVERLAP = 0.3
+_MIN_OVERLAP = 0.5
 """Soft IoU under the start below which a pair contradicts the geometry."""
 _CELLS = 64
 
@@ -108,11 +110,16 @@ def _carried(fixed: RoiSet, moving: RoiSet, affine: Matrix, start: Tensor) -> tu
 def _cells(rois: RoiSet, shape: tuple[int, ...]) -> Tensor:
     """Share of each cell that each region covers, (n, cells)."""
     scale = np.asarray(shape, dtype=float) / np.asarray(rois.grid.shape)
-    share = 1.0 / float(np.prod(1.0 / scale))
+    owner = [
+        np.minimum(((np.arange(n) + 0.5) * k).astype(int), m - 1)
+        for n, m, k in zip(rois.grid.shape, shape, scale, strict=True)
+    ]
+    # Cells of a grid that does not divide evenly hold different numbers of voxels.
+    size = [np.bincount(o, minlength=m) for o, m in zip(owner, shape, strict=True)]
+    capacity = torch.from_numpy(functools.reduce(np.multiply.outer, size).astype(np.float32).ravel())
     out = torch.zeros(len(rois), int(np.prod(shape)))
     for row, roi in zip(out, rois.rois, strict=True):
-        voxels = np.argwhere(roi.mask) + roi.start
-        cell = ((voxels + 0.5) * scale).astype(int)
-        flat = np.ravel_multi_index(tuple(np.minimum(cell, np.asarray(shape) - 1).T), shape)
-        row.index_add_(0, torch.from_numpy(flat), torch.full((len(flat),), share))
-    return out.clamp(max=1)
+        voxels = (np.argwhere(roi.mask) + roi.start).T
+        flat = np.ravel_multi_index(tuple(o[v] for o, v in zip(owner, voxels, strict=True)), shape)
+        row.index_add_(0, torch.from_numpy(flat), torch.ones(len(flat)))
+    return out / capacity
