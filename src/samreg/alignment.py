@@ -38,6 +38,7 @@ _MATCH_TOLERANCE = 0.06
 """Distance up to which a match agrees with an affine map, as a share of the fixed image's diagonal."""
 _MIN_INLIERS = 0.08
 _LOW_CONFIDENCE = 0.4
+_MAX_FOLDED = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -233,6 +234,9 @@ class _Work:
             self.notes["iterations"] = list(dense.iterations)
             displacement = dense.displacement
             moved = to_field(displacement, self.grid, self.affine)
+            folded = moved.folding_fraction()
+            if folded > _MAX_FOLDED:
+                self.warnings.append(f"{100 * folded:.2g} % of the field is folded: do not trust it there")
         else:
             affine = None
         confidence = self._confidence(pairs, affine, displacement)
