@@ -317,9 +317,9 @@ class TestPrompt:
         [
             ([], "exactly one of"),
             (["--point", "1,2,3", "--box", "1,2,3,4,5,6"], "exactly one of"),
-            (["--point=1,2"], "wants 3 numbers, got 2"),
+            (["--point=1,2"], "has 2 coordinates"),
             (["--point=1;2;3"], "commas"),
-            (["--box=1,2,3"], "wants 6 numbers"),
+            (["--box=1,2,3"], "has 3 numbers"),
             (["--mask", "nowhere.nii.gz"], "no such file"),
             (["--point=-1000,2,3"], "outside"),
         ],

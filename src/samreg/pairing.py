@@ -18,7 +18,7 @@ from samreg.types import Matrix
 
 __all__ = ["overlap_after", "pair_overlaps", "pair_regions"]
 
-_MIN_OVERLAP = 0.5
+_MIN_OVERLAP = 0.2
 """Soft IoU under the start below which a pair contradicts the geometry."""
 _CELLS = 64
 
