@@ -10,7 +10,7 @@ from torch import Tensor
 
 from samreg.config import MatchConfig
 from samreg.fitting.frames import Frame
-from samreg.matching import assign, cosine_similarity
+from samreg.matching import assign, best_pairs, cosine_similarity
 from samreg.ops.displacement import rescale
 from samreg.regions import Regions
 from samreg.rois import PairedRois, RoiSet
@@ -45,8 +45,7 @@ def pair_regions(
     if by_slice:
         allowed = fixed.slice_index[:, None] == moving.slice_index[None, :]
     if not config.verify:
-        pairs = assign(np.where(allowed, similarity, -2.0), config.epsilon, config.method)
-        pairs = pairs[: config.max_pairs] if config.max_pairs else pairs
+        pairs = best_pairs(np.where(allowed, similarity, -2.0), config)
         return _paired(fixed, moving, pairs, similarity[pairs[:, 0], pairs[:, 1]], None)
     overlap = overlap_after(fixed.rois, moving.rois, affine, start)
     score = np.where(
