@@ -81,7 +81,7 @@ def _links(
         here, there = np.flatnonzero(slice_index == s), np.flatnonzero(slice_index == s + 1)
         if not len(here) or not len(there):
             continue
-        iou = np.asarray([[_flat_iou(rois[i], rois[j], axis) for j in there] for i in here])
+        iou = np.asarray([[_flat_iou(rois[int(i)], rois[int(j)], axis) for j in there] for i in here])
         score = np.where((iou >= min_overlap) & (unit[here] @ unit[there].T >= min_similarity), iou, -1.0)
         best = score.argmax(axis=1)
         for row, column in enumerate(best):
