@@ -92,9 +92,9 @@ from samreg.cli import main
 
 fit = alignment.fit_dense
 
-def announced(*args):
+def announced(*args, **kwargs):
     print("fitting", flush=True)
-    return fit(*args)
+    return fit(*args, **kwargs)
 
 alignment.fit_dense = announced
 sys.exit(main(sys.argv[1:]))

@@ -228,7 +228,10 @@ class _Work:
                 None if self.lifts else self.fixed.slice_axis,
             )
             dense = fit_dense(
-                problem, self.config.fit, None if progress is None else (lambda i, n: progress("fit", i, n))
+                problem,
+                self.config.fit,
+                None if progress is None else (lambda i, n: progress("fit", i, n)),
+                close=self.same_slices,
             )
             losses = dense.losses
             self.notes["iterations"] = list(dense.iterations)

@@ -125,9 +125,17 @@ class FitConfig:
     fold_weight: float = 1.0
     """Weight of the penalty on Jacobian determinants below 0.2."""
     work_size: int = 128
-    """Voxels along an axis at which the fit works; larger images are halved until they fit."""
+    """Working voxels along the longest axis; with the flow, coarser levels work at half of it."""
     control: tuple[float, ...] = (8.0, 4.0)
-    """Distance of control points at each level, in working voxels."""
+    """Distance of control points at each elastic level, in working voxels."""
+    flow: bool = True
+    """Finish a ddf by a greedy flow along the grey values; between slices of one person, nothing else is needed."""
+    flow_smoothing: float = 2.0
+    """Standard deviation of the smoothing of each step of the flow, in working voxels."""
+    field_smoothing: float = 0.4
+    """Standard deviation of the smoothing of the whole displacement after each step of the flow, in working voxels."""
+    flow_step: float = 0.5
+    """Longest displacement of a step of the flow, in working voxels."""
     max_iterations: int = 60
     """Optimiser steps a level at most; the fit stops earlier on its own."""
     tolerance: float = 1e-3
@@ -168,6 +176,7 @@ def preset(name: str) -> RegisterConfig:
             similarity_weight=0.0,
             feature_weight=0.0,
             smoothness=0.01,
+            flow=False,
         )
         return replace(base, fit=fit)
     if name == "fast":
@@ -198,6 +207,7 @@ def preset(name: str) -> RegisterConfig:
                 similarity_weight=0.0,
                 feature_weight=0.0,
                 fold_weight=0.0,
+                flow=False,
             ),
             preset="paper",
         )

@@ -18,6 +18,9 @@ THICK_RATIO = 4.0
 """Slices at least this many times as far apart as their pixels make a thick-slice stack."""
 
 _SOFT_TISSUE_HU = (-160.0, 240.0)
+_AIR_PERCENTILE = 0.5
+_AIR_HU = -800.0
+_LEAST_SOFT_TISSUE = 0.1
 _ANISOTROPIC_PIXELS = 1.1
 
 
@@ -30,7 +33,7 @@ def window(image: Image, percentiles: tuple[float, float] = (0.5, 99.5), hounsfi
     Args:
         image: grey or RGB.
         percentiles: of the foreground, lower and upper, in [0, 100].
-        hounsfield: `yes`, `no`, or `auto`: a 3D image in mm whose values reach from below -900 to above 200.
+        hounsfield: `yes`, `no`, or `auto`: a grey volume in mm that holds both air and soft tissue.
 
     Returns:
         float32 in [0, 1], `(*shape)` or `(*shape, 3)`.
@@ -54,7 +57,10 @@ def window(image: Image, percentiles: tuple[float, float] = (0.5, 99.5), hounsfi
 def _looks_like_ct(image: Image) -> bool:
     if image.is_colour or image.grid.unit != "mm" or image.grid.ndim != 3:
         return False
-    return bool(image.data.min() < -900 and image.data.max() > 200)
+    # Interpolation makes a few voxels of an MR volume very negative: CT has much of it, and soft tissue around 0.
+    air = float(np.percentile(image.data, _AIR_PERCENTILE))
+    soft = np.count_nonzero((image.data > _SOFT_TISSUE_HU[0]) & (image.data < _SOFT_TISSUE_HU[1])) / image.data.size
+    return bool(air < _AIR_HU and soft > _LEAST_SOFT_TISSUE)
 
 
 def is_thick(grid: Grid, axis: int = 0) -> bool:

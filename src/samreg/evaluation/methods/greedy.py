@@ -35,7 +35,8 @@ def _solve(fixed: Image, moving: Image, *, intra_subject: bool, threads: int) ->
     affine = np.eye(4)
     start = ""
     if not intra_subject:
-        command = f"-i fixed moving -a -dof 12 -m NMI -n 200x100x50 -ia-image-centers -o affine {common}"
+        # NMI, greedy's default here, shrinks one image to nothing on every prostate tried.
+        command = f"-i fixed moving -a -dof 12 -m {_METRIC} -n 200x100x50 -ia-image-centers -o affine {common}"
         quiet(tool.execute, command, **images, affine=None)
         affine = ras_to_lps(np.asarray(tool["affine"]))
         start = "-it affine"
@@ -50,7 +51,7 @@ METHODS = (
         "greedy",
         _solve,
         {
-            "affine": "12 degrees of freedom, NMI, from the image centres, 200x100x50 iterations "
+            "affine": f"12 degrees of freedom, {_METRIC}, from the image centres, 200x100x50 iterations "
             "(between subjects only)",
             "deformable": f"{_METRIC}, sigmas {_SIGMAS}, {_ITERATIONS} iterations; slices interpolated until they are "
             f"at most {MOST_ANISOTROPIC:g} times as thick as a pixel",
