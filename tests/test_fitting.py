@@ -197,6 +197,40 @@ def test_regions_alone_bring_their_masks_together() -> None:
         assert after > max(before, 0.9)
 
 
+def test_the_flow_alone_follows_a_large_motion_without_folding() -> None:
+    """A disc that grows from a radius of 8 pixels to 13: Dice .55."""
+    grid = Grid((64, 64), (1.0, 1.0))
+    y, x = np.mgrid[:64, :64] - 32.0
+    radius = np.hypot(y, x)
+    small, large = (1 / (1 + np.exp(radius - r)) for r in (8.0, 13.0))
+    nothing = PairedRois(RoiSet((), grid), RoiSet((), grid), np.zeros(0))
+    problem = DenseProblem(
+        large.astype(np.float32), small.astype(np.float32), grid, grid, np.eye(3), nothing, None,
+        torch.zeros(2, 64, 64), None,
+    )  # fmt: skip
+    fit = fit_dense(problem, FitConfig(feature_weight=0.0), close=True)
+    assert len(fit.iterations) == 2
+    assert set(fit.losses) == {"similarity"}
+    field = to_field(fit.displacement, grid, np.eye(3))
+    moved, target = field.warp_labels((radius < 8).astype(np.int32), grid) == 1, radius < 13
+    assert 2 * (moved & target).sum() / (moved.sum() + target.sum()) > 0.93
+    assert field.folding_fraction() == 0
+
+
+@pytest.mark.parametrize("frozen", [0, None])
+def test_the_flow_leaves_a_frozen_axis_alone(frozen: int | None) -> None:
+    grid = Grid((4, 24, 24), (1.0, 1.0, 8.0))
+    random = np.random.default_rng(1)
+    image = gaussian(torch.from_numpy(random.random((1, *grid.shape), dtype=np.float32)), (0.8, 1.5, 1.5))[0].numpy()
+    nothing = PairedRois(RoiSet((), grid), RoiSet((), grid), np.zeros(0))
+    problem = DenseProblem(
+        image, np.roll(image, 1, 2), grid, grid, np.eye(4), nothing, None, torch.zeros(3, *grid.shape), frozen
+    )
+    fit = fit_dense(problem, FitConfig(feature_weight=0.0), close=True)
+    assert (float(fit.displacement[0].abs().max()) == 0.0) == (frozen == 0)
+    assert float(fit.displacement[2, :, 6:-6, 6:-6].mean()) == pytest.approx(1.0, abs=0.3)
+
+
 def test_a_frozen_axis_does_not_move() -> None:
     grid = Grid((3, 24, 24), (1.0, 1.0, 8.0))
     random = np.random.default_rng(1)

@@ -49,8 +49,11 @@ def jacobian_determinant(u: Tensor) -> Tensor:
             continue
         cut = tuple(slice(None) if a == axis else inner[a] for a in range(d))
         columns.append(torch.diff(u, dim=axis + 1)[(slice(None), *cut)])
-    j = [[columns[b][a] + (1.0 if a == b else 0.0) for b in range(d)] for a in range(d)]
-    if d == 2:
+    return _determinant([[columns[b][a] + (1.0 if a == b else 0.0) for b in range(d)] for a in range(d)])
+
+
+def _determinant(j: list[list[Tensor]]) -> Tensor:
+    if len(j) == 2:
         area: Tensor = j[0][0] * j[1][1] - j[0][1] * j[1][0]
         return area
     volume: Tensor = (
@@ -94,7 +97,10 @@ def logarithm(u: Tensor, iterations: int = 5) -> Tensor:
 
 
 def unfold(u: Tensor, floor: float = 0.05, rounds: int = 40) -> Tensor:
-    """Smooth a displacement just where it folds, until det(I + grad u) > `floor` on every cell or rounds run out.
+    """Smooth a displacement just where it folds, until det(I + grad u) > `floor` everywhere or rounds run out.
+
+    Both the cells between voxels (forward differences) and the voxels (central differences, by which fields are
+    judged) are looked at.
 
     Args:
         u: (d, *shape) in voxels, array order.
@@ -105,15 +111,30 @@ def unfold(u: Tensor, floor: float = 0.05, rounds: int = 40) -> Tensor:
         # A fold that survives is wider than the last kernel.
         width = min(1.12**number, 12.0)
         sigma = [0.0 if n == 1 else width for n in u.shape[1:]]
-        bad = jacobian_determinant(u) <= floor
-        if not bool(bad.any()):
+        corner = _folded(u, floor)
+        if not bool(corner.any()):
             break
-        # A cell touches the voxels at all its corners; a soft rim keeps the repair itself smooth.
-        pad = [p for n in u.shape[:0:-1] for p in ((0, 0) if n == 1 else (0, 1))]
-        corner = functional.pad(bad.float(), pad)
-        for axis, n in enumerate(u.shape[1:]):
-            if n > 1:
-                corner = torch.maximum(corner, torch.roll(corner, 1, axis))
+        # A soft rim keeps the repair itself smooth.
         share = (gaussian(corner[None], [1.5 * s for s in sigma]) * 3).clamp(max=1)
         u = u + share * (gaussian(u, sigma) - u)
     return u
+
+
+def _folded(u: Tensor, floor: float) -> Tensor:
+    """(*shape) 1 at voxels whose own determinant, or that of a cell they are a corner of, is at most `floor`."""
+    pad = [p for n in u.shape[:0:-1] for p in ((0, 0) if n == 1 else (0, 1))]
+    bad = functional.pad((jacobian_determinant(u) <= floor).float(), pad)
+    for axis, n in enumerate(u.shape[1:]):
+        if n > 1:
+            bad = torch.maximum(bad, torch.roll(bad, 1, axis))
+    return torch.maximum(bad, (_central_determinant(u) <= floor).float())
+
+
+def _central_determinant(u: Tensor) -> Tensor:
+    d = u.shape[0]
+    rows = [
+        [torch.gradient(u[a], dim=b)[0] if u.shape[b + 1] > 1 else torch.zeros_like(u[a]) for b in range(d)]
+        for a in range(d)
+    ]
+    j = [[rows[a][b] + (1.0 if a == b else 0.0) for b in range(d)] for a in range(d)]
+    return _determinant(j)

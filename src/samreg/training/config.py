@@ -144,8 +144,8 @@ def defaults(architecture: Architecture) -> TrainConfig:
         ),
         "labelreg": replace(base, epochs=24, batch_size=16, augment=quiet, loss=replace(base.loss, smoothness=0.5)),
         "vnet": base,
-        "fct": replace(base, epochs=12, steps_per_epoch=40, batch_size=8, learning_rate=1e-3),
-        "mednext": replace(base, epochs=12, steps_per_epoch=40, batch_size=8),
+        "fct": replace(base, epochs=60, steps_per_epoch=40, batch_size=8, learning_rate=1e-3),
+        "mednext": replace(base, epochs=36, steps_per_epoch=40, batch_size=8),
     }
     if architecture not in table:
         raise ConfigError(f"there is no architecture {architecture!r}; choose {', '.join(table)}")
