@@ -39,6 +39,8 @@ _MATCH_TOLERANCE = 0.06
 _MIN_INLIERS = 0.08
 _LOW_CONFIDENCE = 0.4
 _MAX_FOLDED = 1e-3
+_LEAST_WEIGHT = 0.05
+"""Weight of a doubtful pair in an affine fit, which needs some however doubtful they are."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -268,7 +270,7 @@ class _Work:
             self.warnings.append(f"{len(pairs)} pairs are too few for a {kind} fit: the start is kept")
             return self.affine
         fit = fit_affine if kind == "affine" else fit_rigid
-        weights = pairs.weights * np.sqrt(pairs.fixed.volumes)
+        weights = np.maximum(pairs.weights, _LEAST_WEIGHT) * np.sqrt(pairs.fixed.volumes)
         return fit(pairs.fixed.centroids, pairs.moving.centroids, weights)
 
 

@@ -20,6 +20,8 @@ __all__ = ["overlap_after", "pair_overlaps", "pair_regions"]
 
 _MIN_OVERLAP = 0.2
 """Soft IoU under the start below which a pair contradicts the geometry."""
+_CERTAIN = (0.3, 0.8)
+"""Soft IoU under the start at which a pair begins to count, and at which it counts in full."""
 _CELLS = 64
 
 
@@ -30,7 +32,8 @@ def pair_regions(
 
     Without `config.verify` this is the paper: cosine similarity of prototypes, assignment above epsilon. With it the
     regions are also carried through the start (affine map and displacement), and appearance and overlap decide
-    together: score = (cosine + IoU) / 2; pairs that hardly overlap are dropped, and the overlap is their confidence.
+    together: score = (cosine + IoU) / 2. Pairs that hardly overlap are dropped, and the weight of the others in
+    equation (2) rises with their overlap: a false pair pulls harder than a true one.
 
     Args:
         fixed: regions of the fixed image.
@@ -53,8 +56,9 @@ def pair_regions(
     )
     pairs = assign(score, 0.0, config.method)
     pairs = pairs[: config.max_pairs] if config.max_pairs else pairs
-    values, confidence = (t[pairs[:, 0], pairs[:, 1]] for t in (similarity, overlap))
-    return _paired(fixed, moving, pairs, values, confidence)
+    values, agreement = (t[pairs[:, 0], pairs[:, 1]] for t in (similarity, overlap))
+    low, high = _CERTAIN
+    return _paired(fixed, moving, pairs, values, np.clip((agreement - low) / (high - low), 0.0, 1.0))
 
 
 def _paired(

@@ -65,8 +65,8 @@ class RegionTerm:
         self.counts = counts.float()
         self.fixed = fixed_layers.flatten()[self.places]
         self.fixed_sum = self._per_pair(self.fixed)
-        weights = torch.from_numpy(pairs.weights.copy())
-        self.weights = weights / weights.sum().clamp(min=1e-6)
+        # Over the number of pairs, not the sum of their weights: doubtful pairs alone must not pull like sure ones.
+        self.weights = torch.from_numpy(pairs.weights.copy()) / max(1, self.n_pairs)
 
     def __call__(self, index: Tensor) -> Tensor:
         """The weighted term for displaced fixed indices (d, *level shape), array order."""
