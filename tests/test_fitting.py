@@ -149,7 +149,7 @@ def test_region_term_weighs_pairs_by_confidence() -> None:
     only_last = dataclasses.replace(pairs, confidence=np.asarray([0.0, 0.0, 1.0]))
     mse, dice = RegionTerm(pairs, frame, 1.0).per_pair(frame.identity())
     assert float(RegionTerm(only_last, frame, 1.0)(frame.identity())) == pytest.approx(
-        float(mse[2] + dice[2]), abs=1e-5
+        float(mse[2] + dice[2]) / 3, abs=1e-5
     )
 
 
