@@ -6,6 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from samreg.errors import DatasetError
 from samreg.evaluation import metrics
@@ -15,7 +17,9 @@ from samreg.evaluation.methods.base import is_thick_stack, thick_axis
 from samreg.field import DisplacementField
 from samreg.grid import Grid
 from samreg.image import Image
-from samreg.types import LabelArray
+from samreg.ops.resample import sample
+from samreg.rois import RoiSet
+from samreg.types import LabelArray, MaskArray
 
 __all__ = ["score", "score_labels", "score_pseudo_rois"]
 
@@ -112,16 +116,30 @@ def score_pseudo_rois(fixed: Image, moving: Image, field: DisplacementField, seg
     model, cache = shared_segmenter(config), RegionsCache()
     regions = [cached_segment(image, config, model, cache) for image in (fixed, moving)]
     pairs = register_regions(regions[0], regions[1], config).pairs
+    index = torch.from_numpy(field.moving_index(moving.grid))
     overlaps, gaps = [], []
     for i in range(len(pairs)):
-        wanted = pairs.fixed.mask(i)
-        warped = field.warp_labels(pairs.moving.mask(i).astype(np.int32), moving.grid) > 0
+        wanted, warped = pairs.fixed.mask(i), _warped(pairs.moving, i, index)
         overlaps.append(metrics.dice(wanted, warped, [1])[1])
         gaps.append(metrics.centroid_tre(wanted, warped, fixed.grid, [1])[1])
     clean: dict[str, Any] = _clean(
         {"pse_dice": metrics.mean(overlaps), "pse_tre": metrics.mean(gaps), "n_pse": len(pairs)}
     )
     return clean
+
+
+def _warped(rois: RoiSet, i: int, index: Tensor) -> MaskArray:
+    """Region i at moving indices (*shape, d), as `DisplacementField.warp_labels` would warp it, looking only near it."""
+    roi = rois[i]
+    low, high = (torch.tensor([e + s for e in reversed(ends)]) for ends, s in ((roi.start, -1), (roi.stop, 0)))
+    # Within half a voxel of the image's edge, the edge value holds: the index is clamped.
+    last = torch.tensor([n - 1.0 for n in reversed(rois.grid.shape)])
+    at = torch.minimum(index.clamp(min=0), last.to(index))
+    near = ((at > low) & (at < high)).all(-1)
+    out = np.zeros(index.shape[:-1], dtype=bool)
+    share = sample(torch.from_numpy(rois.mask(i).astype(np.float32))[None], index[near])[0]
+    out[near.numpy()] = (share >= 0.5).numpy()
+    return out
 
 
 def _clean(value: Any) -> Any:
