@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
@@ -12,7 +13,8 @@ from scipy import ndimage
 from samreg import DisplacementField, Grid
 from samreg.errors import GeometryError
 from samreg.evaluation import metrics
-from samreg.evaluation.score import score_labels
+from samreg.evaluation.score import _warped, score_labels
+from samreg.rois import Roi, RoiSet
 from worlds import GRIDS
 
 
@@ -205,6 +207,21 @@ def test_properties_of_dice_and_hd95(seed: int, swap: bool) -> None:
     assert all(v == 1.0 for v in metrics.dice(a, a).values())
     assert all(v == 0.0 for v in metrics.hd95(a, a, grid).values())
     assert all(0.0 <= v <= 1.0 for v in metrics.dice(a, b).values())
+
+
+@given(seed=st.integers(0, 50), corner=st.tuples(*[st.integers(0, 4)] * 3))
+@settings(max_examples=25, deadline=None)
+def test_a_region_warped_near_itself_is_the_region_warped(seed: int, corner: tuple[int, int, int]) -> None:
+    random = np.random.default_rng(seed)
+    grid = Grid((6, 7, 8), (1.0, 1.5, 2.0))
+    field = DisplacementField(random.normal(0, 1.5, (6, 7, 8, 3)).astype(np.float32), grid)
+    mask = random.random((2, 3, 3)) > 0.3
+    mask[0, 0, 0] = True
+    full = np.zeros(grid.shape, dtype=bool)
+    full[tuple(slice(c, c + n) for c, n in zip(corner, mask.shape, strict=True))] = mask
+    rois = RoiSet((Roi(mask, corner),), grid)
+    found = _warped(rois, 0, torch.from_numpy(field.moving_index(grid)))
+    np.testing.assert_array_equal(found, field.warp_labels(full.astype(np.int32), grid) == 1)
 
 
 def test_labels_that_only_the_moving_image_has_are_not_scored() -> None:

@@ -129,7 +129,7 @@ def score_pseudo_rois(fixed: Image, moving: Image, field: DisplacementField, seg
 
 
 def _warped(rois: RoiSet, i: int, index: Tensor) -> MaskArray:
-    """Region i at moving indices (*shape, d), as `DisplacementField.warp_labels` would warp it, looking only near it."""
+    """Region i at moving indices (*shape, d): what `DisplacementField.warp_labels` gives, looking only near it."""
     roi = rois[i]
     low, high = (torch.tensor([e + s for e in reversed(ends)]) for ends, s in ((roi.start, -1), (roi.stop, 0)))
     # Within half a voxel of the image's edge, the edge value holds: the index is clamped.
