@@ -12,7 +12,7 @@ from samreg.grid import Grid
 from samreg.image import Image
 from samreg.types import VoxelArray
 
-__all__ = ["SlicePlan", "is_thick", "plan_slices", "window"]
+__all__ = ["SlicePlan", "is_thick", "nearest_masks", "plan_slices", "window"]
 
 THICK_RATIO = 4.0
 """Slices at least this many times as far apart as their pixels make a thick-slice stack."""
@@ -57,7 +57,7 @@ def window(image: Image, percentiles: tuple[float, float] = (0.5, 99.5), hounsfi
 def _looks_like_ct(image: Image) -> bool:
     if image.is_colour or image.grid.unit != "mm" or image.grid.ndim != 3:
         return False
-    # Interpolation makes a few voxels of an MR volume very negative: CT has much of it, and soft tissue around 0.
+    # Interpolation makes a few voxels of an MR volume very negative; CT has much air, and soft tissue around 0.
     air = float(np.percentile(image.data, _AIR_PERCENTILE))
     soft = np.count_nonzero((image.data > _SOFT_TISSUE_HU[0]) & (image.data < _SOFT_TISSUE_HU[1])) / image.data.size
     return bool(air < _AIR_HU and soft > _LEAST_SOFT_TISSUE)
@@ -130,6 +130,18 @@ class SlicePlan:
         origin = self.grid.index_to_world(first[::-1][None])[0]
         spacing = np.asarray(self.grid.array_spacing) * factor
         return Grid(tuple(shape), tuple(spacing[::-1]), tuple(origin), self.grid.direction, self.grid.unit)
+
+
+def nearest_masks(masks: np.ndarray, plane: tuple[int, int]) -> np.ndarray:
+    """Masks (*any, y, x) on another number of pixels over the same extent, (*any, *plane), nearest neighbour."""
+    if masks.shape[-2:] == plane:
+        return masks
+    rows, columns = (
+        np.minimum(((np.arange(n) + 0.5) * m / n).astype(int), m - 1)
+        for n, m in zip(plane, masks.shape[-2:], strict=True)
+    )
+    result: np.ndarray = masks[..., rows, :][..., columns]
+    return result
 
 
 def plan_slices(grid: Grid, axis: Literal["auto", "0", "1", "2"] = "auto") -> SlicePlan:

@@ -22,8 +22,7 @@ def slice_prototypes(encoding: Encoding, masks: MaskStack) -> Prototypes:
     Returns:
         (n, c) float32.
     """
-    h, w = encoding.valid
-    features = encoding.features[:, :h, :w].float().reshape(encoding.features.shape[0], -1)
+    features = encoding.valid_features.float().flatten(1)
     if len(masks) == 0:
         return np.zeros((0, features.shape[0]), dtype=np.float32)
     share = cell_shares(encoding, masks).reshape(len(masks), -1)

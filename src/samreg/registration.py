@@ -14,7 +14,7 @@ from samreg.class_segmentation import segment_by_class
 from samreg.config import RegisterConfig, preset
 from samreg.errors import GeometryError
 from samreg.image import Image
-from samreg.preprocess import SlicePlan, plan_slices, window
+from samreg.preprocess import SlicePlan, nearest_masks, plan_slices, window
 from samreg.regions import FeatureVolume, Regions
 from samreg.result import RegistrationResult
 from samreg.rois import PairedRois, Roi, RoiSet
@@ -117,13 +117,13 @@ def _segment_slices(
         for number, encoding in enumerate(segmenter.encode(chunk), start):
             found = propose(segmenter, encoding, slices[number], config.segment.proposals)
             rows.append(slice_prototypes(encoding, found.masks))
-            masks = _to_plane(found.masks, plan)
+            masks = nearest_masks(found.masks, plan.plane_shape)
             rois += [_slice_roi(m, plan.axis, number, q) for m, q in zip(masks, found.quality, strict=True)]
             owners += [number] * len(masks)
-            h, w = encoding.valid
-            cells = encoding.features[:, :h, :w].numpy().astype(np.float16)
+            cells = encoding.valid_features.numpy().astype(np.float16)
             if volume is None:
-                volume, stride = np.empty((len(cells), len(slices), h, w), dtype=np.float16), encoding.stride
+                volume = np.empty((len(cells), len(slices), *cells.shape[1:]), dtype=np.float16)
+                stride = encoding.stride
             volume[:, number] = cells
             if progress:
                 progress("segment", number + 1, len(slices))
@@ -133,18 +133,6 @@ def _segment_slices(
     data = volume[:, 0] if plan.axis is None else np.moveaxis(volume, 1, 1 + plan.axis)
     prototypes = np.concatenate(rows) if rows else np.zeros((0, volume.shape[0]), dtype=np.float32)
     return RoiSet(tuple(rois), plan.grid), prototypes, np.asarray(owners, dtype=np.int64), FeatureVolume(data, grid)
-
-
-def _to_plane(masks: np.ndarray, plan: SlicePlan) -> np.ndarray:
-    """Masks of square pixels back on the voxels of the slice (nearest)."""
-    if plan.plane == plan.plane_shape:
-        return masks
-    index = [
-        np.minimum(((np.arange(n) + 0.5) * p / n).astype(int), p - 1)
-        for n, p in zip(plan.plane_shape, plan.plane, strict=True)
-    ]
-    result: np.ndarray = masks[:, index[0]][:, :, index[1]]
-    return result
 
 
 def _slice_roi(mask: np.ndarray, axis: int | None, number: int, quality: float) -> Roi:
@@ -222,12 +210,9 @@ def _check_pair(fixed: Image, moving: Image) -> None:
 
 
 def _load(config: RegisterConfig) -> Segmenter | ClassSegmenter:
-    from samreg.segmenters.classes import open_segmenter
+    from samreg.segmenters.classes import configured_segmenter
 
-    settings = config.segment
-    return open_segmenter(
-        settings.segmenter, engine=settings.engine, device=settings.device, precision=settings.precision
-    )
+    return configured_segmenter(config.segment)
 
 
 def _renamed(progress: Progress | None, name: str) -> Progress | None:

@@ -140,12 +140,10 @@ def register_with_cache(
     """`samreg.register`, where the regions of an image that was segmented before come from the cache."""
     from samreg.io.cache import RegionsCache, cached_segment
     from samreg.registration import register_regions
-    from samreg.segmenters.classes import open_segmenter
+    from samreg.segmenters.classes import configured_segmenter
 
-    settings, started = config.segment, time.perf_counter()
-    segmenter = open_segmenter(
-        settings.segmenter, engine=settings.engine, device=settings.device, precision=settings.precision
-    )
+    started = time.perf_counter()
+    segmenter = configured_segmenter(config.segment)
     loaded = time.perf_counter()
 
     def regions(side: str, image: Image) -> Regions:

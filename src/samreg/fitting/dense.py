@@ -63,11 +63,12 @@ def fit_dense(
     u, counts = problem.start, list[int]()
     losses: dict[str, float] = {}
     total = len(levels) * config.max_iterations
+    objective: Objective | None = None
     for number, (shape, control) in enumerate(levels):
         steps = _shifted(progress, number * config.max_iterations, total)
         start = rescale(u, shape)
         if control is not None:
-            objective = Objective(problem, config, shape)
+            objective = objective or Objective(problem, config, shape)  # elastic levels share a resolution
             u, used = minimise_elastic(objective, start, control, config, steps)
         else:
             objective = Objective(problem, _flow_weights(config, last=number > 0), shape)
@@ -84,9 +85,8 @@ def fit_dense(
 
 def _flow_weights(config: FitConfig, *, last: bool) -> FitConfig:
     """Smoothing takes the place of both penalties; regions and embeddings are too coarse for the last level."""
-    if last:
-        return replace(config, smoothness=0.0, fold_weight=0.0, roi_weight=0.0, feature_weight=0.0)
-    return replace(config, smoothness=0.0, fold_weight=0.0)
+    config = replace(config, smoothness=0.0, fold_weight=0.0)
+    return replace(config, roi_weight=0.0, feature_weight=0.0) if last else config
 
 
 def _shifted(progress: Callable[[int, int], None] | None, done: int, total: int) -> Callable[[int], None]:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from samreg.config import FitConfig
 from samreg.fitting.objective import Objective, has_converged
-from samreg.ops.resample import sample_border
+from samreg.ops.displacement import warp
 from samreg.ops.smoothing import gaussian
 
 __all__ = ["minimise_by_flow"]
@@ -59,6 +59,5 @@ def minimise_by_flow(
                 downhill[objective.frozen] = 0.0
             longest = (downhill * size).square().sum(0).sqrt().max()
             step = downhill * (config.flow_step / longest.clamp(min=1e-20))
-            at = torch.movedim((objective.identity + step).flip(0), 0, -1)
-            v = gaussian(step + sample_border(v, at), total)
+            v = gaussian(step + warp(v, step), total)
     return v.detach(), len(history)

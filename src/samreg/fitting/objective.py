@@ -116,7 +116,8 @@ class Objective:
                 problem.pairs, self.frame, config.softness, config.mse_weight, config.dice_weight, problem.slice_axis
             )
         if config.feature_weight > 0 and problem.descriptors is not None:
-            fixed, grid, moving, other = _coarser(problem.descriptors)
+            fixed, grid = _thinned(*problem.descriptors[:2])
+            moving, other = _thinned(*problem.descriptors[2:])
             self.features = (fixed, Frame(grid, other, problem.affine), moving)
             # Where the cells of the embedding lie among the voxels of the level, and a voxel's length in cells.
             to_level = Frame(grid, fixed_grid, np.eye(grid.ndim + 1))
@@ -149,15 +150,8 @@ class Objective:
         return terms
 
 
-def _coarser(descriptors: tuple[Tensor, Grid, Tensor, Grid]) -> tuple[Tensor, Grid, Tensor, Grid]:
-    """The leading components on nearly isotropic cells: thin slices repeat what their neighbours say."""
-    fixed, grid, moving, other = descriptors
-    f, g = _thinned(fixed, grid)
-    m, h = _thinned(moving, other)
-    return f, g, m, h
-
-
 def _thinned(values: Tensor, grid: Grid) -> tuple[Tensor, Grid]:
+    """The leading components on nearly isotropic cells: thin slices repeat what their neighbours say."""
     cell = sorted(grid.array_spacing)[len(grid.shape) // 2]
     shape = [max(1, round(n * s / max(s, cell))) for n, s in zip(grid.shape, grid.array_spacing, strict=True)]
     return functional.normalize(resize(values[-_CHANNELS:], shape), dim=0), grid.with_shape(shape)

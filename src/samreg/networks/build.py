@@ -74,12 +74,9 @@ def warp_voxels(values: Tensor, field: Tensor) -> Tensor:
         values: (b, c, *shape).
         field: (b, d, *shape) displacements in voxels, array order.
     """
-    from samreg.ops.resample import sample_border
+    from samreg.ops.displacement import warp
 
-    axes = [torch.arange(n, dtype=field.dtype, device=field.device) for n in field.shape[2:]]
-    identity = torch.stack(torch.meshgrid(*axes, indexing="ij"))
-    index = (identity + field).flip(1).movedim(1, -1)  # (b, *shape, d), (x, y, z)
-    return torch.stack([sample_border(v, i) for v, i in zip(values.float(), index, strict=True)])
+    return torch.stack([warp(v, u) for v, u in zip(values.float(), field, strict=True)])
 
 
 def build_network(spec: NetworkSpec) -> SegmentationNet | RegistrationNet:

@@ -11,7 +11,15 @@ from torch.nn import functional
 from samreg.ops.resample import sample_border
 from samreg.ops.smoothing import gaussian
 
-__all__ = ["exponential", "gradient_energy", "jacobian_determinant", "logarithm", "rescale", "unfold"]
+__all__ = [
+    "exponential",
+    "gradient_energy",
+    "jacobian_determinant",
+    "logarithm",
+    "rescale",
+    "unfold",
+    "warp",
+]
 
 
 def gradient_energy(u: Tensor, spacing: Sequence[float]) -> Tensor:
@@ -49,11 +57,14 @@ def jacobian_determinant(u: Tensor) -> Tensor:
             continue
         cut = tuple(slice(None) if a == axis else inner[a] for a in range(d))
         columns.append(torch.diff(u, dim=axis + 1)[(slice(None), *cut)])
-    return _determinant([[columns[b][a] + (1.0 if a == b else 0.0) for b in range(d)] for a in range(d)])
+    return _determinant(columns)
 
 
-def _determinant(j: list[list[Tensor]]) -> Tensor:
-    if len(j) == 2:
+def _determinant(columns: list[Tensor]) -> Tensor:
+    """det(I + grad u) of the derivatives of u along each axis, each (d, *any)."""
+    d = len(columns)
+    j = [[columns[b][a] + (1.0 if a == b else 0.0) for b in range(d)] for a in range(d)]
+    if d == 2:
         area: Tensor = j[0][0] * j[1][1] - j[0][1] * j[1][0]
         return area
     volume: Tensor = (
@@ -74,6 +85,18 @@ def rescale(u: Tensor, shape: Sequence[int]) -> Tensor:
     return out * factor.reshape(-1, *([1] * len(shape)))
 
 
+def warp(values: Tensor, u: Tensor) -> Tensor:
+    """values(x + u(x)) on one grid; beyond the edge the edge value.
+
+    Args:
+        values: (c, *shape).
+        u: (d, *shape) in voxels, array order.
+    """
+    axes = [torch.arange(n, dtype=u.dtype, device=u.device) for n in u.shape[1:]]
+    at = torch.stack(torch.meshgrid(*axes, indexing="ij")) + u
+    return sample_border(values, torch.movedim(at.flip(0), 0, -1))
+
+
 def exponential(velocity: Tensor, steps: int = 6) -> Tensor:
     """Displacement of the flow of a stationary velocity field, by scaling and squaring (Arsigny et al., MICCAI 2006).
 
@@ -81,10 +104,9 @@ def exponential(velocity: Tensor, steps: int = 6) -> Tensor:
         velocity: (d, *shape) in voxels, array order.
         steps: squarings.
     """
-    identity = torch.stack(torch.meshgrid(*(torch.arange(n).float() for n in velocity.shape[1:]), indexing="ij"))
     u: Tensor = velocity / 2**steps
     for _ in range(steps):
-        u = u + sample_border(u, torch.movedim((identity + u).flip(0), 0, -1))
+        u = u + warp(u, u)
     return u
 
 
@@ -131,10 +153,5 @@ def _folded(u: Tensor, floor: float) -> Tensor:
 
 
 def _central_determinant(u: Tensor) -> Tensor:
-    d = u.shape[0]
-    rows = [
-        [torch.gradient(u[a], dim=b)[0] if u.shape[b + 1] > 1 else torch.zeros_like(u[a]) for b in range(d)]
-        for a in range(d)
-    ]
-    j = [[rows[a][b] + (1.0 if a == b else 0.0) for b in range(d)] for a in range(d)]
-    return _determinant(j)
+    axes = range(1, u.ndim)
+    return _determinant([torch.gradient(u, dim=b)[0] if u.shape[b] > 1 else torch.zeros_like(u) for b in axes])

@@ -76,15 +76,14 @@ def similarity_map(prototype: np.ndarray, encoding: Encoding, mean: np.ndarray) 
         encoding: of the slice.
         mean: (c,) mean embedding m: what all tissue shares tells nothing.
     """
-    h, w = encoding.valid
-    features = encoding.features[:, :h, :w].float().cpu() - torch.from_numpy(mean)[:, None, None]
+    features = encoding.valid_features.float().cpu() - torch.from_numpy(mean)[:, None, None]
     p = torch.from_numpy(prototype - mean)
     return (functional.normalize(features, dim=0) * functional.normalize(p, dim=0)[:, None, None]).sum(0)
 
 
 def mean_embedding(*encodings: Encoding) -> np.ndarray:
     """(c,) mean over the valid cells of slices."""
-    rows = [e.features[:, : e.valid[0], : e.valid[1]].float().cpu().flatten(1) for e in encodings]
+    rows = [e.valid_features.float().cpu().flatten(1) for e in encodings]
     result: np.ndarray = torch.cat(rows, 1).mean(1).numpy()
     return result
 
@@ -121,7 +120,7 @@ def _cells(encoding: Encoding) -> FeatureVolume:
     h, w = encoding.valid
     first, stride = (encoding.stride - 1) / 2, encoding.stride
     grid = Grid((h, w), (stride, stride), (first, first), unit="px")
-    return FeatureVolume(encoding.features[:, :h, :w].float().cpu().numpy(), grid)
+    return FeatureVolume(encoding.valid_features.float().cpu().numpy(), grid)
 
 
 def search(

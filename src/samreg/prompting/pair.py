@@ -343,14 +343,11 @@ def _inside(points: np.ndarray, image: Image, what: str) -> np.ndarray:
 
 
 def _load(config: RegisterConfig) -> Segmenter:
-    from samreg.segmenters.classes import open_segmenter
+    from samreg.segmenters.classes import configured_segmenter
 
-    settings = config.segment
-    loaded = open_segmenter(
-        settings.segmenter, engine=settings.engine, device=settings.device, precision=settings.precision
-    )
+    loaded = configured_segmenter(config.segment)
     if not isinstance(loaded, Segmenter):
         raise ConfigError(
-            f"{settings.segmenter} segments fixed classes and takes no prompts; name one of `samreg models`"
+            f"{config.segment.segmenter} segments fixed classes and takes no prompts; name one of `samreg models`"
         )
     return loaded

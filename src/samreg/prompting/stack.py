@@ -9,7 +9,7 @@ import numpy as np
 from samreg.config import SegmentConfig
 from samreg.errors import GeometryError
 from samreg.image import Image
-from samreg.preprocess import plan_slices, window
+from samreg.preprocess import nearest_masks, plan_slices, window
 from samreg.rois import Roi
 from samreg.segmenters.base import Encoding, Segmenter
 from samreg.types import MaskArray, Points
@@ -80,7 +80,8 @@ class Stack:
     def cut(self, mask: MaskArray) -> dict[int, np.ndarray]:
         """Slice number -> mask in slice pixels, for the slices where a mask over the grid is not empty."""
         rows = mask[None] if self.plan.axis is None else np.moveaxis(mask, self.plan.axis, 0)
-        return {int(i): _nearest(rows[i], self.plan.plane) for i in np.flatnonzero(rows.any(axis=tuple(range(1, 3))))}
+        marked = np.flatnonzero(rows.any(axis=(1, 2)))
+        return {int(i): nearest_masks(rows[i], self.plan.plane) for i in marked}
 
     def roi(self, masks: Mapping[int, np.ndarray], quality: float) -> Roi:
         """One region of masks in slice pixels, by slice number.
@@ -92,17 +93,7 @@ class Stack:
             raise GeometryError("a region without slices is empty")
         full = np.zeros((len(self), *self.plan.plane_shape), dtype=bool)
         for number, mask in masks.items():
-            full[number] = _nearest(mask, self.plan.plane_shape)
+            full[number] = nearest_masks(mask, self.plan.plane_shape)
         if self.plan.axis is None:
             return Roi.from_mask(full[0], quality)
         return Roi.from_mask(np.moveaxis(full, 0, self.plan.axis), quality)
-
-
-def _nearest(mask: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    if mask.shape == shape:
-        return mask
-    rows, columns = (
-        np.minimum(((np.arange(n) + 0.5) * m / n).astype(int), m - 1) for n, m in zip(shape, mask.shape, strict=True)
-    )
-    result: np.ndarray = mask[rows][:, columns]
-    return result

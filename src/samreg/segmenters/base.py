@@ -50,6 +50,12 @@ class Encoding:
         h, w = (max(1, int(np.ceil(n / self.stride - 1e-6))) for n in self.shape)
         return min(h, self.features.shape[-2]), min(w, self.features.shape[-1])
 
+    @property
+    def valid_features(self) -> Tensor:
+        """(c, h, w) cells of `features` that see the slice."""
+        h, w = self.valid
+        return self.features[:, :h, :w]
+
 
 @dataclass(frozen=True, eq=False)
 class Prompts:

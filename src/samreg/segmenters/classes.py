@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from samreg.config import SegmentConfig
 from samreg.errors import ModelError
 from samreg.image import Image
 from samreg.networks.spec import SEGMENTATION
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from samreg.networks.checkpoint import TrainedNetwork
     from samreg.segmenters.base import Segmenter
 
-__all__ = ["TrainedSegmenter", "is_class_checkpoint", "load_class_segmenter", "open_segmenter"]
+__all__ = ["TrainedSegmenter", "configured_segmenter", "is_class_checkpoint", "load_class_segmenter", "open_segmenter"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,3 +114,10 @@ def open_segmenter(
     from samreg.segmenters.load import load_segmenter
 
     return load_segmenter(name, engine=engine, device=device, precision=precision)
+
+
+def configured_segmenter(settings: SegmentConfig) -> Segmenter | TrainedSegmenter:
+    """The segmenter that settings name, computing as they say; see `open_segmenter`."""
+    return open_segmenter(
+        settings.segmenter, engine=settings.engine, device=settings.device, precision=settings.precision
+    )
