@@ -14,7 +14,7 @@ from samreg.fitting.dense import DenseProblem, fit_dense
 from samreg.fitting.discrete import Search, coupled_convex, descriptor_cost
 from samreg.fitting.features import joint_descriptors
 from samreg.fitting.frames import Frame, to_field
-from samreg.fitting.region_term import RegionTerm
+from samreg.fitting.region_term import RegionTerm, Shares
 from samreg.grid import Grid
 from samreg.ops.smoothing import gaussian
 from samreg.regions import FeatureVolume
@@ -136,21 +136,27 @@ def test_region_term_is_zero_on_itself_and_follows_its_definition() -> None:
     frame = Frame(FLAT, FLAT, np.eye(3))
     same = RegionTerm(PairedRois(pairs.fixed, pairs.fixed, np.ones(3)), frame, 0.0)
     assert float(same(frame.identity())) == pytest.approx(0.0, abs=1e-6)
-    mse, dice = RegionTerm(pairs, frame, 0.0).per_pair(frame.identity())
+    parts = {
+        name: RegionTerm(pairs, frame, 0.0, Shares(**{"mse": 0.0, "dice": 0.0, name: 1.0})).per_pair(frame.identity())
+        for name in ("mse", "dice", "cross_entropy")
+    }
+    both = RegionTerm(pairs, frame, 0.0).per_pair(frame.identity())
+    assert torch.allclose(both, parts["mse"] + parts["dice"], atol=1e-6)
     for k in range(3):
         a, b = pairs.fixed.mask(k), pairs.moving.mask(k)
-        assert float(1 - dice[k]) == pytest.approx((2 * (a & b).sum() + 1) / (a.sum() + b.sum() + 1), abs=1e-5)
-        assert float(mse[k]) > 0
+        expected = (2 * (a & b).sum() + 1) / (a.sum() + b.sum() + 1)
+        assert float(1 - parts["dice"][k]) == pytest.approx(expected, abs=1e-5)
+        assert float(parts["mse"][k]) > 0
+        # Hard masks: every voxel that differs is certain and wrong, and the share of them is the MSE.
+        assert float(parts["cross_entropy"][k]) == pytest.approx(float(parts["mse"][k]) * np.log(1e4), rel=0.01)
 
 
 def test_region_term_weighs_pairs_by_confidence() -> None:
     pairs = _pairs()
     frame = Frame(FLAT, FLAT, np.eye(3))
     only_last = dataclasses.replace(pairs, confidence=np.asarray([0.0, 0.0, 1.0]))
-    mse, dice = RegionTerm(pairs, frame, 1.0).per_pair(frame.identity())
-    assert float(RegionTerm(only_last, frame, 1.0)(frame.identity())) == pytest.approx(
-        float(mse[2] + dice[2]) / 3, abs=1e-5
-    )
+    each = RegionTerm(pairs, frame, 1.0).per_pair(frame.identity())
+    assert float(RegionTerm(only_last, frame, 1.0)(frame.identity())) == pytest.approx(float(each[2]) / 3, abs=1e-5)
 
 
 def test_slice_regions_say_nothing_about_displacement_across_slices() -> None:

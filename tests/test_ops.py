@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from samreg.ops.bspline import ControlGrid, basis
 from samreg.ops.displacement import (
+    bending_energy,
     exponential,
     gradient_energy,
     jacobian_determinant,
@@ -92,6 +93,17 @@ def test_gradient_energy_uses_world_units() -> None:
     u = torch.zeros(2, 5, 6)
     u[0] = 0.5 * torch.arange(6).float()
     assert float(gradient_energy(u, (2.0, 4.0))) == pytest.approx(1 / 16)
+
+
+def test_bending_energy_ignores_affine_maps_and_uses_world_units() -> None:
+    y, x = torch.meshgrid(torch.arange(6).float(), torch.arange(7).float(), indexing="ij")
+    affine = torch.stack([0.3 * y - 0.2 * x + 1, 0.1 * x + 0.4 * y])
+    assert float(bending_energy(affine, (2.0, 3.0))) == pytest.approx(0.0, abs=1e-9)
+    # u_y = x^2 / 2 voxels of 2 mm: in mm, u = 2 (X / 4)^2 / 2, whose second derivative is 1 / 8.
+    curved = torch.stack([0.5 * x**2, 0 * x])
+    assert float(bending_energy(curved, (2.0, 4.0))) == pytest.approx((1 / 8) ** 2)
+    twisted = torch.stack([x * y, 0 * x])  # mixed derivative 1 / 4, counted twice
+    assert float(bending_energy(twisted, (2.0, 4.0))) == pytest.approx(2 * (1 / 4) ** 2)
 
 
 def test_rescale_keeps_lengths_in_the_world() -> None:

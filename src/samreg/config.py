@@ -69,6 +69,8 @@ class SegmentConfig:
     """Arithmetic of the network; auto takes what the device is good at."""
     slice_axis: Literal["auto", "0", "1", "2"] = "auto"
     """Array axis (z, y, x) to slice a volume along; auto takes the coarsest spacing."""
+    resize: int = 0
+    """Side of the square to which slices are resized for the segmenter (released code: 200); 0 keeps their shape."""
     window: tuple[float, float] = (0.5, 99.5)
     """Percentiles of the foreground that become black and white, over the whole volume."""
     hounsfield: Literal["auto", "yes", "no"] = "auto"
@@ -112,6 +114,8 @@ class FitConfig:
     """Share of the mean squared difference in the region term."""
     dice_weight: float = 1.0
     """Share of 1 - Dice in the region term."""
+    cross_entropy_weight: float = 0.0
+    """Share of the cross-entropy in the region term (released code: 0.1, with --mse-weight 0)."""
     softness: float = 1.0
     """Standard deviation of the edges of region masks, in working voxels."""
     similarity_weight: float = 1.0
@@ -122,6 +126,8 @@ class FitConfig:
     """Side of the LNCC window in working voxels."""
     smoothness: float = 0.1
     """lambda, weight of the mean squared gradient of the displacement in world units."""
+    bending: float = 0.0
+    """Weight of the mean squared second derivatives in world units (released code, with --smoothness 0)."""
     fold_weight: float = 1.0
     """Weight of the penalty on Jacobian determinants below 0.2."""
     work_size: int = 128

@@ -144,13 +144,19 @@ def nearest_masks(masks: np.ndarray, plane: tuple[int, int]) -> np.ndarray:
     return result
 
 
-def plan_slices(grid: Grid, axis: Literal["auto", "0", "1", "2"] = "auto") -> SlicePlan:
+def plan_slices(grid: Grid, axis: Literal["auto", "0", "1", "2"] = "auto", side: int = 0) -> SlicePlan:
     """Choose the slices of an image: across the coarsest spacing, the first axis where that is a tie.
 
     Args:
         grid: 2D or 3D.
         axis: array axis (z, y, x), or `auto`. Ignored in 2D.
+        side: pixels of the square that every slice becomes; 0 keeps the shape of the slices, with square pixels.
+
+    Raises:
+        ConfigError: if the side is negative.
     """
+    if side < 0:
+        raise ConfigError(f"slices cannot be resized to {side} pixels; give 0 to keep their shape")
     if grid.ndim == 2:
         chosen = None
     elif axis == "auto":
@@ -160,6 +166,8 @@ def plan_slices(grid: Grid, axis: Literal["auto", "0", "1", "2"] = "auto") -> Sl
         chosen = int(axis)
     plane = [n for a, n in enumerate(grid.shape) if a != chosen]
     pixel = [s for a, s in enumerate(grid.array_spacing) if a != chosen]
-    if max(pixel) > _ANISOTROPIC_PIXELS * min(pixel):
+    if side:
+        plane = [side, side]
+    elif max(pixel) > _ANISOTROPIC_PIXELS * min(pixel):
         plane = [max(1, round(n * s / min(pixel))) for n, s in zip(plane, pixel, strict=True)]
     return SlicePlan(grid, chosen, (plane[0], plane[1]))

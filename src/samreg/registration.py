@@ -86,7 +86,7 @@ def segment(
     settings = config.segment
     if isinstance(segmenter, ClassSegmenter):
         return segment_by_class(image, segmenter, settings)
-    plan = plan_slices(image.grid, settings.slice_axis)
+    plan = plan_slices(image.grid, settings.slice_axis, settings.resize)
     slices = plan.slices(window(image, settings.window, settings.hounsfield))
     rois, prototypes, slice_index, features = _segment_slices(plan, slices, segmenter, config, progress)
     provenance = {

@@ -18,6 +18,7 @@ from samreg.types import LabelArray, MaskArray, Points
 
 __all__ = [
     "centroid_tre",
+    "centroid_tre_resized",
     "dice",
     "folding_fraction",
     "hd95",
@@ -134,6 +135,31 @@ def centroid_tre(
     for value in label_values(fixed, warped) if labels is None else labels:
         a, b = _centre(fixed == value), _centre(warped == value)
         result[int(value)] = _distance(a, b, grid.array_spacing)
+    return result
+
+
+def centroid_tre_resized(
+    fixed: LabelArray, warped: LabelArray, axis: int | None = None, side: int = 200, labels: Sequence[int] | None = None
+) -> dict[int, float]:
+    """Centroid distance in pixels of slices that were resized to a square, which is how the released code counts.
+
+    Not comparable between images of different extent; only for comparison with numbers that were made so.
+
+    Args:
+        fixed: `(*shape)` labels of the fixed image.
+        warped: `(*shape)` labels of the moving image on the fixed grid.
+        axis: array axis across the slices, along which a slice counts as one; None in 2D.
+        side: pixels of the square.
+        labels: which labels; those that occur in either map by default.
+
+    Returns:
+        Label -> distance in pixels; NaN where either map has no voxel of the label.
+    """
+    _same_shape("centroid_tre_resized", fixed, warped)
+    pixel = [1.0 if a == axis else side / n for a, n in enumerate(fixed.shape)]
+    result = {}
+    for value in label_values(fixed, warped) if labels is None else labels:
+        result[int(value)] = _distance(_centre(fixed == value), _centre(warped == value), pixel)
     return result
 
 

@@ -80,6 +80,9 @@ def score_labels(fixed: LabelArray, warped: LabelArray, grid: Grid) -> dict[str,
     found: dict[str, Any] = {
         "dice": metrics.dice(fixed, warped, values),
         "centroid_tre": metrics.centroid_tre(fixed, warped, grid, values),
+        "centroid_tre_px200": metrics.centroid_tre_resized(
+            fixed, warped, thick_axis(grid) if grid.ndim == 3 else None, labels=values
+        ),
         "hd95": metrics.hd95(fixed, warped, grid, values),
         "lost_labels": metrics.lost_labels(fixed, warped, values),
     }

@@ -85,7 +85,7 @@ def fit_dense(
 
 def _flow_weights(config: FitConfig, *, last: bool) -> FitConfig:
     """Smoothing takes the place of both penalties; regions and embeddings are too coarse for the last level."""
-    config = replace(config, smoothness=0.0, fold_weight=0.0)
+    config = replace(config, smoothness=0.0, bending=0.0, fold_weight=0.0)
     return replace(config, roi_weight=0.0, feature_weight=0.0) if last else config
 
 

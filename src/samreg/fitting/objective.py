@@ -3,7 +3,7 @@
     E(v) = w_roi sum_k c_k (MSE + Dice)(M_k^fixed, M_k^moving o phi)      regions, equation (2)
          + w_sim (1 - LNCC^2)(I_fixed, I_moving o phi)                    grey values
          + w_feature (1 - cos)(F_fixed, F_moving o phi)                   embeddings
-         + lambda |grad v|^2 + w_fold relu(m - det(I + grad v))^2         a physical field
+         + lambda |grad v|^2 + w_bending |grad grad v|^2 + w_fold relu(m - det(I + grad v))^2         a physical field
 
 with phi(x) = A (x + v(x)) for a displacement v and the affine start A.
 """
@@ -19,9 +19,9 @@ from torch.nn import functional
 
 from samreg.config import FitConfig
 from samreg.fitting.frames import Frame
-from samreg.fitting.region_term import RegionTerm
+from samreg.fitting.region_term import RegionTerm, Shares
 from samreg.grid import Grid
-from samreg.ops.displacement import gradient_energy, jacobian_determinant
+from samreg.ops.displacement import bending_energy, gradient_energy, jacobian_determinant
 from samreg.ops.resample import resize, sample_border
 from samreg.ops.similarity import Lncc
 from samreg.rois import PairedRois
@@ -113,7 +113,11 @@ class Objective:
             )
         if config.roi_weight > 0 and len(problem.pairs):
             self.regions = RegionTerm(
-                problem.pairs, self.frame, config.softness, config.mse_weight, config.dice_weight, problem.slice_axis
+                problem.pairs,
+                self.frame,
+                config.softness,
+                Shares(config.mse_weight, config.dice_weight, config.cross_entropy_weight),
+                problem.slice_axis,
             )
         if config.feature_weight > 0 and problem.descriptors is not None:
             fixed, grid = _thinned(*problem.descriptors[:2])
@@ -135,6 +139,8 @@ class Objective:
         terms: dict[str, Tensor] = {}
         if config.smoothness > 0:
             terms["smoothness"] = config.smoothness * gradient_energy(u, self.spacing)
+        if config.bending > 0:
+            terms["bending"] = config.bending * bending_energy(u, self.spacing)
         if config.fold_weight > 0:
             short = functional.relu(_MIN_DETERMINANT - jacobian_determinant(u))
             terms["folding"] = config.fold_weight * short.pow(2).mean()

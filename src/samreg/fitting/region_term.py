@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,12 +14,30 @@ from samreg.ops.resample import resize
 from samreg.ops.smoothing import gaussian
 from samreg.rois import PairedRois, RoiSet
 
-__all__ = ["RegionTerm"]
+__all__ = ["RegionTerm", "Shares"]
 
 _MARGIN = 4
 """Voxels around a pair in which it is compared and which no other pair of its layer may enter."""
 
+_LEAST_PROBABILITY = 1e-4
+"""Bounds the cross-entropy where a single voxel is certain and wrong."""
+
 _Box = list[tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Weights of the parts of the region term.
+
+    Args:
+        mse: of the mean squared difference.
+        dice: of 1 - Dice.
+        cross_entropy: of the binary cross-entropy, which the released code has in place of the MSE.
+    """
+
+    mse: float = 1.0
+    dice: float = 1.0
+    cross_entropy: float = 0.0
 
 
 class RegionTerm:
@@ -30,8 +49,7 @@ class RegionTerm:
         pairs: the correspondence, on the full grids.
         frame: the level's grids, which may be coarser than those of the pairs.
         softness: standard deviation of the mask edges in voxels of the level.
-        mse: weight of the mean squared difference.
-        dice: weight of 1 - Dice.
+        shares: weights of the parts of the term.
         slice_axis: array axis along which the pairs are one slice thick and slices correspond, so that they say
             nothing about displacement along it; None for ROIs of the full dimension.
     """
@@ -41,11 +59,10 @@ class RegionTerm:
         pairs: PairedRois,
         frame: Frame,
         softness: float,
-        mse: float = 1.0,
-        dice: float = 1.0,
+        shares: Shares | None = None,
         slice_axis: int | None = None,
     ) -> None:
-        self.frame, self.mse, self.dice, self.slice_axis = frame, mse, dice, slice_axis
+        self.frame, self.shares, self.slice_axis = frame, shares or Shares(), slice_axis
         margin = [0 if a == slice_axis else _MARGIN for a in range(frame.fixed.ndim)]
         fixed_boxes = _level_boxes(pairs.fixed, frame.fixed.shape, margin)
         moving_boxes = _level_boxes(pairs.moving, frame.moving.shape, margin)
@@ -70,18 +87,28 @@ class RegionTerm:
 
     def __call__(self, index: Tensor) -> Tensor:
         """The weighted term for displaced fixed indices (d, *level shape), array order."""
-        mse, dice = self.per_pair(index)
-        return (self.weights * (self.mse * mse + self.dice * dice)).sum()
+        return (self.weights * self.per_pair(index)).sum()
 
-    def per_pair(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """MSE and 1 - Dice of each pair, two of (k,)."""
+    def per_pair(self, index: Tensor) -> Tensor:
+        """The term of each pair before weighting, (k,)."""
+        warped = self._warped(index)
+        shares = self.shares
+        both = self._per_pair(warped * self.fixed)
+        each = shares.dice * (1 - (2 * both + 1) / (self._per_pair(warped) + self.fixed_sum + 1))
+        if shares.mse > 0:
+            each = each + shares.mse * self._per_pair((warped - self.fixed) ** 2) / self.counts
+        if shares.cross_entropy > 0:
+            p = warped.clamp(_LEAST_PROBABILITY, 1 - _LEAST_PROBABILITY)
+            entropy = -(self.fixed * p.log() + (1 - self.fixed) * (1 - p).log())
+            each = each + shares.cross_entropy * self._per_pair(entropy) / self.counts
+        return each
+
+    def _warped(self, index: Tensor) -> Tensor:
+        """Moving masks at the places where pairs are compared."""
         if self.slice_axis is not None:
             flat = self.frame.identity()[self.slice_axis]
             index = torch.stack([flat if a == self.slice_axis else x for a, x in enumerate(index)])
-        warped = self.frame.warp(self.moving_layers, index).flatten()[self.places]
-        mse = self._per_pair((warped - self.fixed) ** 2) / self.counts
-        both = self._per_pair(warped * self.fixed)
-        return mse, 1 - (2 * both + 1) / (self._per_pair(warped) + self.fixed_sum + 1)
+        return self.frame.warp(self.moving_layers, index).flatten()[self.places]
 
     def _per_pair(self, values: Tensor) -> Tensor:
         return torch.zeros(self.n_pairs).index_add(0, self.owners, values)

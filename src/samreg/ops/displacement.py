@@ -12,6 +12,7 @@ from samreg.ops.resample import sample_border
 from samreg.ops.smoothing import gaussian
 
 __all__ = [
+    "bending_energy",
     "exponential",
     "gradient_energy",
     "jacobian_determinant",
@@ -35,6 +36,26 @@ def gradient_energy(u: Tensor, spacing: Sequence[float]) -> Tensor:
     for axis, s in enumerate(spacing, start=1):
         if u.shape[axis] > 1:
             total = total + (torch.diff(world, dim=axis) / s).pow(2).sum(0).mean()
+    return total
+
+
+def bending_energy(u: Tensor, spacing: Sequence[float]) -> Tensor:
+    """Mean squared second derivatives of the displacement in world units, mixed ones included (1 / length^2).
+
+    Source: Rueckert et al., IEEE TMI 1999, equation (3). Zero for every affine map.
+
+    Args:
+        u: (d, *shape) in voxels, array order.
+        spacing: voxel size along each array axis.
+    """
+    size = torch.tensor(list(spacing), dtype=u.dtype).reshape(-1, *([1] * (u.ndim - 1)))
+    world = u * size
+    total = u.new_zeros(())
+    for first, s in enumerate(spacing, start=1):
+        slope = torch.diff(world, dim=first) / s
+        for second, t in enumerate(spacing, start=1):
+            if slope.shape[first] > 0 and slope.shape[second] > 1:
+                total = total + (torch.diff(slope, dim=second) / t).pow(2).sum(0).mean()
     return total
 
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from samreg.evaluation.methods.base import Method
 from samreg.evaluation.methods.itk_bridge import (
+    FEWEST_SLICES,
     MOST_ANISOTROPIC,
     after_affine,
     at_voxels,
@@ -54,7 +55,7 @@ METHODS = (
             "affine": f"12 degrees of freedom, {_METRIC}, from the image centres, 200x100x50 iterations "
             "(between subjects only)",
             "deformable": f"{_METRIC}, sigmas {_SIGMAS}, {_ITERATIONS} iterations; slices interpolated until they are "
-            f"at most {MOST_ANISOTROPIC:g} times as thick as a pixel",
+            f"at most {MOST_ANISOTROPIC:g} times as thick as a pixel and at least {FEWEST_SLICES}",
         },
         "picsl-greedy",
         "picsl_greedy",

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import SimpleITK as sitk
 
 __all__ = [
+    "FEWEST_SLICES",
     "MOST_ANISOTROPIC",
     "after_affine",
     "at_voxels",
@@ -36,6 +37,8 @@ __all__ = [
 
 MOST_ANISOTROPIC = 2.5
 """Thickness of a slice, in pixels, beyond which `with_interpolated_slices` adds some."""
+FEWEST_SLICES = 16
+"""Slices below which it adds some, however thin: a pyramid that halves twice then still has four."""
 
 _RAS_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -90,16 +93,18 @@ def onto_grid(image: Image, grid: Grid, affine: Matrix | None = None) -> Image:
 
 
 def with_interpolated_slices(fixed: Image) -> Image:
-    """The fixed image with slices in between where they are thick, for tools that treat all axes alike.
+    """The fixed image with slices in between where they are thick or few, for tools that treat all axes alike.
 
     Pyramids that halve every axis cannot halve a stack of ten slices twice, and neighbourhoods in voxels would span
     the whole heart across thick slices. An expert resamples first.
     """
     grid = fixed.grid
-    factor = [max(1.0, s / (MOST_ANISOTROPIC * min(grid.spacing))) for s in grid.array_spacing]
-    if max(factor) == 1.0:
-        return fixed
-    return onto_grid(fixed, grid.with_shape([round(n * f) for n, f in zip(grid.shape, factor, strict=True)]))
+    finest = MOST_ANISOTROPIC * min(grid.spacing)
+    shape = tuple(
+        max(FEWEST_SLICES, round(n * max(1.0, spacing / finest)))
+        for n, spacing in zip(grid.shape, grid.array_spacing, strict=True)
+    )
+    return fixed if shape == grid.shape else onto_grid(fixed, grid.with_shape(shape))
 
 
 def isotropic_grid(grid: Grid, most_voxels: int, fewest: int = 1) -> Grid:

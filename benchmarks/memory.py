@@ -1,0 +1,56 @@
+"""Peak memory of `samreg register`, from files to run folder, nothing cached.
+
+    python -m benchmarks.memory FIXED MOVING [FIXED MOVING ...] [--preset P]
+
+Each pair runs in a process of its own; what is printed is the largest resident set of that process, which is what has
+to fit into the machine, and of a Python that only imports torch, which nobody can go below.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from samreg import read_image
+
+
+def _peak(arguments: list[str], cache: str) -> float:
+    """GiB that a command took at most; Linux counts kibibytes, macOS bytes."""
+    code = (
+        "import resource, subprocess, sys; done = subprocess.run(sys.argv[1:], stdout=sys.stderr); "
+        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss); sys.exit(done.returncode)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        env={**os.environ, "SAMREG_CACHE_DIR": cache},
+        stdout=subprocess.PIPE,
+        check=True,
+        text=True,
+    )
+    return int(done.stdout) * (1 if sys.platform == "darwin" else 1024) / 2**30
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("images", type=Path, nargs="+", metavar="FIXED MOVING")
+    parser.add_argument("--preset", default="default")
+    arguments = parser.parse_args()
+    if len(arguments.images) % 2:
+        parser.error("give pairs: FIXED MOVING FIXED MOVING ...")
+    with tempfile.TemporaryDirectory() as folder:
+        bare = _peak([sys.executable, "-c", "import torch, openvino"], folder)
+        print(f"a Python that imports torch and openvino: {bare:.2f} GiB")
+        for number, (fixed, moving) in enumerate(zip(arguments.images[::2], arguments.images[1::2], strict=True)):
+            run = str(Path(folder) / f"run{number}")
+            command = ["register", str(fixed), str(moving), "--out", run, "--preset", arguments.preset]
+            peak = _peak([sys.executable, "-m", "samreg", *command], str(Path(folder) / f"cache{number}"))
+            shapes = " and ".join(" x ".join(map(str, read_image(path).grid.shape)) for path in (fixed, moving))
+            print(f"{fixed.name} <- {moving.name} ({shapes}): {peak:.2f} GiB")
+
+
+if __name__ == "__main__":
+    main()
