@@ -19,7 +19,7 @@ from samreg.grid import Grid
 from samreg.image import Image
 from samreg.io.images import write_image
 from samreg.prompting import PromptAnswer, prompt_pair
-from samreg.prompting.counterpart import displacement
+from samreg.prompting.counterpart import View, displacement
 from samreg.prompting.stack import Stack
 from samreg.segmenters.base import Encoding, Masks, Prompts, Segmenter
 from worlds import GRIDS
@@ -221,11 +221,13 @@ def test_the_displacement_follows_the_embedding() -> None:
     rng = np.random.default_rng(0)
     texture = ndimage.gaussian_filter(rng.random((SIZE + 16, SIZE + 16)), 3)
     texture = ((texture - texture.min()) / np.ptp(texture)).astype(np.float32)
-    here, there = Levels().encode([texture[8 : 8 + SIZE, 8 : 8 + SIZE], texture[8 : 8 + SIZE, 4 : 4 + SIZE]])
+    crops = [texture[8 : 8 + SIZE, 8 : 8 + SIZE], texture[8 : 8 + SIZE, 4 : 4 + SIZE]]
+    here, there = (View(e, crop) for e, crop in zip(Levels().encode(crops), crops, strict=True))
     moved = displacement(here, there, np.eye(3)).target[16:48, 16:48]
     rows, columns = np.mgrid[16:48, 16:48]
-    assert np.abs(moved[..., 0] - columns - 4).mean() < 1.0
-    assert np.abs(moved[..., 1] - rows).mean() < 1.0
+    # The grey values make it finer than the cells of the embedding.
+    assert np.abs(moved[..., 0] - columns - 4).mean() < 0.3
+    assert np.abs(moved[..., 1] - rows).mean() < 0.3
 
 
 @pytest.mark.parametrize(

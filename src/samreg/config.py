@@ -19,10 +19,12 @@ class ProposalConfig:
 
     prompts: Literal["auto", "boxes", "points"] = "auto"
     """Kind of prompts; auto asks the segmenter what it was trained on."""
-    box_sizes: tuple[float, ...] = (0.36, 0.22, 0.14)
+    box_sizes: tuple[float, ...] = (0.36, 0.22)
     """Sides of the box prompts, as shares of the longer side of the slice."""
-    box_overlaps: tuple[float, ...] = (0.5, 0.5, 0.5)
+    box_overlaps: tuple[float, ...] = (0.5, 0.4)
     """Share by which neighbouring box prompts of each size overlap."""
+    component_levels: int = 8
+    """Grey levels whose connected components give box prompts of their own; 0 leaves them out."""
     adaptive: bool = True
     """Ask smaller boxes only where no good mask of their size has been found yet."""
     covered_quality: float = 0.8

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from samreg.config import FitConfig
+from samreg.fitting.dense import DenseProblem, fit_dense
 from samreg.fitting.discrete import Search, coupled_convex, descriptor_cost
 from samreg.fitting.features import joint_descriptors
 from samreg.fitting.frames import Frame
@@ -19,16 +21,27 @@ from samreg.prompting.outline import Outline, ask_boxes, ask_points, distinct, j
 from samreg.proposals.boxes import grown
 from samreg.prototypes import cell_shares
 from samreg.regions import FeatureVolume
+from samreg.rois import PairedRois, RoiSet
 from samreg.segmenters.base import Encoding, Segmenter
 from samreg.types import Matrix
 
-__all__ = ["Candidates", "Displacement", "carried_iou", "displacement", "mean_embedding", "search", "similarity_map"]
+__all__ = [
+    "Candidates",
+    "Displacement",
+    "View",
+    "carried_iou",
+    "displacement",
+    "mean_embedding",
+    "search",
+    "similarity_map",
+]
 
 _CHANNELS = 32
 _SCALES = (0.75, 1.0, 1.25)
 """Sizes of the boxes tried, relative to the region: hearts beat."""
 _N_PEAKS = 1
 _MIN_QUALITY = 0.5
+_FLOW = FitConfig(roi_weight=0.0, feature_weight=0.0)
 _SEARCH = Search(
     radius=(3, 3), step=(1, 1), sigma=(1.0, 1.0), cost_sigma=(1.0, 1.0), theta=(0.01, 0.1), stretch=(1.0, 1.0)
 )
@@ -88,15 +101,30 @@ def mean_embedding(*encodings: Encoding) -> np.ndarray:
     return result
 
 
-def displacement(here: Encoding, there: Encoding, matrix: Matrix) -> Displacement:
-    """Discrete search of the embeddings from a start.
+@dataclass(frozen=True, eq=False)
+class View:
+    """One slice as the segmenter and as the eye see it.
+
+    Args:
+        encoding: of the slice.
+        grey: (y, x) in [0, 1].
+    """
+
+    encoding: Encoding
+    grey: np.ndarray
+
+
+def displacement(here: View, there: View, matrix: Matrix) -> Displacement:
+    """Discrete search of the embeddings from a start, then a flow along the grey values.
+
+    The embeddings have cells of several pixels, too large for the outline of a chamber that contracts.
 
     Args:
         here: the slice whose pixels are carried.
         there: the slice they are carried to.
         matrix: (3, 3) pixels (x, y) of `here` to pixels of `there`: the start.
     """
-    fixed, moving = _cells(here), _cells(there)
+    fixed, moving = _cells(here.encoding), _cells(there.encoding)
     a, b = joint_descriptors(fixed, moving, _CHANNELS)
     frame = Frame(fixed.grid, moving.grid, matrix)
     cost = descriptor_cost(a, b, frame, None, _SEARCH)
@@ -104,15 +132,30 @@ def displacement(here: Encoding, there: Encoding, matrix: Matrix) -> Displacemen
     at = frame.identity() + u
     carried = functional.normalize(frame.warp(b, at), dim=0)
     gap = 1 - (a * carried).sum(0)
-    # Cells to pixels: the field is smooth, so that linear interpolation between cell centres is enough.
-    target = moving.grid.index_to_world(frame.moving_index(at).reshape(-1, 2).numpy().astype(float))
-    channels = torch.from_numpy(target.reshape(*a.shape[1:], 2)).permute(2, 0, 1).float()
-    size = [round(n * here.stride) for n in a.shape[1:]]
-    both = resize(torch.cat([channels, gap[None]]), size)[:, : here.shape[0], : here.shape[1]]
-    pad = [max(0, n - m) for n, m in zip(here.shape, both.shape[1:], strict=True)]
+    shape, stride = here.encoding.shape, here.encoding.stride
+    rough = _pixels(torch.cat([u * stride, gap[None]]), shape, stride)
+    fine = _followed(here.grey, there.grey, matrix, rough[:2])
+    index = torch.stack(torch.meshgrid(*(torch.arange(n).float() for n in shape), indexing="ij")) + fine
+    target = torch.movedim(index.flip(0), 0, -1).numpy() @ matrix[:2, :2].T + matrix[:2, 2]
+    return Displacement(target, rough[2].numpy())
+
+
+def _pixels(cells: torch.Tensor, shape: tuple[int, int], stride: float) -> torch.Tensor:
+    """Channels (c, h, w) of cells at the pixels of a slice, (c, *shape); the last cell may lie short of the edge."""
+    size = [round(n * stride) for n in cells.shape[1:]]
+    out = resize(cells, size)[:, : shape[0], : shape[1]]
+    pad = [max(0, n - m) for n, m in zip(shape, out.shape[1:], strict=True)]
     if any(pad):
-        both = functional.pad(both[None], (0, pad[1], 0, pad[0]), mode="replicate")[0]
-    return Displacement(both[:2].permute(1, 2, 0).numpy(), both[2].numpy())
+        out = functional.pad(out[None], (0, pad[1], 0, pad[0]), mode="replicate")[0]
+    return out
+
+
+def _followed(fixed: np.ndarray, moving: np.ndarray, matrix: Matrix, start: torch.Tensor) -> torch.Tensor:
+    """The displacement (2, y, x) in pixels, array order, after the greedy flow."""
+    grids = [Grid((x.shape[0], x.shape[1]), (1.0, 1.0), (0.0, 0.0), unit="px") for x in (fixed, moving)]
+    nothing = PairedRois(RoiSet((), grids[0]), RoiSet((), grids[1]), np.zeros(0))
+    problem = DenseProblem(fixed, moving, grids[0], grids[1], matrix, nothing, None, start, None)
+    return fit_dense(problem, _FLOW, close=True).displacement
 
 
 def _cells(encoding: Encoding) -> FeatureVolume:
@@ -125,9 +168,9 @@ def _cells(encoding: Encoding) -> FeatureVolume:
 
 def search(
     segmenter: Segmenter,
-    here: Encoding,
+    here: View,
     region: Outline,
-    there: Encoding,
+    there: View,
     start: Matrix | None,
     ratio: float,
 ) -> Candidates:
@@ -147,19 +190,19 @@ def search(
     mask, prototype = region.masks[0], region.prototypes[0]
     y, x = np.nonzero(mask)
     size = np.asarray([np.ptp(x) + 1, np.ptp(y) + 1]) * ratio
-    mean = mean_embedding(here, there)
+    mean = mean_embedding(here.encoding, there.encoding)
     moved = None if start is None else displacement(here, there, start)
-    places = [(p, size) for p in _peaks(prototype, here, there, mean, mask)]
+    places = [(p, size) for p in _peaks(prototype, here.encoding, there.encoding, mean, mask)]
     if moved is not None:
         target = moved.target[mask]
         low, high = np.percentile(target, [2, 98], axis=0)
         places.append(((low + high) / 2, np.maximum(high - low, 0.5 * size)))
     boxes = [np.concatenate([c - s * f / 2, c + s * f / 2]) for c, s in places for f in _SCALES]
-    rows = grown(np.asarray(boxes), 0.0, there.shape)
+    rows = grown(np.asarray(boxes), 0.0, there.encoding.shape)
     rows = rows[((rows[:, 2:] - rows[:, :2]) >= 2).all(axis=1)]
-    answer = ask_boxes(segmenter, there, rows)
+    answer = ask_boxes(segmenter, there.encoding, rows)
     if segmenter.prompt_kind == "points":
-        answer = joined(answer, ask_points(segmenter, there, np.asarray([c for c, _ in places])))
+        answer = joined(answer, ask_points(segmenter, there.encoding, np.asarray([c for c, _ in places])))
     answer = distinct(answer.select(np.flatnonzero(answer.quality >= _MIN_QUALITY)), 0.9)
     similarity = _centred(answer.prototypes, prototype, mean)
     overlap = np.zeros(len(answer)) if moved is None else carried_iou(mask, answer.masks, moved)

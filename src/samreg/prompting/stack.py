@@ -54,6 +54,11 @@ class Stack:
             self._encodings[number] = self.segmenter.encode([self._slices[number]])[0]
         return self._encodings[number]
 
+    def grey(self, number: int) -> np.ndarray:
+        """Grey values of one slice in [0, 1], (y, x) in slice pixels."""
+        pixels = self._slices[number]
+        return pixels if pixels.ndim == 2 else np.ascontiguousarray(pixels.mean(axis=-1))
+
     def locate(self, points: Points) -> tuple[np.ndarray, np.ndarray]:
         """Slice coordinates of world points.
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from samreg.config import ProposalConfig
 from samreg.proposals.boxes import box_grid, grown, informative
+from samreg.proposals.components import component_boxes
 from samreg.proposals.filters import drop_overlapping, intersections, mask_nms, stability_score
 from samreg.segmenters.base import Encoding, Prompts, Segmenter
 from samreg.segmenters.geometry import mask_boxes, masks_to_slice
@@ -89,14 +90,18 @@ class _Search:
         self.pool = _Pool(self.valid)
 
     def ask_boxes(self) -> None:
-        """Large boxes first; smaller ones only where no mask of their size has been found yet."""
+        """The largest boxes of the grid, then boxes around what hangs together at some grey level, then smaller boxes of
+        the grid, each only where no mask of its size has been found yet."""
         config, longest = self.config, max(self.encoding.shape)
-        for share, overlap in sorted(zip(config.box_sizes, config.box_overlaps, strict=True), reverse=True):
+        grid = sorted(zip(config.box_sizes, config.box_overlaps, strict=True), reverse=True)
+        for number, (share, overlap) in enumerate(grid):
             boxes = box_grid(self.encoding.shape, share * longest, overlap)
             boxes = boxes[informative(boxes, self.grey)]
             if config.adaptive:
                 boxes = boxes[~self._covered(boxes)]
             self._ask(boxes)
+            if number == 0 and config.component_levels > 0:
+                self._ask(component_boxes(self.grey, config.component_levels, (config.min_area, config.max_area)))
             self._deduplicate(0)
 
     def ask_points(self) -> None:
