@@ -12,6 +12,7 @@ from samreg.errors import InputError
 from samreg.matching import cosine_similarity
 from samreg.prompting.stack import Stack
 from samreg.proposals.boxes import grown
+from samreg.proposals.components import component_boxes
 from samreg.proposals.filters import intersections, mask_nms
 from samreg.prototypes import slice_prototypes
 from samreg.segmenters.base import Encoding, Prompts, Segmenter
@@ -36,7 +37,14 @@ _MARGIN = 0.012
 _SAME = 0.8
 """IoU from which two masks show the same region."""
 _MIN_QUALITY = 0.5
-_MAX_AREA = 0.4
+_AREAS = (0.0008, 0.4)
+_LEVELS = 8
+_POINT, _COMPONENT = -1, -2
+"""Stand for the size of a box in the masks of a point prompt and of a component's box."""
+_COMPONENT_VOTES = 2
+_SUPPORT_POWER = 1 / 16
+"""Chosen on points in 102 structures of hearts, prostates and abdomens: more power prefers small parts that every box
+finds, none prefers large ones."""
 _AT_ONCE = 64
 _MIN_NEIGHBOUR_IOU = 0.4
 
@@ -109,16 +117,18 @@ def joined(*outlines: Outline) -> Outline:
     )
 
 
-def at_point(segmenter: Segmenter, encoding: Encoding, point: np.ndarray) -> Outline:
+def at_point(segmenter: Segmenter, encoding: Encoding, point: np.ndarray, grey: np.ndarray) -> Outline:
     """The region at a point, as one mask.
 
-    Boxes of several sizes are tried around the point. A mask is as good as its predicted IoU times the share of box
-    sizes that lead to it: what many sizes agree on is a thing of its own, not the echo of its prompt.
+    Boxes of several sizes are tried around the point, and boxes around what hangs together there at some grey level.
+    The mask with the highest predicted IoU wins, with a slight advantage for what many prompts agree on: that is a
+    thing of its own, not the echo of its prompt.
 
     Args:
-        segmenter: answers.
+        segmenter: answers the prompts.
         encoding: of the slice.
         point: (2,) x, y in slice pixels.
+        grey: (y, x) the slice in [0, 1].
 
     Raises:
         InputError: if no mask holds the point.
@@ -126,33 +136,39 @@ def at_point(segmenter: Segmenter, encoding: Encoding, point: np.ndarray) -> Out
     half = np.asarray(_SIDES)[:, None] * max(encoding.shape) / 2
     boxes = grown(np.concatenate([point - half, point + half], axis=1), 0.0, encoding.shape)
     found = [ask_boxes(segmenter, encoding, box[None]) for box in boxes]
-    everything = joined(*found)
     sizes = [number for number, answer in enumerate(found) for _ in range(len(answer))]
+    fitting = component_boxes(grey, _LEVELS, _AREAS)
+    fitting = fitting[((fitting[:, :2] <= point) & (fitting[:, 2:] >= point)).all(axis=1)]
+    if len(fitting):
+        found.append(ask_boxes(segmenter, encoding, fitting))
+        sizes += [_COMPONENT] * len(found[-1])
     if segmenter.prompt_kind == "points":
-        answer = ask_points(segmenter, encoding, point[None])
-        everything = joined(everything, answer)
-        # A point prompt speaks for every size.
-        sizes += [-1] * len(answer)
+        found.append(ask_points(segmenter, encoding, point[None]))
+        sizes += [_POINT] * len(found[-1])
+    everything = joined(*found)
     x, y = np.clip(np.round(point).astype(int), 0, np.asarray(encoding.shape[::-1]) - 1)
     good = everything.masks[:, y, x] & (everything.quality >= _MIN_QUALITY)
-    good &= everything.masks.mean(axis=(1, 2)) <= _MAX_AREA
+    good &= everything.masks.mean(axis=(1, 2)) <= _AREAS[1]
     rows = np.flatnonzero(good)
     if not len(rows):
         raise InputError("no region of the fixed image holds the point: move it, or give a box or a mask")
     kept = everything.select(rows)
     support = _support(kept, np.asarray(sizes)[rows])
-    best = int(np.argmax(kept.quality * np.sqrt(support)))
+    best = int(np.argmax(kept.quality * support**_SUPPORT_POWER))
     return kept.select(np.asarray([best]))
 
 
 def _support(outline: Outline, sizes: np.ndarray) -> np.ndarray:
-    """(n,) share of the sizes of prompts that found the region of each mask."""
+    """(n,) share of the prompts that found the region of each mask; a box that fits has several votes."""
     flat = torch.from_numpy(outline.masks)
     shared = intersections(flat)
     area = shared.diagonal()
     same = (shared / (area[:, None] + area[None, :] - shared).clamp(min=1) >= _SAME).numpy()
-    share = np.stack([(same & (sizes == s)[None, :]).any(axis=1) for s in range(len(_SIDES))]).mean(axis=0)
-    result: np.ndarray = np.where(sizes == -1, np.maximum(share, 2 / len(_SIDES)), share)
+    votes = {**dict.fromkeys(range(len(_SIDES)), 1), _COMPONENT: _COMPONENT_VOTES}
+    total = sum(n * (same & (sizes == s)[None, :]).any(axis=1) for s, n in votes.items())
+    share = total / sum(votes.values())
+    # A point prompt speaks for every size.
+    result: np.ndarray = np.where(sizes == _POINT, np.maximum(share, 2 / len(_SIDES)), share)
     return result
 
 

@@ -178,7 +178,9 @@ class _Work:
             at = _inside(np.asarray([point], dtype=float), self.fixed.image, "the point")
             numbers, pixels = self.fixed.locate(at)
             self.number = int(np.clip(np.round(numbers[0]), *self.span))
-            self.outline = at_point(self.segmenter, self.fixed.encoding(self.number), pixels[0])
+            self.outline = at_point(
+                self.segmenter, self.fixed.encoding(self.number), pixels[0], self.fixed.grey(self.number)
+            )
         elif box is not None:
             corners = np.asarray(box, dtype=float)
             if corners.shape != (2 * self.fixed.image.grid.ndim,):

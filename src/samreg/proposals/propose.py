@@ -90,8 +90,9 @@ class _Search:
         self.pool = _Pool(self.valid)
 
     def ask_boxes(self) -> None:
-        """The largest boxes of the grid, then boxes around what hangs together at some grey level, then smaller boxes of
-        the grid, each only where no mask of its size has been found yet."""
+        """The largest boxes of the grid, then boxes around what hangs together at some grey level, then the grid's
+        smaller boxes, each only where no mask of its size has been found yet.
+        """
         config, longest = self.config, max(self.encoding.shape)
         grid = sorted(zip(config.box_sizes, config.box_overlaps, strict=True), reverse=True)
         for number, (share, overlap) in enumerate(grid):

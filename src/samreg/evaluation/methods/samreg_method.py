@@ -107,6 +107,8 @@ def _solve(
     extra = {
         "n_pairs": len(result.pairs),
         "confidence": float(result.confidence),
+        "agreement": result.provenance.get("agreement", {}),
+        "losses": {name: float(value) for name, value in result.losses.items()},
         "n_encoded": sum(fresh for _, fresh in found),
         "stage_seconds": {
             "segment": round(segment_seconds, 3),
