@@ -53,7 +53,7 @@ class ProposalConfig:
     """Smallest ROI, as a share of the slice (paper: 200 of 200 x 200 pixels, 0.005)."""
     max_area: float = 0.25
     """Largest ROI, as a share of the slice (paper: 7000 of 200 x 200 pixels, 0.175)."""
-    max_rois: int = 50
+    max_rois: int = 40
     """At most so many ROIs a slice, best quality first; 0 is no limit."""
 
 

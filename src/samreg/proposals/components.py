@@ -36,7 +36,7 @@ def component_boxes(grey: np.ndarray, n_levels: int, areas: tuple[float, float])
 
     Args:
         grey: (y, x) in [0, 1].
-        n_levels: levels, evenly spaced quantiles of the foreground.
+        n_levels: levels, evenly spaced between the darkest and the brightest percent of the foreground.
         areas: least and largest area of a component, as shares of the slice.
 
     Returns:
@@ -47,7 +47,8 @@ def component_boxes(grey: np.ndarray, n_levels: int, areas: tuple[float, float])
     foreground = smooth[smooth > _DARKEST]
     if not foreground.size:
         return np.zeros((0, 4), dtype=np.float32)
-    levels = np.unique(np.quantile(foreground, (np.arange(n_levels) + 0.5) / n_levels))
+    low, high = np.quantile(foreground, [0.01, 0.99])
+    levels = low + (high - low) * (np.arange(n_levels) + 0.5) / n_levels
     boxes = [
         box
         for level in levels
