@@ -122,15 +122,16 @@ def test_whatever_decides_the_regions_is_in_the_key() -> None:
     flipped = image.data.copy()
     flipped[0, 0, 0] += 1e-3
     moved = dataclasses.replace(image.grid, origin=(0.0, 0.0, 0.5))
-    newer, faster = FakeSegmenter(), FakeSegmenter()
-    newer.fingerprint, faster.engine = "4567", "openvino-bf16-cpu"
+    newer = FakeSegmenter()
+    newer.fingerprint = "4567"
+    torch_asked = dataclasses.replace(config.segment, engine="torch")
     changed = [
         regions_key(image.with_data(flipped), config, segmenter),
         regions_key(Image(image.data, moved), config, segmenter),
         regions_key(image, dataclasses.replace(config, segment=other_segment), segmenter),
         regions_key(image, dataclasses.replace(config, seed=1), segmenter),
         regions_key(image, config, newer),
-        regions_key(image, config, faster),
+        regions_key(image, dataclasses.replace(config, segment=torch_asked), segmenter),
     ]
     assert len({key, *changed}) == 7
     assert regions_key(image, dataclasses.replace(config, match=other_match), segmenter) == key
@@ -210,3 +211,23 @@ def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     assert default_cache_folder() == tmp_path / "xdg" / "samreg"
+
+
+def test_a_segmenter_is_not_loaded_for_images_that_the_cache_knows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from samreg.segmenters import classes
+
+    image, config = make_image(), preset("default")
+    deferred = classes.deferred_segmenter(config.segment)
+    assert isinstance(deferred, classes.DeferredSegmenter)
+    cache = RegionsCache(tmp_path)
+    cache.put(regions_key(image, config, deferred), make_regions(image))
+
+    def loads(*_: object) -> None:
+        raise AssertionError("the segmenter was loaded")
+
+    monkeypatch.setattr(classes, "configured_segmenter", loads)
+    same(cached_segment(image, config, deferred, cache), make_regions(image))
+    with pytest.raises(AssertionError, match="was loaded"):
+        cached_segment(make_image(1), config, deferred, cache)

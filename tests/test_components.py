@@ -63,6 +63,6 @@ def test_nothing_to_see_gives_no_boxes() -> None:
 
 def test_components_that_are_too_large_or_too_small_are_left_out() -> None:
     grey = np.full((100, 100), 0.1, dtype=np.float32)
-    grey[10:90, 10:90] = 0.9  # 64 % of the slice
+    grey[22:77, 22:77] = 0.9  # 30 % of the slice
     assert not len(component_boxes(grey, 8, AREAS))
-    assert len(component_boxes(grey, 8, (0.0008, 0.7)))
+    assert len(component_boxes(grey, 8, (0.0008, 0.4)))

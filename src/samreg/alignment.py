@@ -244,45 +244,46 @@ class _Work:
                 self.warnings.append(f"{100 * folded:.2g} % of the field is folded: do not trust it there")
         else:
             affine = None
-        self.notes["agreement"] = self._agreement(pairs, displacement)
-        confidence = self._confidence(pairs, affine, displacement)
+        overlaps = self._overlaps(pairs, affine, displacement)
+        self.notes["agreement"] = self._agreement(pairs, overlaps, displacement)
+        confidence = self._confidence(overlaps, displacement)
         return Alignment(pairs, affine, moved, confidence, losses, self.seconds, tuple(self.warnings), self.notes)
 
-    def _agreement(self, pairs: PairedRois, displacement: Tensor | None) -> dict[str, float]:
-        """How well the images agree after the fit, each in [0, 1] or so, by what they agree in.
+    def _agreement(self, pairs: PairedRois, overlaps: np.ndarray, displacement: Tensor | None) -> dict[str, float]:
+        """How well the images agree after the fit, by what they agree in.
 
         `regions` is the mean overlap of the pairs, weighted by their confidence; `embedding` the mean cosine of the
         descriptors in the tissue of the fixed image.
         """
         found: dict[str, float] = {}
-        if displacement is None:
-            return found
         if pairs.weights.sum() > 0:
-            overlaps = pair_overlaps(pairs, self.affine, displacement)
             found["regions"] = float((overlaps * pairs.weights).sum() / pairs.weights.sum())
-        if self.descriptors is not None:
-            f, f_grid, m, m_grid = self.descriptors
-            frame = Frame(f_grid, m_grid, self.affine)
-            at = Frame(f_grid, self.grid, np.eye(self.grid.ndim + 1))
+        if self.descriptors is None or displacement is None:
+            return found
+        f, f_grid, m, m_grid = self.descriptors
+        tissue = _tissue(self.grey[0], self.grid, f_grid)
+        if tissue.any():
+            frame, at = Frame(f_grid, m_grid, self.affine), Frame(f_grid, self.grid, np.eye(self.grid.ndim + 1))
             ratio = torch.tensor([a / b for a, b in zip(self.grid.array_spacing, f_grid.array_spacing, strict=True)])
             moved = at.warp(displacement, at.identity()) * ratio.reshape(-1, *([1] * self.grid.ndim)).float()
             cosine = (f * functional.normalize(frame.warp(m, frame.identity() + moved), dim=0)).sum(0)
-            tissue = _tissue(self.grey[0], self.grid, f_grid)
-            if tissue.any():
-                found["embedding"] = float(cosine[tissue].mean())
+            found["embedding"] = float(cosine[tissue].mean())
         return found
 
-    def _confidence(self, pairs: PairedRois, affine: Matrix | None, displacement: Tensor | None) -> float:
-        """Median overlap of the paired regions under the final transform: 0 where nothing is paired."""
+    def _overlaps(self, pairs: PairedRois, affine: Matrix | None, displacement: Tensor | None) -> np.ndarray:
+        """Soft IoU of each pair under the final transform, (k,)."""
         if len(pairs) == 0:
-            return 0.0
+            return np.zeros(0)
         nothing = torch.zeros(self.grid.ndim, *self.grid.shape)
-        found = pair_overlaps(
-            pairs,
-            self.affine if affine is None else affine,
-            nothing if displacement is None else displacement,
+        return pair_overlaps(
+            pairs, self.affine if affine is None else affine, nothing if displacement is None else displacement
         )
-        confidence = float(np.median(found))
+
+    def _confidence(self, overlaps: np.ndarray, displacement: Tensor | None) -> float:
+        """Median overlap of the paired regions under the final transform: 0 where nothing is paired."""
+        if len(overlaps) == 0:
+            return 0.0
+        confidence = float(np.median(overlaps))
         if confidence < _LOW_CONFIDENCE and displacement is not None:
             self.warnings.append(
                 f"low confidence ({confidence:.2f}): paired regions hardly overlap after registration; "

@@ -124,7 +124,7 @@ class FitConfig:
     """Weight of the local grey-value similarity (LNCC); 0 leaves it out."""
     feature_weight: float = 0.3
     """Weight of the similarity of the segmenter's embeddings; 0 leaves it out."""
-    lncc_window: int = 9
+    lncc_window: int = 7
     """Side of the LNCC window in working voxels."""
     smoothness: float = 0.1
     """lambda, weight of the mean squared gradient of the displacement in world units."""
@@ -142,10 +142,12 @@ class FitConfig:
     """Standard deviation of the smoothing of each step of the flow, in working voxels."""
     field_smoothing: float = 0.4
     """Standard deviation of the smoothing of the whole displacement after each step of the flow, in working voxels."""
+    flow_iterations: int = 40
+    """Steps of the flow a level at most; half as many after elastic levels, which leave it only details to do."""
     flow_step: float = 0.5
     """Longest displacement of a step of the flow, in working voxels."""
     max_iterations: int = 60
-    """Optimiser steps a level at most; the fit stops earlier on its own."""
+    """Optimiser steps of an elastic level at most; the fit stops earlier on its own."""
     tolerance: float = 1e-3
     """Relative fall of the loss over twelve steps below which a level has converged."""
 
@@ -194,7 +196,7 @@ def preset(name: str) -> RegisterConfig:
         return replace(base, fit=fit)
     if name == "fast":
         base = RegisterConfig(preset="fast")
-        return replace(base, fit=replace(base.fit, max_iterations=25))
+        return replace(base, fit=replace(base.fit, max_iterations=25, flow_iterations=20))
     if name == "paper":
         return RegisterConfig(
             segment=SegmentConfig(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -238,4 +239,8 @@ class DisplacementField:
 
     def folding_fraction(self) -> float:
         """Share of voxels with det(I + grad u) <= 0, before any clipping."""
+        return self._folding_fraction
+
+    @cached_property
+    def _folding_fraction(self) -> float:
         return float(np.mean(self.jacobian_determinant() <= 0))

@@ -140,10 +140,10 @@ def register_with_cache(
     """`samreg.register`, where the regions of an image that was segmented before come from the cache."""
     from samreg.io.cache import RegionsCache, cached_segment
     from samreg.registration import register_regions
-    from samreg.segmenters.classes import configured_segmenter
+    from samreg.segmenters.classes import deferred_segmenter
 
     started = time.perf_counter()
-    segmenter = configured_segmenter(config.segment)
+    segmenter = deferred_segmenter(config.segment)
     loaded = time.perf_counter()
 
     def regions(side: str, image: Image) -> Regions:

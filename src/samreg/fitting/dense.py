@@ -62,10 +62,11 @@ def fit_dense(
 
     u, counts = problem.start, list[int]()
     losses: dict[str, float] = {}
-    total = len(levels) * config.max_iterations
+    most_steps = [config.flow_iterations if control is None else config.max_iterations for _, control in levels]
+    total = sum(most_steps)
     objective: Objective | None = None
     for number, (shape, control) in enumerate(levels):
-        steps = _shifted(progress, number * config.max_iterations, total)
+        steps = _shifted(progress, sum(most_steps[:number]), total)
         start = rescale(u, shape)
         if control is not None:
             objective = objective or Objective(problem, config, shape)  # elastic levels share a resolution
@@ -73,8 +74,8 @@ def fit_dense(
         else:
             objective = Objective(problem, _flow_weights(config, last=number > 0), shape)
             # After elastic levels the flow only has details left to do.
-            most = max(1, config.max_iterations // 3) if elastic else config.max_iterations
-            u, used = minimise_by_flow(objective, start, replace(config, max_iterations=most), steps)
+            most = max(1, config.flow_iterations // 2) if elastic else config.flow_iterations
+            u, used = minimise_by_flow(objective, start, replace(config, flow_iterations=most), steps)
         with torch.no_grad():
             losses |= {name: float(v) for name, v in objective.terms(u).items()}
         counts.append(used)

@@ -44,7 +44,7 @@ def minimise_by_flow(
     total = [config.field_smoothing * pixel / s for s in objective.spacing]
     v = start.clone()
     history: list[float] = []
-    for i in range(config.max_iterations):
+    for i in range(config.flow_iterations):
         v = v.detach().requires_grad_(True)
         loss = torch.stack(list(objective.terms(v).values())).sum()
         loss.backward()  # type: ignore[no-untyped-call]

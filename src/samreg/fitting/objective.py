@@ -151,8 +151,9 @@ class Objective:
         if self.features is not None:
             fixed, frame, moving = self.features
             cells = frame.identity() + sample_border(u, self.cells) * self.cell_scale
-            warped = functional.normalize(frame.warp(moving, cells), dim=0)
-            terms["features"] = config.feature_weight * (1 - (fixed * warped).sum(0)).mean()
+            warped = frame.warp(moving, cells)
+            length = warped.square().sum(0).clamp(min=1e-12).sqrt()
+            terms["features"] = config.feature_weight * (1 - (fixed * warped).sum(0) / length).mean()
         return terms
 
 

@@ -1,7 +1,7 @@
 """A cache of regions by content: N images in all pairs cost N segmentations, on one machine or on many.
 
 An entry is a file named after the sha256 of everything that decides its content: the voxels and the grid of the image,
-the weights and the engine of the segmenter, the settings of `segment`, and the layout of the file. Entries appear whole
+the weights of the segmenter, the settings of `segment`, and the layout of the file. Entries appear whole
 (written beside and moved into place) and carry a checksum, so concurrent writers cannot harm each other and a damaged
 entry is computed again. The folder is bounded: what was not used for the longest time goes first.
 """
@@ -33,6 +33,7 @@ from samreg.rois import Roi, RoiSet
 
 if TYPE_CHECKING:
     from samreg.segmenters.base import Segmenter
+    from samreg.segmenters.classes import DeferredSegmenter
     from samreg.segmenters.labels import ClassSegmenter
 
 __all__ = ["RegionsCache", "cached_segment", "default_cache_folder", "find_or_segment", "regions_key"]
@@ -56,20 +57,21 @@ def default_cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "samreg"
 
 
-def regions_key(image: Image, config: RegisterConfig, segmenter: Segmenter | ClassSegmenter) -> str:
+def regions_key(image: Image, config: RegisterConfig, segmenter: Segmenter | ClassSegmenter | DeferredSegmenter) -> str:
     """sha256 of everything that decides what `segment` returns.
 
     Args:
         image: voxels and grid count, the name does not.
         config: `segment` and `seed` count.
-        segmenter: weights and engine count.
+        segmenter: name and weights count. What computes counts only as far as the settings ask for it: all engines
+            give the same masks within their rounding, and the regions say which one made them.
     """
     digest = hashlib.sha256()
     facts = {
         "layout": _LAYOUT,
         "grid": dataclasses.asdict(image.grid),
         "shape": image.data.shape,
-        "segmenter": [segmenter.name, segmenter.fingerprint, segmenter.engine],
+        "segmenter": [segmenter.name, segmenter.fingerprint],
         "settings": dataclasses.asdict(config.segment),
         "seed": config.seed,
     }
@@ -178,7 +180,7 @@ class RegionsCache:
 def cached_segment(
     image: Image,
     config: RegisterConfig,
-    segmenter: Segmenter | ClassSegmenter,
+    segmenter: Segmenter | ClassSegmenter | DeferredSegmenter,
     cache: RegionsCache | None = None,
     *,
     progress: Callable[[str, int, int], None] | None = None,
@@ -188,7 +190,7 @@ def cached_segment(
     Args:
         image: the image.
         config: its `segment` settings count.
-        segmenter: the loaded segmenter.
+        segmenter: the segmenter, loaded or to be loaded when it is needed.
         cache: where to look and to keep; None computes.
         progress: passed on to `segment`.
     """
@@ -198,13 +200,14 @@ def cached_segment(
 def find_or_segment(
     image: Image,
     config: RegisterConfig,
-    segmenter: Segmenter | ClassSegmenter,
+    segmenter: Segmenter | ClassSegmenter | DeferredSegmenter,
     cache: RegionsCache | None = None,
     *,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> tuple[Regions, bool]:
     """`cached_segment`, and whether the image was segmented now; that is also logged to `samreg.cache`."""
     from samreg.registration import segment
+    from samreg.segmenters.classes import DeferredSegmenter
 
     key = "" if cache is None else regions_key(image, config, segmenter)
     found = None if cache is None else cache.get(key, image)
@@ -212,7 +215,8 @@ def find_or_segment(
         with contextlib.nullcontext() if cache is None else cache.computing(key):
             found = None if cache is None else cache.get(key, image)  # another process may have been faster
             if found is None:
-                fresh = segment(image, config, segmenter=segmenter, progress=progress)
+                real = segmenter.loaded if isinstance(segmenter, DeferredSegmenter) else segmenter
+                fresh = segment(image, config, segmenter=real, progress=progress)
                 if cache is not None:
                     cache.put(key, fresh)
                 _LOG.info("encoded %s", image.name)

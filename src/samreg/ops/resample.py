@@ -15,10 +15,15 @@ from torch.nn import functional
 __all__ = ["resize", "sample", "sample_border"]
 
 
+_WORTH_SPLITTING = 1 << 14
+"""Points from which their number is shared out between the threads."""
+
+
 def _normalise(index: Tensor, shape: Sequence[int]) -> Tensor:
     # A single voxel along an axis has one position; 0 keeps it in the middle whatever the index.
-    sizes = torch.tensor(list(shape)[::-1], dtype=index.dtype, device=index.device)
-    return torch.where(sizes > 1, 2.0 * index / (sizes - 1).clamp(min=1) - 1.0, torch.zeros_like(index))
+    scale, shift = zip(*((2.0 / (n - 1), -1.0) if n > 1 else (0.0, 0.0) for n in reversed(shape)), strict=True)
+    a, b = (torch.tensor(x, dtype=index.dtype, device=index.device) for x in (scale, shift))
+    return torch.addcmul(b, index, a)
 
 
 def sample_border(values: Tensor, index: Tensor, mode: str = "bilinear") -> Tensor:
@@ -33,11 +38,17 @@ def sample_border(values: Tensor, index: Tensor, mode: str = "bilinear") -> Tens
         (c, *any), differentiable in both arguments.
     """
     d = index.shape[-1]
-    points = _normalise(index, values.shape[1:]).reshape(1, *([1] * (d - 1)), -1, d)
-    out = functional.grid_sample(
-        values[None], points.to(values.dtype), mode=mode, padding_mode="border", align_corners=True
-    )
-    return out.reshape(values.shape[0], *index.shape[:-1])
+    points = _normalise(index, values.shape[1:]).reshape(-1, d).to(values.dtype)
+    n = len(points)
+    # On a CPU `grid_sample` works on the batch in parallel, and on nothing else: make the points a batch.
+    parts = torch.get_num_threads() if n >= _WORTH_SPLITTING and values.device.type == "cpu" else 1
+    if n % parts:
+        points = torch.cat([points, points[-1:].expand(-n % parts, d)])
+    batch = points.reshape(parts, *([1] * (d - 1)), -1, d)
+    many = values.expand(parts, *values.shape)
+    out = functional.grid_sample(many, batch, mode=mode, padding_mode="border", align_corners=True)
+    out = out.reshape(parts, len(values), -1).transpose(0, 1).reshape(len(values), -1)[:, :n]
+    return out.reshape(len(values), *index.shape[:-1])
 
 
 def sample(values: Tensor, index: Tensor, mode: str = "bilinear", outside: float = 0.0) -> Tensor:

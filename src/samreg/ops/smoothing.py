@@ -36,5 +36,9 @@ def gaussian(values: Tensor, sigma: Sequence[float]) -> Tensor:
 
 def along(values: Tensor, matrix: Tensor, axis: int) -> Tensor:
     """Apply a (m, n) matrix to the rows of values along one axis of length n."""
-    out: Tensor = torch.tensordot(values, matrix, dims=([axis], [1]))
-    return out.movedim(-1, axis)
+    # Stacks of matrices, whatever the axis: nothing has to be copied into another order.
+    before, after = values.shape[:axis], values.shape[axis + 1 :]
+    if not after:
+        return values @ matrix.T
+    out: Tensor = matrix @ values.reshape(before.numel(), values.shape[axis], after.numel())
+    return out.reshape(*before, len(matrix), *after)

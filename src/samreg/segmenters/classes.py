@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,15 @@ if TYPE_CHECKING:
     from samreg.networks.checkpoint import TrainedNetwork
     from samreg.segmenters.base import Segmenter
 
-__all__ = ["TrainedSegmenter", "configured_segmenter", "is_class_checkpoint", "load_class_segmenter", "open_segmenter"]
+__all__ = [
+    "DeferredSegmenter",
+    "TrainedSegmenter",
+    "configured_segmenter",
+    "deferred_segmenter",
+    "is_class_checkpoint",
+    "load_class_segmenter",
+    "open_segmenter",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,3 +130,36 @@ def configured_segmenter(settings: SegmentConfig) -> Segmenter | TrainedSegmente
     return open_segmenter(
         settings.segmenter, engine=settings.engine, device=settings.device, precision=settings.precision
     )
+
+
+@dataclass(frozen=True)
+class DeferredSegmenter:
+    """A segmenter that is loaded when something has to be segmented: not at all where the cache knows the images.
+
+    Args:
+        settings: which segmenter, and how it computes.
+        fingerprint: sha256 of its weights.
+    """
+
+    settings: SegmentConfig
+    fingerprint: str
+
+    @property
+    def name(self) -> str:
+        """The name the user gave."""
+        return self.settings.segmenter
+
+    @cached_property
+    def loaded(self) -> Segmenter | TrainedSegmenter:
+        """The segmenter itself, loaded on first use; errors as for `open_segmenter`."""
+        return configured_segmenter(self.settings)
+
+
+def deferred_segmenter(settings: SegmentConfig) -> Segmenter | TrainedSegmenter | DeferredSegmenter:
+    """The segmenter that settings name, its loading put off where its weights can be told apart without it."""
+    from samreg.segmenters.load import weights_fingerprint
+
+    if is_class_checkpoint(settings.segmenter):
+        return configured_segmenter(settings)
+    fingerprint = weights_fingerprint(settings.segmenter)
+    return configured_segmenter(settings) if fingerprint is None else DeferredSegmenter(settings, fingerprint)

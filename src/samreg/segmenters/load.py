@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from samreg.segmenters.architecture import Model
     from samreg.segmenters.base import Segmenter
 
-__all__ = ["load_segmenter"]
+__all__ = ["load_segmenter", "weights_fingerprint"]
 
 
 def load_segmenter(name: str, *, engine: str = "auto", device: str = "auto", precision: str = "auto") -> Segmenter:
@@ -48,6 +48,26 @@ def load_segmenter(name: str, *, engine: str = "auto", device: str = "auto", pre
         prompt_encoder,
         make_engine(model.network, fingerprint, engine, device, precision),
     )
+
+
+def weights_fingerprint(name: str) -> str | None:
+    """sha256 of the weights of a segmenter whose weights are one file, without loading them; None for others.
+
+    Args:
+        name: as for `load_segmenter`.
+
+    Raises:
+        MissingDependencyError: if the weights of `litemedsam` are not installed.
+    """
+    from samreg.segmenters.checkpoints import sha256_of
+
+    if name == "litemedsam":
+        from samreg.segmenters import litemedsam
+
+        return sha256_of(litemedsam.weights_path())
+    prefix, colon, rest = name.partition(":")
+    path = Path(rest if colon and prefix in ("sam", "medsam") else name).expanduser()
+    return sha256_of(path) if path.is_file() else None
 
 
 def _load(name: str) -> tuple[Model, str]:
