@@ -124,8 +124,8 @@ class FitConfig:
     """Weight of the local grey-value similarity (LNCC); 0 leaves it out."""
     feature_weight: float = 0.3
     """Weight of the similarity of the segmenter's embeddings; 0 leaves it out."""
-    lncc_window: int = 7
-    """Side of the LNCC window in working voxels."""
+    lncc_window: int = 9
+    """Side of the LNCC window in working voxels, at elastic levels."""
     smoothness: float = 0.1
     """lambda, weight of the mean squared gradient of the displacement in world units."""
     bending: float = 0.0
@@ -138,12 +138,14 @@ class FitConfig:
     """Distance of control points at each elastic level, in working voxels."""
     flow: bool = True
     """Finish a ddf by a greedy flow along the grey values; between slices of one person, nothing else is needed."""
+    flow_window: int = 7
+    """Side of the LNCC window in working voxels, for the flow."""
     flow_smoothing: float = 2.0
     """Standard deviation of the smoothing of each step of the flow, in working voxels."""
     field_smoothing: float = 0.4
     """Standard deviation of the smoothing of the whole displacement after each step of the flow, in working voxels."""
-    flow_iterations: int = 40
-    """Steps of the flow a level at most; half as many after elastic levels, which leave it only details to do."""
+    flow_iterations: tuple[int, int] = (40, 30)
+    """Steps of the flow at most, at half the working size and at the working size."""
     flow_step: float = 0.5
     """Longest displacement of a step of the flow, in working voxels."""
     max_iterations: int = 60
@@ -196,7 +198,7 @@ def preset(name: str) -> RegisterConfig:
         return replace(base, fit=fit)
     if name == "fast":
         base = RegisterConfig(preset="fast")
-        return replace(base, fit=replace(base.fit, max_iterations=25, flow_iterations=20))
+        return replace(base, fit=replace(base.fit, max_iterations=25, flow_iterations=(20, 15)))
     if name == "paper":
         return RegisterConfig(
             segment=SegmentConfig(

@@ -53,40 +53,47 @@ def fit_dense(
     flows = config.flow and config.transform == "ddf" and config.similarity_weight > 0
     elastic = not (flows and close)
     coarse, fine = working_shape(problem, config.work_size // 2), working_shape(problem, config.work_size)
-    levels: list[tuple[tuple[int, ...], float | None]] = []
-    if elastic:
-        shape = coarse if flows else fine
-        levels += [(shape, control) for control in config.control]
+    levels = [_Level(coarse if flows else fine, config.max_iterations, control) for control in config.control]
     if flows:
-        levels += [(fine, None)] if elastic else [(coarse, None), (fine, None)]
+        many, few = config.flow_iterations
+        # After elastic levels the flow only has details left to do.
+        levels = [*levels, _Level(fine, max(1, 2 * few // 3))] if elastic else [_Level(coarse, many), _Level(fine, few)]
 
     u, counts = problem.start, list[int]()
     losses: dict[str, float] = {}
-    most_steps = [config.flow_iterations if control is None else config.max_iterations for _, control in levels]
-    total = sum(most_steps)
+    total = sum(level.most for level in levels)
     objective: Objective | None = None
-    for number, (shape, control) in enumerate(levels):
-        steps = _shifted(progress, sum(most_steps[:number]), total)
-        start = rescale(u, shape)
-        if control is not None:
-            objective = objective or Objective(problem, config, shape)  # elastic levels share a resolution
-            u, used = minimise_elastic(objective, start, control, config, steps)
+    done = 0
+    for number, level in enumerate(levels):
+        steps = _shifted(progress, done, total)
+        start = rescale(u, level.shape)
+        if level.control is not None:
+            objective = objective or Objective(problem, config, level.shape)  # elastic levels share a resolution
+            u, used = minimise_elastic(objective, start, level.control, config, steps)
         else:
-            objective = Objective(problem, _flow_weights(config, last=number > 0), shape)
-            # After elastic levels the flow only has details left to do.
-            most = max(1, config.flow_iterations // 2) if elastic else config.flow_iterations
-            u, used = minimise_by_flow(objective, start, replace(config, flow_iterations=most), steps)
+            objective = Objective(problem, _flow_weights(config, last=number > 0), level.shape)
+            u, used = minimise_by_flow(objective, start, config, level.most, steps)
         with torch.no_grad():
             losses |= {name: float(v) for name, v in objective.terms(u).items()}
         counts.append(used)
+        done += level.most
     if progress:
         progress(total, total)
     return DenseFit(unfold(rescale(u, problem.fixed_grid.shape)), losses, tuple(counts))
 
 
+@dataclass(frozen=True)
+class _Level:
+    """A resolution, the most steps there, and the distance of control points; None is the flow."""
+
+    shape: tuple[int, ...]
+    most: int
+    control: float | None = None
+
+
 def _flow_weights(config: FitConfig, *, last: bool) -> FitConfig:
     """Smoothing takes the place of both penalties; regions and embeddings are too coarse for the last level."""
-    config = replace(config, smoothness=0.0, bending=0.0, fold_weight=0.0)
+    config = replace(config, smoothness=0.0, bending=0.0, fold_weight=0.0, lncc_window=config.flow_window)
     return replace(config, roi_weight=0.0, feature_weight=0.0) if last else config
 
 

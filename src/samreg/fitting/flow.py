@@ -24,14 +24,15 @@ __all__ = ["minimise_by_flow"]
 
 
 def minimise_by_flow(
-    objective: Objective, start: Tensor, config: FitConfig, progress: Callable[[int], None]
+    objective: Objective, start: Tensor, config: FitConfig, most: int, progress: Callable[[int], None]
 ) -> tuple[Tensor, int]:
     """Compose steps until the similarity no longer rises.
 
     Args:
         objective: of the level; its smoothness and folding terms should be left out: the smoothing does their work.
         start: (d, *shape) displacement in voxels of the level, array order.
-        config: step, smoothing, iterations, tolerance.
+        config: step, smoothing, tolerance.
+        most: steps at most.
         progress: called with the steps done.
 
     Returns:
@@ -44,7 +45,7 @@ def minimise_by_flow(
     total = [config.field_smoothing * pixel / s for s in objective.spacing]
     v = start.clone()
     history: list[float] = []
-    for i in range(config.flow_iterations):
+    for i in range(most):
         v = v.detach().requires_grad_(True)
         loss = torch.stack(list(objective.terms(v).values())).sum()
         loss.backward()  # type: ignore[no-untyped-call]

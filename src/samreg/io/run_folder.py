@@ -9,6 +9,7 @@ import json
 import math
 import platform
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,20 +97,27 @@ def write_run(
     Raises:
         InputError: if the folder cannot be used.
     """
-    with staged(folder, overwrite) as stage:
+    # Most of the time goes into compression, which leaves the interpreter free to draw the report meanwhile.
+    with staged(folder, overwrite) as stage, ThreadPoolExecutor(1) as beside:
         warped = None
         if result.field is not None:
             warped = dataclasses.replace(result.field.warp(result.moving), name="warped")
-            write_image(warped, stage / "warped.nii.gz")
-            if warped.grid.unit == "px" and warped.grid.ndim == 2:
-                write_image(warped, stage / "warped.png")
-            write_displacement(result.field, stage / "displacement.nii.gz")
-            write_transform(result.field, stage / "transform.h5", result.affine)
-        _write_rois(result.pairs, stage)
-        _write_json(stage / "pairs.json", pair_rows(result.pairs))
+        files = beside.submit(_write_files, result, warped, stage)
         (stage / "report.html").write_text(render_registration(result, warped, facts), encoding="utf-8")
         _write_json(stage / "manifest.json", _manifest(result, inputs or {}))
+        files.result()
     return Path(folder)
+
+
+def _write_files(result: RegistrationResult, warped: Image | None, stage: Path) -> None:
+    if result.field is not None and warped is not None:
+        write_image(warped, stage / "warped.nii.gz")
+        if warped.grid.unit == "px" and warped.grid.ndim == 2:
+            write_image(warped, stage / "warped.png")
+        write_displacement(result.field, stage / "displacement.nii.gz")
+        write_transform(result.field, stage / "transform.h5", result.affine)
+    _write_rois(result.pairs, stage)
+    _write_json(stage / "pairs.json", pair_rows(result.pairs))
 
 
 def read_run(folder: str | Path) -> Run:
