@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from samreg.config import MatchConfig
-from samreg.matching import assign, best_pairs, cosine_similarity, neighbourhood_residuals
+from samreg.matching import assign, best_pairs, cosine_similarity
 
 METHODS = ("greedy", "mutual", "optimal")
 
@@ -134,14 +134,3 @@ def test_cosine_is_the_formula(seed: int, n: int, m: int, c: int, centre: bool) 
 def test_cosine_knows_no_length_and_survives_nothing() -> None:
     p = np.asarray([[1.0, 2.0], [0.0, 0.0]], dtype=np.float32)
     np.testing.assert_allclose(cosine_similarity(p, 1000 * p), [[1, 0], [0, 0]], atol=1e-6)
-
-
-def test_neighbours_expose_the_pair_that_strays() -> None:
-    rng = np.random.default_rng(0)
-    fixed = rng.uniform(0, 100, (20, 2))
-    moving = fixed + np.asarray([5.0, -2.0])
-    moving[7] += [30.0, 0.0]
-    residual = neighbourhood_residuals(fixed, moving, 30.0)
-    assert residual[7] == pytest.approx(30.0, abs=1e-6)
-    assert np.delete(residual, 7).max() < 1e-6
-    assert (neighbourhood_residuals(fixed[:2], moving[:2], 30.0) == 0).all()

@@ -231,3 +231,12 @@ def test_labels_that_only_the_moving_image_has_are_not_scored() -> None:
     found = score_labels(fixed, warped, grid)
     assert found["dice"] == {1: 1.0}
     assert "slice_centroid_tre" not in found  # isotropic: not a stack of thick slices
+
+
+def test_resized_centroids_are_counted_in_pixels_of_the_square() -> None:
+    fixed, warped = np.zeros((4, 100, 50), dtype=np.int32), np.zeros((4, 100, 50), dtype=np.int32)
+    fixed[1, 10, 10] = 1
+    warped[2, 13, 11] = 1
+    # 1 slice; 3 rows of 100 are 6 of 200; 1 column of 50 is 4 of 200.
+    assert metrics.centroid_tre_resized(fixed, warped, axis=0)[1] == pytest.approx((1 + 36 + 16) ** 0.5)
+    assert np.isnan(metrics.centroid_tre_resized(fixed, np.zeros_like(fixed), axis=0, labels=[1])[1])

@@ -18,7 +18,7 @@ from samreg.ops.displacement import (
     unfold,
 )
 from samreg.ops.resample import sample_border
-from samreg.ops.similarity import Lncc, box_mean, mind
+from samreg.ops.similarity import Lncc, box_mean
 from samreg.ops.smoothing import gaussian
 
 
@@ -69,14 +69,6 @@ def test_lncc_is_zero_for_a_linear_change_of_grey_values_and_high_for_noise() ->
     assert float(term(image * 0.5 + 0.3)) < 0.02
     assert float(term(1 - image)) < 0.02
     assert float(term(_noise(1, 20, 24, seed=5))) > 0.8
-
-
-def test_mind_ignores_contrast_inversion_and_has_its_channels() -> None:
-    image = gaussian(_noise(1, 12, 14, 16), (1, 1, 1))
-    descriptor = mind(image)
-    assert descriptor.shape == (12, 12, 14, 16)
-    assert torch.allclose(descriptor, mind(1 - image), atol=1e-4)
-    assert mind(image[:, 0]).shape == (4, 14, 16)
 
 
 @pytest.mark.parametrize("shape", [(8, 9), (6, 7, 8), (1, 7, 8)])

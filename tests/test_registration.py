@@ -10,7 +10,7 @@ import pytest
 
 import samreg
 from samreg.config import RegisterConfig, preset
-from samreg.errors import GeometryError
+from samreg.errors import ConfigError, GeometryError
 from samreg.grid import Grid
 from samreg.image import Image
 from samreg.preprocess import plan_slices, window
@@ -193,3 +193,15 @@ def test_presets_say_what_they_are() -> None:
     assert paper.segment.proposals.max_area == pytest.approx(0.175)
     with pytest.raises(samreg.InputError, match="there is no preset 'best'"):
         preset("best")
+
+
+def test_slices_can_be_resized_to_a_square_and_their_cells_stay_where_they_are() -> None:
+    grid = Grid((3, 40, 60), (2.0, 1.0, 8.0), (5.0, 6.0, 7.0))
+    plan = plan_slices(grid, side=50)
+    assert plan.plane == (50, 50)
+    assert [s.shape for s in plan.slices(np.zeros(grid.shape, dtype=np.float32))] == [(50, 50)] * 3
+    cells = plan.feature_grid((10, 10), 5.0)
+    assert cells.extent == pytest.approx(grid.extent)
+    assert np.asarray(cells.centre) == pytest.approx(np.asarray(grid.centre))
+    with pytest.raises(ConfigError, match="cannot be resized to -1"):
+        plan_slices(grid, side=-1)

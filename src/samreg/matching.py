@@ -9,7 +9,7 @@ import numpy as np
 from samreg.config import MatchConfig
 from samreg.types import Prototypes, Similarity
 
-__all__ = ["assign", "best_pairs", "cosine_similarity", "neighbourhood_residuals"]
+__all__ = ["assign", "best_pairs", "cosine_similarity"]
 
 
 def cosine_similarity(fixed: Prototypes, moving: Prototypes, *, centre: bool = False) -> Similarity:
@@ -88,31 +88,3 @@ def best_pairs(similarity: Similarity, config: MatchConfig) -> np.ndarray:
     """Pairs by the configured method, the K best where `max_pairs` is set; (k, 2), most similar first."""
     pairs = assign(similarity, config.epsilon, config.method)
     return pairs[: config.max_pairs] if config.max_pairs else pairs
-
-
-def neighbourhood_residuals(fixed: np.ndarray, moving: np.ndarray, scale: float) -> np.ndarray:
-    """How far each pair strays from what its neighbours do.
-
-    Args:
-        fixed: (k, d) centroids.
-        moving: (k, d) centroids of their partners, in the same frame.
-        scale: distance at which a neighbour's word counts for exp(-1/2).
-
-    Returns:
-        (k,) distance between a pair's own displacement and the weighted median of its neighbours'; 0 for a single pair.
-    """
-    k = len(fixed)
-    if k < 3:
-        return np.zeros(k)
-    shift = moving - fixed
-    distance = np.linalg.norm(fixed[:, None] - fixed[None], axis=-1)
-    weight = np.exp(-0.5 * (distance / scale) ** 2) + 1e-3
-    np.fill_diagonal(weight, 0.0)
-    expected = np.empty_like(shift)
-    for axis in range(shift.shape[1]):
-        order = np.argsort(shift[:, axis], kind="stable")
-        total = np.cumsum(weight[:, order], axis=1)
-        middle = (total < total[:, -1:] / 2).sum(axis=1)
-        expected[:, axis] = shift[order[np.minimum(middle, k - 1)], axis]
-    result: np.ndarray = np.linalg.norm(shift - expected, axis=1)
-    return result

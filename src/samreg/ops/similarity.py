@@ -1,4 +1,4 @@
-"""Local image similarities: LNCC and MIND."""
+"""Local image similarity: LNCC."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from samreg.ops.smoothing import along, gaussian
+from samreg.ops.smoothing import along
 
-__all__ = ["Lncc", "box_mean", "mind"]
+__all__ = ["Lncc", "box_mean"]
 
 _FLOOR = 1e-4
 """Added to local variances of images in [0, 1]: flat regions have no say."""
@@ -61,43 +61,3 @@ class Lncc:
         """Mean over the voxels, or weighted mean."""
         local = self.local(warped)
         return local.mean() if weight is None else (local * weight).sum() / weight.sum().clamp(min=1e-6)
-
-
-def mind(values: Tensor, radius: int = 1, sigma: float = 0.8) -> Tensor:
-    """Modality independent neighbourhood descriptor with a self-similarity context (MIND-SSC).
-
-    Source: Heinrich et al., MICCAI 2013, equations (1) to (4): exp(-D / V) for patch distances D between
-    neighbours of each voxel at right angles, V their local mean.
-
-    Args:
-        values: (1, *shape).
-        radius: distance of the neighbours in voxels.
-        sigma: width of the patch in voxels.
-
-    Returns:
-        (c, *shape) in [0, 1]: c = 12 in 3D, 4 in 2D.
-    """
-    d = values.ndim - 1
-    steps = [tuple(sign * radius if a == axis else 0 for a in range(d)) for axis in range(d) for sign in (-1, 1)]
-    pairs = [
-        (p, q)
-        for i, p in enumerate(steps)
-        for q in steps[i + 1 :]
-        if sum((a - b) ** 2 for a, b in zip(p, q, strict=True)) == 2 * radius * radius
-    ]
-    sigmas = [sigma if n > 1 else 0.0 for n in values.shape[1:]]
-    shifted = {step: _shift(values, step) for step in steps}
-    distance = torch.cat([gaussian((shifted[p] - shifted[q]) ** 2, sigmas) for p, q in pairs])
-    distance = distance - distance.min(dim=0, keepdim=True).values
-    scale = distance.mean(dim=0, keepdim=True)
-    middle = scale.mean()
-    return torch.exp(-distance / scale.clamp(middle * 1e-3 + 1e-8, middle * 1e3 + 1e-8))
-
-
-def _shift(values: Tensor, step: tuple[int, ...]) -> Tensor:
-    out = values
-    for axis, s in enumerate(step, start=1):
-        if s and out.shape[axis] > 1:
-            index = (torch.arange(out.shape[axis], device=values.device) + s).clamp(0, out.shape[axis] - 1)
-            out = out.index_select(axis, index)
-    return out
