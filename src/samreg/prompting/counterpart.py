@@ -38,6 +38,8 @@ __all__ = [
 ]
 
 _CHANNELS = 32
+_EXACT = 0.85
+"""IoU with the carried region beyond which the displacement is not exact enough to tell masks apart."""
 _SCALES = (0.75, 1.0, 1.25)
 """Sizes of the boxes tried, relative to the region: hearts beat."""
 _N_PEAKS = 1
@@ -82,7 +84,8 @@ class Candidates:
     @property
     def score(self) -> np.ndarray:
         """(n,) what the order rests on."""
-        result: np.ndarray = self.similarity + self.overlap + 0.5 * self.outline.quality
+        overlap = np.minimum(self.overlap, _EXACT)
+        result: np.ndarray = self.similarity + overlap + 0.5 * self.outline.quality
         return result
 
 
