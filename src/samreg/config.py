@@ -167,7 +167,7 @@ class RegisterConfig:
     """Where all other settings start from: default, regions, paper or fast."""
 
 
-_EQUATION_2: dict[str, Any] = {"work_size": 256, "softness": 0.5, "control": (8.0, 4.0, 2.0)}
+_EQUATION_2: dict[str, Any] = {"work_size": 256, "softness": 0.5, "control": (8.0, 4.0, 2.0), "max_iterations": 50}
 """Where regions alone drive the field, their outlines are all there is: fine voxels, sharp edges, close control points
 reach a lower loss than 10,000 steps of Adam at every pixel (`benchmarks/fit.py`)."""
 
