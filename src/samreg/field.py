@@ -234,7 +234,8 @@ class DisplacementField:
                 gradient[..., j] = np.gradient(self.u, axis=axis) / self.grid.spacing[j]
         # Derivatives along index axes become derivatives along world axes.
         gradient = gradient @ np.asarray(self.grid.direction).T
-        return _determinant(np.eye(d) + gradient).astype(np.float32)
+        result: ScalarArray = _determinant(np.eye(d) + gradient).astype(np.float32)
+        return result
 
     def folding_fraction(self) -> float:
         """Share of voxels with det(I + grad u) <= 0, before any clipping."""
@@ -245,13 +246,13 @@ class DisplacementField:
         return float(np.mean(self.jacobian_determinant() <= 0))
 
 
-def _determinant(matrices: np.ndarray) -> ScalarArray:
+def _determinant(matrices: np.ndarray) -> np.ndarray:
     """Of (*any, d, d) matrices, d = 2 or 3, written out: many times faster than a factorisation of each."""
     m = np.moveaxis(matrices, (-2, -1), (0, 1))
     if len(m) == 2:
-        flat: ScalarArray = m[0, 0] * m[1, 1] - m[0, 1] * m[1, 0]
+        flat: np.ndarray = m[0, 0] * m[1, 1] - m[0, 1] * m[1, 0]
         return flat
-    solid: ScalarArray = (
+    solid: np.ndarray = (
         m[0, 0] * (m[1, 1] * m[2, 2] - m[1, 2] * m[2, 1])
         - m[0, 1] * (m[1, 0] * m[2, 2] - m[1, 2] * m[2, 0])
         + m[0, 2] * (m[1, 0] * m[2, 1] - m[1, 1] * m[2, 0])

@@ -24,7 +24,7 @@ from samreg.types import MaskArray, Matrix
 
 __all__ = ["PromptAnswer", "prompt_pair"]
 
-_TRIED = 2
+_TRIED = 3
 """Candidates whose way back is checked."""
 _MIN_CYCLE = 0.4
 """IoU of the region with what its counterpart leads back to, below which there is no counterpart."""
