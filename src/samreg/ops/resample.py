@@ -21,9 +21,10 @@ _WORTH_SPLITTING = 1 << 14
 
 def _normalise(index: Tensor, shape: Sequence[int]) -> Tensor:
     # A single voxel along an axis has one position; 0 keeps it in the middle whatever the index.
-    scale, shift = zip(*((2.0 / (n - 1), -1.0) if n > 1 else (0.0, 0.0) for n in reversed(shape)), strict=True)
-    a, b = (torch.tensor(x, dtype=index.dtype, device=index.device) for x in (scale, shift))
-    return torch.addcmul(b, index, a)
+    length, shift = zip(*((n - 1.0, -1.0) if n > 1 else (float("inf"), 0.0) for n in reversed(shape)), strict=True)
+    a, b = (torch.tensor(x, dtype=index.dtype, device=index.device) for x in (length, shift))
+    # Divided, not multiplied by the reciprocal, so that whole indices meet voxel centres as nearly as they can.
+    return torch.addcdiv(b, index, a, value=2.0)
 
 
 def sample_border(values: Tensor, index: Tensor, mode: str = "bilinear") -> Tensor:
