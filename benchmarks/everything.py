@@ -70,7 +70,7 @@ def _slices(args: argparse.Namespace) -> list[tuple[np.ndarray, np.ndarray]]:
     return [(np.ascontiguousarray(stack[i]), np.ascontiguousarray(masks[i])) for i in order]
 
 
-def _reference(network: str, folder: Path) -> tuple[Any, str]:
+def reference_generator(network: str, folder: Path) -> tuple[Any, str]:
     """The same network in segment-anything, and the name by which samreg loads it."""
     from segment_anything import sam_model_registry
     from segment_anything.modeling import MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
@@ -97,7 +97,7 @@ def _reference(network: str, folder: Path) -> tuple[Any, str]:
     return model, "litemedsam"
 
 
-def _reference_seconds(model: Any, image: np.ndarray, batches: int | None) -> tuple[list[np.ndarray], Seconds]:
+def reference_seconds(model: Any, image: np.ndarray, batches: int | None) -> tuple[list[np.ndarray], Seconds]:
     from segment_anything import SamAutomaticMaskGenerator
 
     generator = SamAutomaticMaskGenerator(model, points_per_side=32, pred_iou_thresh=0.9, stability_score_thresh=0.9)
@@ -149,7 +149,7 @@ def main() -> None:
     )
     ratios, recall = [], {"reference": [0, 0], "full grid": [0, 0], "default": [0, 0]}
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
-        model, name = _reference(args.network, Path(folder))
+        model, name = reference_generator(args.network, Path(folder))
         segmenter = load_segmenter(name, engine=args.engine)
         slices = _slices(args)
         _ours(segmenter, slices[0][0], config)  # compiling is done once a machine, not once a slice
@@ -157,7 +157,7 @@ def main() -> None:
         for i, (pixels, labels) in enumerate(slices):
             colour = np.repeat(pixels[..., None], 3, axis=2) if pixels.ndim == 2 else pixels
             image = np.rint(colour * 255).astype(np.uint8)
-            theirs, their_seconds = _reference_seconds(model, image, args.batches)
+            theirs, their_seconds = reference_seconds(model, image, args.batches)
             ours, seconds = _ours(segmenter, pixels, config)
             full, full_seconds = _ours(segmenter, pixels, full_grid)
             ratios.append((their_seconds.wall / seconds.wall, their_seconds.cpu / seconds.cpu))

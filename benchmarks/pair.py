@@ -25,7 +25,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from benchmarks.everything import _reference, _reference_seconds
+from benchmarks.everything import reference_generator, reference_seconds
 
 from samreg import read_image
 from samreg.io.run_folder import read_run
@@ -56,9 +56,9 @@ def _published(fixed: Path, moving: Path, run: Path, batches: int, steps: int) -
         n_slices += plan.n_slices
         picture = plan.slices(window(image))[plan.n_slices // 2]
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
-        model, _ = _reference("litemedsam", Path(folder))
+        model, _ = reference_generator("litemedsam", Path(folder))
         grey = np.rint(picture * 255).astype(np.uint8)
-        _, seconds = _reference_seconds(model, np.repeat(grey[..., None], 3, axis=2), batches)
+        _, seconds = reference_seconds(model, np.repeat(grey[..., None], 3, axis=2), batches)
     pairs = read_run(run).pairs
     shape = pairs.fixed.grid.shape
     u = torch.zeros(len(shape), *shape, requires_grad=True)

@@ -15,7 +15,8 @@ import pytest
 
 from samreg import FeatureVolume, Grid, Image, Regions, RoiSet, preset
 from samreg.errors import ConfigError
-from samreg.io.cache import RegionsCache, cached_segment, default_cache_folder, regions_key
+from samreg.io.cache import RegionsCache, cached_segment, regions_key
+from samreg.segmenters.compiled_cache import cache_folder
 from worlds import GRIDS, noise
 
 
@@ -206,11 +207,11 @@ def test_a_folder_that_cannot_be_written_costs_the_entry_only(
 
 def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("SAMREG_CACHE_DIR", str(tmp_path / "mine"))
-    assert default_cache_folder() == tmp_path / "mine"
+    assert cache_folder() == tmp_path / "mine"
     monkeypatch.delenv("SAMREG_CACHE_DIR")
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert default_cache_folder() == tmp_path / "xdg" / "samreg"
+    assert cache_folder() == tmp_path / "xdg" / "samreg"
 
 
 def test_a_segmenter_is_not_loaded_for_images_that_the_cache_knows(

@@ -19,8 +19,8 @@ from samreg.grid import Grid
 from samreg.image import Image
 from samreg.io.images import write_image
 from samreg.prompting import PromptAnswer, prompt_pair
-from samreg.prompting.counterpart import View, displacement
-from samreg.prompting.stack import Stack
+from samreg.prompting.counterpart import displacement
+from samreg.prompting.stack import Stack, View
 from samreg.segmenters.base import Encoding, Masks, Prompts, Segmenter
 from worlds import GRIDS
 

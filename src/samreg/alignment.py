@@ -22,7 +22,7 @@ from samreg.fitting.features import joint_descriptors
 from samreg.fitting.frames import Frame, to_field
 from samreg.grid import Grid
 from samreg.lifting import lift
-from samreg.ops.displacement import rescale
+from samreg.ops.displacement import per_axis, rescale
 from samreg.ops.resample import resize
 from samreg.pairing import pair_overlaps, pair_regions
 from samreg.preprocess import is_thick, window
@@ -145,7 +145,7 @@ class _Work:
             self.notes["affine"] = {"chosen": choice.name, "costs": choice.costs}
         if settings.transform in ("ddf", "ffd", "svf"):
             cells = self._search(f, f_grid, m, m_grid)
-            self.guide = _to_voxels(cells, f_grid, self.grid)
+            self.guide = _on_grid(cells, f_grid, self.grid)
             if settings.search:
                 self.start = self.guide
 
@@ -263,9 +263,7 @@ class _Work:
         f, f_grid, m, m_grid = self.descriptors
         tissue = _tissue(self.grey[0], self.grid, f_grid)
         if tissue.any():
-            frame, at = Frame(f_grid, m_grid, self.affine), Frame(f_grid, self.grid, np.eye(self.grid.ndim + 1))
-            ratio = torch.tensor([a / b for a, b in zip(self.grid.array_spacing, f_grid.array_spacing, strict=True)])
-            moved = at.warp(displacement, at.identity()) * ratio.reshape(-1, *([1] * self.grid.ndim)).float()
+            frame, moved = Frame(f_grid, m_grid, self.affine), _on_grid(displacement, self.grid, f_grid)
             cosine = (f * functional.normalize(frame.warp(m, frame.identity() + moved), dim=0)).sum(0)
             found["embedding"] = float(cosine[tissue].mean())
         return found
@@ -342,12 +340,11 @@ def _levels(grid: Grid, same_slices: bool, axis: int | None) -> list[_SearchLeve
     return levels
 
 
-def _to_voxels(cells: Tensor, grid: Grid, fixed: Grid) -> Tensor:
-    """A displacement on the feature grid, in cells, on the fixed grid, in voxels."""
-    at = Frame(fixed, grid, np.eye(fixed.ndim + 1))
-    out = at.warp(cells, at.identity())
-    factor = torch.tensor([c / v for c, v in zip(grid.array_spacing, fixed.array_spacing, strict=True)]).float()
-    return out * factor.reshape(-1, *([1] * fixed.ndim))
+def _on_grid(u: Tensor, grid: Grid, other: Grid) -> Tensor:
+    """A displacement in voxels of one grid, sampled on another grid of the same world, in voxels of that one."""
+    at = Frame(other, grid, np.eye(other.ndim + 1))
+    ratio = [a / b for a, b in zip(grid.array_spacing, other.array_spacing, strict=True)]
+    return at.warp(u, at.identity()) * per_axis(ratio)
 
 
 def _tissue(grey: np.ndarray, image: Grid, cells: Grid) -> Tensor:

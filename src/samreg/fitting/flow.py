@@ -17,7 +17,7 @@ from torch import Tensor
 
 from samreg.config import FitConfig
 from samreg.fitting.objective import Objective, has_converged
-from samreg.ops.displacement import warp
+from samreg.ops.displacement import per_axis, warp
 from samreg.ops.smoothing import gaussian
 
 __all__ = ["minimise_by_flow"]
@@ -38,9 +38,8 @@ def minimise_by_flow(
     Returns:
         The displacement, and the steps taken.
     """
-    d = len(start)
     pixel = min(objective.spacing)
-    size = torch.tensor([s / pixel for s in objective.spacing]).reshape(-1, *([1] * d))
+    size = per_axis([s / pixel for s in objective.spacing])
     update = [config.flow_smoothing * pixel / s for s in objective.spacing]
     total = [config.field_smoothing * pixel / s for s in objective.spacing]
     v = start.clone()

@@ -21,7 +21,7 @@ from samreg.config import FitConfig
 from samreg.fitting.frames import Frame
 from samreg.fitting.region_term import RegionTerm, Shares
 from samreg.grid import Grid
-from samreg.ops.displacement import bending_energy, gradient_energy, jacobian_determinant
+from samreg.ops.displacement import bending_energy, gradient_energy, jacobian_determinant, per_axis
 from samreg.ops.resample import resize, sample_border
 from samreg.ops.similarity import Lncc
 from samreg.rois import PairedRois
@@ -126,8 +126,7 @@ class Objective:
             # Where the cells of the embedding lie among the voxels of the level, and a voxel's length in cells.
             to_level = Frame(grid, fixed_grid, np.eye(grid.ndim + 1))
             self.cells = to_level.moving_index(to_level.identity())
-            ratio = torch.tensor([a / b for a, b in zip(self.spacing, grid.array_spacing, strict=True)])
-            self.cell_scale = ratio.reshape(-1, *([1] * grid.ndim)).float()
+            self.cell_scale = per_axis([a / b for a, b in zip(self.spacing, grid.array_spacing, strict=True)])
 
     def terms(self, u: Tensor) -> dict[str, Tensor]:
         """Each weighted term of E.

@@ -15,7 +15,6 @@ import io
 import json
 import logging
 import os
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -30,31 +29,20 @@ from samreg.grid import Grid
 from samreg.image import Image
 from samreg.regions import FeatureVolume, Regions
 from samreg.rois import Roi, RoiSet
+from samreg.segmenters.compiled_cache import cache_folder
 
 if TYPE_CHECKING:
     from samreg.segmenters.base import Segmenter
     from samreg.segmenters.classes import DeferredSegmenter
     from samreg.segmenters.labels import ClassSegmenter
 
-__all__ = ["RegionsCache", "cached_segment", "default_cache_folder", "find_or_segment", "regions_key"]
+__all__ = ["RegionsCache", "cached_segment", "find_or_segment", "regions_key"]
 
 _LOG = logging.getLogger("samreg.cache")
 _LAYOUT = 1
 _SUFFIX = ".regions"
 _DIGEST_BYTES = 32
 _DEFAULT_BYTES = 20 * 1024**3
-
-
-def default_cache_folder() -> Path:
-    """`SAMREG_CACHE_DIR`, else `samreg` in the cache folder of the platform."""
-    chosen = os.environ.get("SAMREG_CACHE_DIR")
-    if chosen:
-        return Path(chosen)
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "samreg"
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA", Path.home())) / "samreg" / "cache"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "samreg"
 
 
 def regions_key(image: Image, config: RegisterConfig, segmenter: Segmenter | ClassSegmenter | DeferredSegmenter) -> str:
@@ -92,7 +80,7 @@ class RegionsCache:
         ConfigError: if the bound is not positive.
     """
 
-    folder: Path = dataclasses.field(default_factory=default_cache_folder)
+    folder: Path = dataclasses.field(default_factory=cache_folder)
     max_bytes: int = _DEFAULT_BYTES
 
     def __post_init__(self) -> None:

@@ -17,10 +17,16 @@ __all__ = [
     "gradient_energy",
     "jacobian_determinant",
     "logarithm",
+    "per_axis",
     "rescale",
     "unfold",
     "warp",
 ]
+
+
+def per_axis(values: Sequence[float]) -> Tensor:
+    """One number for each array axis, (d, 1, ...): multiplies a displacement component by component."""
+    return torch.tensor(list(values), dtype=torch.float32).reshape(-1, *([1] * len(values)))
 
 
 def gradient_energy(u: Tensor, spacing: Sequence[float]) -> Tensor:
@@ -30,8 +36,7 @@ def gradient_energy(u: Tensor, spacing: Sequence[float]) -> Tensor:
         u: (d, *shape) in voxels, array order.
         spacing: voxel size along each array axis.
     """
-    size = torch.tensor(list(spacing), dtype=u.dtype).reshape(-1, *([1] * (u.ndim - 1)))
-    world = u * size
+    world = u * per_axis(spacing).to(u)
     total = u.new_zeros(())
     for axis, s in enumerate(spacing, start=1):
         if u.shape[axis] > 1:
@@ -48,8 +53,7 @@ def bending_energy(u: Tensor, spacing: Sequence[float]) -> Tensor:
         u: (d, *shape) in voxels, array order.
         spacing: voxel size along each array axis.
     """
-    size = torch.tensor(list(spacing), dtype=u.dtype).reshape(-1, *([1] * (u.ndim - 1)))
-    world = u * size
+    world = u * per_axis(spacing).to(u)
     total = u.new_zeros(())
     for first, s in enumerate(spacing, start=1):
         slope = torch.diff(world, dim=first) / s
@@ -102,8 +106,7 @@ def rescale(u: Tensor, shape: Sequence[int]) -> Tensor:
         return u
     mode = "bilinear" if len(shape) == 2 else "trilinear"
     out: Tensor = functional.interpolate(u[None], size=tuple(shape), mode=mode, align_corners=False)[0]
-    factor = torch.tensor([n / m for n, m in zip(shape, u.shape[1:], strict=True)])
-    return out * factor.reshape(-1, *([1] * len(shape)))
+    return out * per_axis([n / m for n, m in zip(shape, u.shape[1:], strict=True)])
 
 
 def warp(values: Tensor, u: Tensor) -> Tensor:

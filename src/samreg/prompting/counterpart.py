@@ -18,8 +18,8 @@ from samreg.matching import cosine_similarity
 from samreg.ops.resample import resize, sample
 from samreg.ops.smoothing import gaussian
 from samreg.prompting.outline import Outline, ask_boxes, ask_points, distinct, joined
-from samreg.proposals.boxes import grown
-from samreg.proposals.components import component_boxes
+from samreg.prompting.stack import View
+from samreg.proposals.boxes import box_iou, grown
 from samreg.prototypes import cell_shares
 from samreg.regions import FeatureVolume
 from samreg.rois import PairedRois, RoiSet
@@ -29,7 +29,6 @@ from samreg.types import Matrix
 __all__ = [
     "Candidates",
     "Displacement",
-    "View",
     "carried_iou",
     "displacement",
     "mean_embedding",
@@ -44,8 +43,6 @@ _SCALES = (0.75, 1.0, 1.25)
 """Sizes of the boxes tried, relative to the region: hearts beat."""
 _N_PEAKS = 1
 _MIN_QUALITY = 0.5
-_LEVELS = 8
-_AREAS = (0.0008, 0.4)
 _FITS = 0.5
 """IoU with a place from which the box of a component there is tried as well."""
 _FLOW = FitConfig(roi_weight=0.0, feature_weight=0.0)
@@ -107,19 +104,6 @@ def mean_embedding(*encodings: Encoding) -> np.ndarray:
     rows = [e.valid_features.float().cpu().flatten(1) for e in encodings]
     result: np.ndarray = torch.cat(rows, 1).mean(1).numpy()
     return result
-
-
-@dataclass(frozen=True, eq=False)
-class View:
-    """One slice as the segmenter and as the eye see it.
-
-    Args:
-        encoding: of the slice.
-        grey: (y, x) in [0, 1].
-    """
-
-    encoding: Encoding
-    grey: np.ndarray
 
 
 def displacement(here: View, there: View, matrix: Matrix) -> Displacement:
@@ -207,7 +191,8 @@ def search(
         places.append(((low + high) / 2, np.maximum(high - low, 0.5 * size)))
     boxes = [np.concatenate([c - s * f / 2, c + s * f / 2]) for c, s in places for f in _SCALES]
     rows = grown(np.asarray(boxes), 0.0, there.encoding.shape)
-    rows = np.concatenate([rows, _fitting(component_boxes(there.grey, _LEVELS, _AREAS), rows)])
+    fits = (box_iou(there.components, rows) >= _FITS).any(axis=1)
+    rows = np.concatenate([rows, there.components[fits]])
     rows = rows[((rows[:, 2:] - rows[:, :2]) >= 2).all(axis=1)]
     answer = ask_boxes(segmenter, there.encoding, rows)
     if segmenter.prompt_kind == "points":
@@ -232,17 +217,6 @@ def carried_iou(mask: np.ndarray, masks: np.ndarray, moved: Displacement) -> np.
 
 def _centred(prototypes: np.ndarray, prototype: np.ndarray, mean: np.ndarray) -> np.ndarray:
     result: np.ndarray = cosine_similarity(prototypes - mean, (prototype - mean)[None])[:, 0]
-    return result
-
-
-def _fitting(boxes: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """The boxes (n, 4) that overlap with one of the places (m, 4) by IoU."""
-    low = np.maximum(boxes[:, None, :2], places[None, :, :2])
-    high = np.minimum(boxes[:, None, 2:], places[None, :, 2:])
-    shared = np.clip(high - low, 0, None).prod(axis=-1)
-    area, other = ((b[:, 2:] - b[:, :2]).prod(axis=-1) for b in (boxes, places))
-    iou = shared / np.maximum(area[:, None] + other[None] - shared, 1e-6)
-    result: np.ndarray = boxes[(iou >= _FITS).any(axis=1)]
     return result
 
 

@@ -10,9 +10,8 @@ import torch
 
 from samreg.errors import InputError
 from samreg.matching import cosine_similarity
-from samreg.prompting.stack import Stack
-from samreg.proposals.boxes import grown
-from samreg.proposals.components import component_boxes
+from samreg.prompting.stack import AREAS, Stack, View
+from samreg.proposals.boxes import MARGIN, grown
 from samreg.proposals.filters import intersections, mask_nms
 from samreg.prototypes import slice_prototypes
 from samreg.segmenters.base import Encoding, Prompts, Segmenter
@@ -32,13 +31,9 @@ __all__ = [
 
 _SIDES = (0.05, 0.07, 0.1, 0.14, 0.2, 0.28, 0.4)
 """Sides of the boxes tried around a point, as shares of the longer side of the slice."""
-_MARGIN = 0.012
-"""How much a refining box is larger than the mask's own, as a share of the longer side."""
 _SAME = 0.8
 """IoU from which two masks show the same region."""
 _MIN_QUALITY = 0.5
-_AREAS = (0.0008, 0.4)
-_LEVELS = 8
 _POINT, _COMPONENT = -1, -2
 """Stand for the size of a box in the masks of a point prompt and of a component's box."""
 _COMPONENT_VOTES = 2
@@ -96,7 +91,7 @@ def ask_boxes(segmenter: Segmenter, encoding: Encoding, boxes: np.ndarray, round
         if not len(rows):
             break
         own = mask_boxes(torch.from_numpy(newest[rows])).numpy()
-        own = grown(own, _MARGIN * max(encoding.shape), encoding.shape)
+        own = grown(own, MARGIN * max(encoding.shape), encoding.shape)
         newest, better = _prompt(segmenter, encoding, Prompts(boxes=own))
         masks, quality = np.concatenate([masks, newest]), np.concatenate([quality, better])
     return Outline(masks, quality, slice_prototypes(encoding, masks))
@@ -117,7 +112,7 @@ def joined(*outlines: Outline) -> Outline:
     )
 
 
-def at_point(segmenter: Segmenter, encoding: Encoding, point: np.ndarray, grey: np.ndarray) -> Outline:
+def at_point(segmenter: Segmenter, view: View, point: np.ndarray) -> Outline:
     """The region at a point, as one mask.
 
     Boxes of several sizes are tried around the point, and boxes around what hangs together there at some grey level.
@@ -126,18 +121,17 @@ def at_point(segmenter: Segmenter, encoding: Encoding, point: np.ndarray, grey: 
 
     Args:
         segmenter: answers the prompts.
-        encoding: of the slice.
+        view: the slice.
         point: (2,) x, y in slice pixels.
-        grey: (y, x) the slice in [0, 1].
 
     Raises:
         InputError: if no mask holds the point.
     """
+    encoding, fitting = view.encoding, view.components
     half = np.asarray(_SIDES)[:, None] * max(encoding.shape) / 2
     boxes = grown(np.concatenate([point - half, point + half], axis=1), 0.0, encoding.shape)
     found = [ask_boxes(segmenter, encoding, box[None]) for box in boxes]
     sizes = [number for number, answer in enumerate(found) for _ in range(len(answer))]
-    fitting = component_boxes(grey, _LEVELS, _AREAS)
     fitting = fitting[((fitting[:, :2] <= point) & (fitting[:, 2:] >= point)).all(axis=1)]
     if len(fitting):
         found.append(ask_boxes(segmenter, encoding, fitting))
@@ -148,7 +142,7 @@ def at_point(segmenter: Segmenter, encoding: Encoding, point: np.ndarray, grey: 
     everything = joined(*found)
     x, y = np.clip(np.round(point).astype(int), 0, np.asarray(encoding.shape[::-1]) - 1)
     good = everything.masks[:, y, x] & (everything.quality >= _MIN_QUALITY)
-    good &= everything.masks.mean(axis=(1, 2)) <= _AREAS[1]
+    good &= everything.masks.mean(axis=(1, 2)) <= AREAS[1]
     rows = np.flatnonzero(good)
     if not len(rows):
         raise InputError("no region of the fixed image holds the point: move it, or give a box or a mask")

@@ -13,7 +13,7 @@ from samreg.config import RegisterConfig, preset
 from samreg.errors import ConfigError, GeometryError
 from samreg.image import Image
 from samreg.matching import cosine_similarity
-from samreg.prompting.counterpart import Candidates, View, search
+from samreg.prompting.counterpart import Candidates, search
 from samreg.prompting.outline import Outline, at_point, in_box, iou_with, through_slices
 from samreg.prompting.stack import Stack
 from samreg.prototypes import slice_prototypes
@@ -178,9 +178,7 @@ class _Work:
             at = _inside(np.asarray([point], dtype=float), self.fixed.image, "the point")
             numbers, pixels = self.fixed.locate(at)
             self.number = int(np.clip(np.round(numbers[0]), *self.span))
-            self.outline = at_point(
-                self.segmenter, self.fixed.encoding(self.number), pixels[0], self.fixed.grey(self.number)
-            )
+            self.outline = at_point(self.segmenter, self.fixed.view(self.number), pixels[0])
         elif box is not None:
             corners = np.asarray(box, dtype=float)
             if corners.shape != (2 * self.fixed.image.grid.ndim,):
@@ -210,18 +208,18 @@ class _Work:
 
     def find_counterpart(self) -> None:
         """The best match on the slices where it may lie."""
-        here = _view(self.fixed, self.number)
+        here = self.fixed.view(self.number)
         ratio = self.fixed.pixel_size / self.moving.pixel_size
         tried: list[tuple[float, int, Matrix | None, Candidates, int]] = []
         for number, start in self._places():
-            found = search(self.segmenter, here, self.outline, _view(self.moving, number), start, ratio)
+            found = search(self.segmenter, here, self.outline, self.moving.view(number), start, ratio)
             tried += [(float(found.score[i]), number, start, found, i) for i in range(min(_TRIED, len(found.score)))]
         tried.sort(key=lambda row: -row[0])
         matches = []
         for score, number, start, found, i in tried[:_TRIED]:
             outline = found.outline.select(np.asarray([i]))
             back = None if start is None else np.linalg.inv(start)
-            there = _view(self.moving, number)
+            there = self.moving.view(number)
             returned = search(self.segmenter, there, outline, here, back, 1 / ratio)
             cycle = float(iou_with(returned.outline.masks[:1], self.outline.masks[0]).max(initial=0.0))
             similarity = float(cosine_similarity(self.outline.prototypes, outline.prototypes)[0, 0])
@@ -326,10 +324,6 @@ class _Work:
             return {number: outline.masks[0]}
         chain = through_slices(self.segmenter, stack, number, outline, self.config.match.epsilon, span)
         return {n: mask for n, (mask, _) in chain.items()}
-
-
-def _view(stack: Stack, number: int) -> View:
-    return View(stack.encoding(number), stack.grey(number))
 
 
 def _inside(points: np.ndarray, image: Image, what: str) -> np.ndarray:

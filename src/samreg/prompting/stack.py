@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -10,11 +12,34 @@ from samreg.config import SegmentConfig
 from samreg.errors import GeometryError
 from samreg.image import Image
 from samreg.preprocess import nearest_masks, plan_slices, window
+from samreg.proposals.components import component_boxes
 from samreg.rois import Roi
 from samreg.segmenters.base import Encoding, Segmenter
 from samreg.types import MaskArray, Points
 
-__all__ = ["Stack"]
+__all__ = ["AREAS", "Stack", "View"]
+
+AREAS = (0.0008, 0.4)
+"""Smallest and largest region that a prompt may mean, as shares of the slice."""
+_LEVELS = 8
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """One slice as the segmenter and as the eye see it.
+
+    Args:
+        encoding: of the slice.
+        grey: (y, x) in [0, 1].
+    """
+
+    encoding: Encoding
+    grey: np.ndarray
+
+    @cached_property
+    def components(self) -> np.ndarray:
+        """Boxes (n, 4) around what hangs together at some grey level; see `component_boxes`."""
+        return component_boxes(self.grey, _LEVELS, AREAS)
 
 
 class Stack:
@@ -32,7 +57,7 @@ class Stack:
         self.image, self.segmenter = image, segmenter
         self.plan = plan_slices(image.grid, settings.slice_axis)
         self._slices = self.plan.slices(window(image, settings.window, settings.hounsfield))
-        self._encodings: dict[int, Encoding] = {}
+        self._views: dict[int, View] = {}
 
     def __len__(self) -> int:
         return self.plan.n_slices
@@ -46,18 +71,19 @@ class Stack:
     @property
     def n_encoded(self) -> int:
         """Slices encoded so far."""
-        return len(self._encodings)
+        return len(self._views)
+
+    def view(self, number: int) -> View:
+        """One slice with its encoding."""
+        if number not in self._views:
+            pixels = self._slices[number]
+            grey = pixels if pixels.ndim == 2 else np.ascontiguousarray(pixels.mean(axis=-1))
+            self._views[number] = View(self.segmenter.encode([pixels])[0], grey)
+        return self._views[number]
 
     def encoding(self, number: int) -> Encoding:
         """The encoding of one slice."""
-        if number not in self._encodings:
-            self._encodings[number] = self.segmenter.encode([self._slices[number]])[0]
-        return self._encodings[number]
-
-    def grey(self, number: int) -> np.ndarray:
-        """Grey values of one slice in [0, 1], (y, x) in slice pixels."""
-        pixels = self._slices[number]
-        return pixels if pixels.ndim == 2 else np.ascontiguousarray(pixels.mean(axis=-1))
+        return self.view(number).encoding
 
     def locate(self, points: Points) -> tuple[np.ndarray, np.ndarray]:
         """Slice coordinates of world points.

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["box_grid", "grown", "informative"]
+__all__ = ["MARGIN", "box_grid", "box_iou", "grown", "informative"]
 
+MARGIN = 0.012
+"""How much a prompt is larger than the box of what it asks for, as a share of the longer side of the slice."""
 _MIN_CONTRAST = 0.02
 
 
@@ -47,6 +49,16 @@ def informative(boxes: np.ndarray, pixels: np.ndarray) -> np.ndarray:
     count = (y1 - y0) * (x1 - x0)
     mean, square = ((s[y1, x1] - s[y0, x1] - s[y1, x0] + s[y0, x0]) / count for s in sums)
     result: np.ndarray = np.sqrt(np.maximum(square - mean**2, 0)) >= _MIN_CONTRAST
+    return result
+
+
+def box_iou(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """IoU of boxes (n, 4) with others (m, 4), x0, y0, x1, y1 with area (x1 - x0) (y1 - y0); (n, m)."""
+    low = np.maximum(boxes[:, None, :2], others[None, :, :2])
+    high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
+    shared = np.clip(high - low, 0, None).prod(axis=-1)
+    area, other = ((b[:, 2:] - b[:, :2]).prod(axis=-1) for b in (boxes, others))
+    result: np.ndarray = shared / np.maximum(area[:, None] + other[None] - shared, 1e-6)
     return result
 
 

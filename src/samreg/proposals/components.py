@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from samreg.proposals.boxes import grown
+from samreg.proposals.boxes import MARGIN, box_iou, grown
 
 __all__ = ["component_boxes"]
 
@@ -27,8 +27,6 @@ _LEAST_FILL = 0.3
 """Share of its box that a component fills: what fills less is a rim or a tangle."""
 _SAME = 0.7
 """IoU from which two boxes ask the same question."""
-_MARGIN = 0.012
-"""How much a box is larger than its component, as a share of the longer side."""
 
 
 def component_boxes(grey: np.ndarray, n_levels: int, areas: tuple[float, float]) -> np.ndarray:
@@ -57,7 +55,7 @@ def component_boxes(grey: np.ndarray, n_levels: int, areas: tuple[float, float])
     ]
     if not boxes:
         return np.zeros((0, 4), dtype=np.float32)
-    return grown(_distinct(np.asarray(boxes, dtype=np.float32)), _MARGIN * longest, (grey.shape[0], grey.shape[1]))
+    return grown(_distinct(np.asarray(boxes, dtype=np.float32)), MARGIN * longest, (grey.shape[0], grey.shape[1]))
 
 
 def _boxes(mask: np.ndarray, areas: tuple[float, float], longest: int) -> list[tuple[int, int, int, int]]:
@@ -75,11 +73,8 @@ def _boxes(mask: np.ndarray, areas: tuple[float, float], longest: int) -> list[t
 
 def _distinct(boxes: np.ndarray) -> np.ndarray:
     """One box of each group of nearly the same, the one with the most others around it; the largest groups first."""
-    low = np.maximum(boxes[:, None, :2], boxes[None, :, :2])
-    high = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
-    shared = np.clip(high - low + 1, 0, None).prod(axis=-1)
-    area = (boxes[:, 2:] - boxes[:, :2] + 1).prod(axis=-1)
-    same = shared / (area[:, None] + area[None] - shared) > _SAME
+    edges = boxes + np.asarray([0, 0, 1, 1], dtype=boxes.dtype)  # from the centres of the last pixels to their edges
+    same = box_iou(edges, edges) > _SAME
     alive, kept = np.ones(len(boxes), dtype=bool), []
     for row in np.argsort(-same.sum(axis=1), kind="stable"):
         if alive[row]:

@@ -9,16 +9,13 @@ import torch
 from torch import Tensor
 
 from samreg.config import ProposalConfig
-from samreg.proposals.boxes import box_grid, grown, informative
+from samreg.proposals.boxes import MARGIN, box_grid, grown, informative
 from samreg.proposals.components import component_boxes
 from samreg.proposals.filters import drop_overlapping, intersections, mask_nms, stability_score
 from samreg.segmenters.base import Encoding, Prompts, Segmenter
 from samreg.segmenters.geometry import mask_boxes, masks_to_slice
 
 __all__ = ["Proposals", "propose"]
-
-_MARGIN = 0.012
-"""How much a refining box is larger than the mask's own box, as a share of the longer side."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +125,7 @@ class _Search:
         self._deduplicate(self.config.max_rois)
 
     def _own_boxes(self) -> np.ndarray:
-        return grown(self._slice_boxes(self.pool.masks), _MARGIN * max(self.encoding.shape), self.encoding.shape)
+        return grown(self._slice_boxes(self.pool.masks), MARGIN * max(self.encoding.shape), self.encoding.shape)
 
     def answer(self) -> Proposals:
         """Full masks of what is left, filtered and deduplicated at full resolution."""

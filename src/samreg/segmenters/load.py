@@ -65,9 +65,16 @@ def weights_fingerprint(name: str) -> str | None:
         from samreg.segmenters import litemedsam
 
         return sha256_of(litemedsam.weights_path())
-    prefix, colon, rest = name.partition(":")
-    path = Path(rest if colon and prefix in ("sam", "medsam") else name).expanduser()
+    path = Path(_place(name)[0]).expanduser()
     return sha256_of(path) if path.is_file() else None
+
+
+def _place(name: str) -> tuple[str, bool]:
+    """Where a model is, and whether it takes images as MedSAM does: `sam:` and `medsam:` say so, else its name does."""
+    prefix, colon, rest = name.partition(":")
+    if colon and prefix in ("sam", "medsam"):
+        return rest, prefix == "medsam"
+    return name, "medsam" in Path(name).name.lower()
 
 
 def _load(name: str) -> tuple[Model, str]:
@@ -76,9 +83,7 @@ def _load(name: str) -> tuple[Model, str]:
 
     if name == "litemedsam":
         return _litemedsam()
-    prefix, colon, rest = name.partition(":")
-    where = rest if colon and prefix in ("sam", "medsam") else name
-    medsam = "medsam" in Path(where).name.lower() if where == name else prefix == "medsam"
+    where, medsam = _place(name)
     path = Path(where).expanduser()
     if is_class_checkpoint(where):
         raise ModelError(
