@@ -20,6 +20,7 @@ __all__ = ["DisplacementField"]
 
 _FIT_POINTS = 16  # along each axis; enough for an affine map
 _WORST_CONDITION = 1e3
+_VOXELS_AT_ONCE = 1 << 19  # whose derivatives are held at once: 9 numbers of 8 bytes each
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,16 +227,26 @@ class DisplacementField:
         Returns:
             `(*shape)` float32, 1 for a translation.
         """
+        n = self.grid.shape[0]
+        result: ScalarArray = np.empty(self.grid.shape, dtype=np.float32)
+        rows = max(1, _VOXELS_AT_ONCE // max(1, self.grid.n_voxels // n))
+        for first in range(0, n, rows):
+            last = min(n, first + rows)
+            # A slab with a neighbour on either side has the same central differences as the whole.
+            low, high = max(0, first - 1), min(n, last + 1)
+            result[first:last] = self._slab_determinant(self.u[low:high])[first - low : last - low]
+        return result
+
+    def _slab_determinant(self, u: np.ndarray) -> np.ndarray:
         d = self.grid.ndim
-        gradient = np.zeros((*self.grid.shape, d, d))
+        gradient = np.zeros((*u.shape[:-1], d, d))
         for j in range(d):  # index axis j = x, y, z
             axis = d - 1 - j
-            if self.grid.shape[axis] > 1:
-                gradient[..., j] = np.gradient(self.u, axis=axis) / self.grid.spacing[j]
+            if u.shape[axis] > 1:
+                gradient[..., j] = np.gradient(u, axis=axis) / self.grid.spacing[j]
         # Derivatives along index axes become derivatives along world axes.
         gradient = gradient @ np.asarray(self.grid.direction).T
-        result: ScalarArray = _determinant(np.eye(d) + gradient).astype(np.float32)
-        return result
+        return _determinant(np.eye(d) + gradient)
 
     def folding_fraction(self) -> float:
         """Share of voxels with det(I + grad u) <= 0, before any clipping."""

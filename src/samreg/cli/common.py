@@ -154,6 +154,7 @@ def register_with_cache(
         return cached_segment(image, config, segmenter, RegionsCache(), progress=say)
 
     fixed_regions, moving_regions = regions("fixed", fixed), regions("moving", moving)
+    del segmenter  # its networks have done their work, and the fit can use their memory
     seconds = {"load": loaded - started, "segment": time.perf_counter() - loaded}
     result = register_regions(fixed_regions, moving_regions, config, extra_pairs=extra_pairs, progress=progress)
     return replace(result, seconds=seconds | result.seconds)

@@ -21,6 +21,7 @@ from samreg.ops.smoothing import gaussian
 
 __all__ = ["Search", "coupled_convex", "descriptor_cost"]
 
+_CELLS_AT_ONCE = 1 << 13
 _OUTSIDE_COST = 0.6
 """Cost of a displacement out of the moving image: dearer than a fair match, cheaper than a contradiction."""
 
@@ -96,14 +97,18 @@ def coupled_convex(cost: Tensor, search: Search) -> Tensor:
     """
     candidates = search.displacements().float()
     stretch = torch.tensor(search.stretch).float()
-    cost = gaussian(cost, search.cost_sigma)
-    flat, shape = cost.reshape(len(candidates), -1), cost.shape[1:]
-    u = gaussian(candidates[flat.argmin(0)].T.reshape(-1, *shape), search.sigma)
+    shape = cost.shape[1:]
+    # Row by row and cells by cells: a table of costs is the largest thing here, and nothing makes a second one of it.
+    smooth = torch.stack([gaussian(row[None], search.cost_sigma)[0] for row in cost]).reshape(len(candidates), -1)
+    u = gaussian(candidates[smooth.argmin(0)].T.reshape(-1, *shape), search.sigma)
     scaled = candidates * stretch
     square = (scaled**2).sum(1)
     for theta in search.theta:
         v = u.reshape(len(stretch), -1) * stretch[:, None]
         # |d - u|^2 without |u|^2, which is the same for all candidates of a cell.
-        pull = square[:, None] - 2 * scaled @ v
-        u = gaussian(candidates[(flat + theta * pull).argmin(0)].T.reshape(-1, *shape), search.sigma)
+        best = [
+            torch.addmm(costs + theta * square[:, None], scaled, at, alpha=-2 * theta).argmin(0)
+            for costs, at in zip(smooth.split(_CELLS_AT_ONCE, 1), v.split(_CELLS_AT_ONCE, 1), strict=True)
+        ]
+        u = gaussian(candidates[torch.cat(best)].T.reshape(-1, *shape), search.sigma)
     return u

@@ -1,6 +1,6 @@
 """Greedy flow: the displacement grows by composing small smooth steps down the gradient of the objective.
 
-    v <- smooth_total(w + v o (id + w)),   w = -step * smooth_update(grad E(v)) / max |smooth_update(grad E(v))|
+    v <- smooth_total(w + v o (id + w)),   w = -step * smooth_update(dE/dw) / max |smooth_update(dE/dw)|
 
 Every step is a smooth map close to the identity, so the composition hardly ever folds, and large motions are not held
 back as by a penalty on the whole displacement. Source: Avants et al., "Geodesic estimation for large deformation
@@ -42,22 +42,19 @@ def minimise_by_flow(
     size = per_axis([s / pixel for s in objective.spacing])
     update = [config.flow_smoothing * pixel / s for s in objective.spacing]
     total = [config.field_smoothing * pixel / s for s in objective.spacing]
-    v = start.clone()
+    v = start.detach().clone()
     history: list[float] = []
     for i in range(most):
-        v = v.detach().requires_grad_(True)
-        loss = torch.stack(list(objective.terms(v).values())).sum()
-        loss.backward()  # type: ignore[no-untyped-call]
-        history.append(float(loss.detach()))
+        loss, slope = objective.value_and_slope(v)
+        history.append(loss)
         progress(i + 1)
-        if has_converged(history, config.tolerance) or v.grad is None:
+        if has_converged(history, config.tolerance):
             break
-        with torch.no_grad():
-            # The gradient with respect to lengths, not to voxels, and the step in voxels again: both divide by size.
-            downhill = -gaussian(v.grad / size**2, update)
-            if objective.frozen is not None:
-                downhill[objective.frozen] = 0.0
-            longest = (downhill * size).square().sum(0).sqrt().max()
-            step = downhill * (config.flow_step / longest.clamp(min=1e-20))
-            v = gaussian(step + warp(v, step), total)
-    return v.detach(), len(history)
+        # The gradient with respect to lengths, not to voxels, and the step in voxels again: both divide by size.
+        downhill = -gaussian(slope / size**2, update)
+        if objective.frozen is not None:
+            downhill[objective.frozen] = 0.0
+        longest = (downhill * size).square().sum(0).sqrt().max()
+        step = downhill * (config.flow_step / longest.clamp(min=1e-20))
+        v = gaussian(step + warp(v, step), total)
+    return v, len(history)

@@ -21,7 +21,14 @@ from samreg.config import FitConfig
 from samreg.fitting.frames import Frame
 from samreg.fitting.region_term import RegionTerm, Shares
 from samreg.grid import Grid
-from samreg.ops.displacement import bending_energy, gradient_energy, jacobian_determinant, per_axis
+from samreg.ops.displacement import (
+    bending_energy,
+    derivatives,
+    gradient_energy,
+    jacobian_determinant,
+    per_axis,
+    transposed_jacobian,
+)
 from samreg.ops.resample import resize, sample_border
 from samreg.ops.similarity import Lncc
 from samreg.rois import PairedRois
@@ -134,6 +141,47 @@ class Objective:
         Args:
             u: (d, *shape) displacement in voxels of the level, array order.
         """
+        terms = self._other_terms(u)
+        if self.lncc is not None:
+            terms["similarity"] = self._similarity(self.lncc, self.frame.warp(self.moving, self.identity + u))
+        return terms
+
+    def value_and_slope(self, u: Tensor) -> tuple[float, Tensor]:
+        """E(u), and its derivative with respect to a small displacement w that goes before u.
+
+        With phi(x) = x + u(x) the step is composed, phi o (id + w), so that the derivative of the grey values is the
+        gradient of the warped image itself, dE/dI grad(I o phi): nothing has to be sampled twice. The other terms give
+        dE/du, which J^T = (I + grad u)^T turns into the same.
+
+        Args:
+            u: (d, *shape) displacement in voxels of the level, array order.
+
+        Returns:
+            The sum of all terms, and the derivative, (d, *shape), per voxel of displacement.
+        """
+        value, slope = 0.0, torch.zeros_like(u)
+        if self.lncc is not None:
+            with torch.no_grad():
+                warped = self.frame.warp(self.moving, self.identity + u)
+            warped.requires_grad_(True)
+            similarity = self._similarity(self.lncc, warped)
+            (pull,) = torch.autograd.grad(similarity, warped)
+            value += float(similarity.detach())
+            slope += pull * torch.stack(derivatives(warped.detach()[0]))
+        u = u.detach().requires_grad_(True)
+        others = self._other_terms(u)
+        if others:
+            total = torch.stack(list(others.values())).sum()
+            (pull,) = torch.autograd.grad(total, u)
+            value += float(total.detach())
+            slope += transposed_jacobian(u.detach(), pull)
+        return value, slope
+
+    def _similarity(self, lncc: Lncc, warped: Tensor) -> Tensor:
+        return self.config.similarity_weight * lncc(warped)
+
+    def _other_terms(self, u: Tensor) -> dict[str, Tensor]:
+        """All but the grey values."""
         config, at = self.config, self.identity + u
         terms: dict[str, Tensor] = {}
         if config.smoothness > 0:
@@ -143,8 +191,6 @@ class Objective:
         if config.fold_weight > 0:
             short = functional.relu(_MIN_DETERMINANT - jacobian_determinant(u))
             terms["folding"] = config.fold_weight * short.pow(2).mean()
-        if self.lncc is not None:
-            terms["similarity"] = config.similarity_weight * self.lncc(self.frame.warp(self.moving, at))
         if self.regions is not None:
             terms["regions"] = config.roi_weight * self.regions(at)
         if self.features is not None:

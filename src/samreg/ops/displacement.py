@@ -13,12 +13,14 @@ from samreg.ops.smoothing import gaussian
 
 __all__ = [
     "bending_energy",
+    "derivatives",
     "exponential",
     "gradient_energy",
     "jacobian_determinant",
     "logarithm",
     "per_axis",
     "rescale",
+    "transposed_jacobian",
     "unfold",
     "warp",
 ]
@@ -177,5 +179,20 @@ def _folded(u: Tensor, floor: float) -> Tensor:
 
 
 def _central_determinant(u: Tensor) -> Tensor:
-    axes = range(1, u.ndim)
-    return _determinant([torch.gradient(u, dim=b)[0] if u.shape[b] > 1 else torch.zeros_like(u) for b in axes])
+    return _determinant(derivatives(u, u.shape[0]))
+
+
+def derivatives(values: Tensor, d: int | None = None) -> list[Tensor]:
+    """Central differences along each of the last `d` axes (all by default); 0 along an axis with a single voxel."""
+    axes = range(values.ndim - (values.ndim if d is None else d), values.ndim)
+    return [torch.gradient(values, dim=a)[0] if values.shape[a] > 1 else torch.zeros_like(values) for a in axes]
+
+
+def transposed_jacobian(u: Tensor, vectors: Tensor) -> Tensor:
+    """(I + grad u)^T g at every voxel: what dE/du is for a displacement that is composed before u.
+
+    Args:
+        u: (d, *shape) in voxels, array order.
+        vectors: (d, *shape), g.
+    """
+    return vectors + torch.stack([(column * vectors).sum(0) for column in derivatives(u, len(u))])

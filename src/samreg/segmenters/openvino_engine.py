@@ -28,7 +28,7 @@ __all__ = ["OpenVinoEngine"]
 
 _REVISION = 2
 """Part of the cache key: count up whenever the compiled functions change."""
-_BATCH = 8
+_BATCH = 4
 """Prompts a batch: enough for the products to be large, few enough for the tiles of all to stay in cache."""
 _TOKENS = (2, 3)
 """Prompt tokens that are worth compiling for: a box, a point with its padding, and both."""
