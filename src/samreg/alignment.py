@@ -15,28 +15,20 @@ from torch.nn import functional
 
 from samreg.config import RegisterConfig
 from samreg.field import DisplacementField
-from samreg.fitting.affine import AffineChoice, Candidate, choose, fit_affine, fit_rigid, mutual_matches, ransac_affine
-from samreg.fitting.dense import DenseProblem, fit_dense
-from samreg.fitting.discrete import Search, coupled_convex, descriptor_cost
-from samreg.fitting.features import joint_descriptors
+from samreg.fitting.affine import fit_affine, fit_rigid
+from samreg.fitting.dense import DenseProblem, best_start, fit_dense
 from samreg.fitting.frames import Frame, to_field
 from samreg.grid import Grid
 from samreg.lifting import lift
-from samreg.ops.displacement import per_axis, rescale
-from samreg.ops.resample import resize
 from samreg.pairing import pair_overlaps, pair_regions
 from samreg.preprocess import is_thick, window
 from samreg.regions import Regions
-from samreg.rois import PairedRois
+from samreg.rois import PairedRois, RoiSet
+from samreg.start import Descriptors, affine_start, both_ways, on_grid, one_way, tissue_cells
 from samreg.types import Matrix
 
 __all__ = ["Alignment", "align", "slices_correspond"]
 
-_CHANNELS = 32
-_TISSUE = 0.03
-_MATCH_TOLERANCE = 0.06
-"""Distance up to which a match agrees with an affine map, as a share of the fixed image's diagonal."""
-_MIN_INLIERS = 0.08
 _LOW_CONFIDENCE = 0.4
 _MAX_FOLDED = 1e-3
 _LEAST_WEIGHT = 0.05
@@ -129,65 +121,34 @@ class _Work:
         return _Stage(self, name)
 
     def find_start(self) -> None:
-        """Affine map and large displacements from the embeddings alone."""
+        """Affine map and large displacements from the embeddings, the best of several by grey values as well."""
         settings = self.config.fit
         guides = self.config.match.verify
         if not settings.search and not guides and settings.feature_weight == 0:
             return
-        f, m = joint_descriptors(self.fixed.features, self.moving.features, _CHANNELS)
-        f_grid, m_grid = self.fixed.features.grid, self.moving.features.grid
-        self.descriptors = (f, f_grid, m, m_grid)
+        found = Descriptors.of(self.fixed, self.moving, self.fixed.slice_axis if self.same_slices else None)
+        self.descriptors = found.both
         if not settings.search and not guides:
             return
         if not self.same_slices:
-            choice = self._choose_affine(f, f_grid, m, m_grid)
+            grids = self.grid, self.moving.image.grid
+            choice, matches = affine_start(found, grids, self.grey, self.config.seed)
             self.affine = choice.matrix
             self.notes["affine"] = {"chosen": choice.name, "costs": choice.costs}
-        if settings.transform in ("ddf", "ffd", "svf"):
-            cells = self._search(f, f_grid, m, m_grid)
-            self.guide = _on_grid(cells, f_grid, self.grid)
-            if settings.search:
-                self.start = self.guide
-
-    def _choose_affine(self, f: Tensor, f_grid: Grid, m: Tensor, m_grid: Grid) -> AffineChoice:
-        masks = [
-            _tissue(grey, image.grid, grid)
-            for grey, image, grid in zip(
-                self.grey, (self.fixed.image, self.moving.image), (f_grid, m_grid), strict=True
-            )
-        ]
-        middle = np.eye(self.grid.ndim + 1)
-        middle[:-1, -1] = np.asarray(self.moving.image.grid.centre) - np.asarray(self.grid.centre)
-        candidates = [Candidate("headers", np.eye(self.grid.ndim + 1)), Candidate("centres", middle)]
-        p, q, _ = mutual_matches(f, f_grid, masks[0], m, m_grid, masks[1])
-        tolerance = _MATCH_TOLERANCE * float(np.linalg.norm(self.grid.extent))
-        matrix, share = ransac_affine(p, q, tolerance, self.config.seed)
-        self.notes["matches"] = {"n": len(p), "agreeing": share}
-        if share >= _MIN_INLIERS:
-            candidates.append(Candidate("matches", matrix))
-        return choose(candidates, f, f_grid, masks[0], m, m_grid)
-
-    def _search(self, f: Tensor, f_grid: Grid, m: Tensor, m_grid: Grid) -> Tensor:
-        """Displacement in cells of the fixed feature grid, (d, *shape)."""
-        u: Tensor | None = None
-        for level in _levels(f_grid, self.same_slices, self.fixed.slice_axis):
-            grid, other = f_grid.with_shape(level.shape), m_grid
-            fixed = functional.normalize(resize(f, level.shape), dim=0)
-            coarse = [
-                max(1, round(n * a / b))
-                for n, a, b in zip(m_grid.shape, m_grid.array_spacing, grid.array_spacing, strict=True)
-            ]
-            coarse = [min(n, c) for n, c in zip(m_grid.shape, coarse, strict=True)]
-            moving = functional.normalize(resize(m, coarse), dim=0)
-            other = m_grid.with_shape(coarse)
-            frame = Frame(grid, other, self.affine)
-            before = None if u is None else rescale(u, level.shape)
-            cost = descriptor_cost(fixed, moving, frame, before, level.search)
-            step = coupled_convex(cost, level.search)
-            u = step if before is None else before + step
-        if u is None:
-            return torch.zeros(f_grid.ndim, *f_grid.shape)
-        return rescale(u, f_grid.shape)
+            self.notes["matches"] = matches
+        if settings.transform not in ("ddf", "ffd", "svf"):
+            return
+        cells = one_way(found, self.affine)
+        self.guide = on_grid(cells, found.fixed_grid, self.grid)
+        if settings.search and not self.same_slices and settings.similarity_weight > 0:
+            # Between people the search errs where tissue looks alike; asking both images finds it out in the near, but
+            # forgets true large displacements. The objective knows which of the two it was.
+            consistent = on_grid(both_ways(found, self.affine, cells), found.fixed_grid, self.grid)
+            starts = {"search": self.guide, "consistent search": consistent}
+            chosen, self.guide, values = best_start(self._problem(None, self.guide), self.config.fit, starts)
+            self.notes["start"] = {"chosen": chosen, "objective": values}
+        if settings.search:
+            self.start = self.guide
 
     def pair(self, extra: PairedRois | None) -> PairedRois:
         """Pairs of regions, checked against the start."""
@@ -217,20 +178,8 @@ class _Work:
             affine = self._global_map(pairs, kind)
             moved = DisplacementField.from_matrix(affine, self.grid)
         elif kind != "none":
-            problem = DenseProblem(
-                self.grey[0],
-                self.grey[1],
-                self.grid,
-                self.moving.image.grid,
-                self.affine,
-                pairs,
-                self.descriptors,
-                self.start,
-                self.fixed.slice_axis if self.in_plane else None,
-                None if self.lifts else self.fixed.slice_axis,
-            )
             dense = fit_dense(
-                problem,
+                self._problem(pairs, self.start),
                 self.config.fit,
                 None if progress is None else (lambda i, n: progress("fit", i, n)),
                 close=self.same_slices,
@@ -249,6 +198,21 @@ class _Work:
         confidence = self._confidence(overlaps, displacement)
         return Alignment(pairs, affine, moved, confidence, losses, self.seconds, tuple(self.warnings), self.notes)
 
+    def _problem(self, pairs: PairedRois | None, start: Tensor) -> DenseProblem:
+        nothing = PairedRois(RoiSet((), self.grid), RoiSet((), self.moving.image.grid), np.zeros(0))
+        return DenseProblem(
+            self.grey[0],
+            self.grey[1],
+            self.grid,
+            self.moving.image.grid,
+            self.affine,
+            nothing if pairs is None else pairs,
+            self.descriptors,
+            start,
+            self.fixed.slice_axis if self.in_plane else None,
+            None if self.lifts else self.fixed.slice_axis,
+        )
+
     def _agreement(self, pairs: PairedRois, overlaps: np.ndarray, displacement: Tensor | None) -> dict[str, float]:
         """How well the images agree after the fit, by what they agree in.
 
@@ -261,9 +225,9 @@ class _Work:
         if self.descriptors is None or displacement is None:
             return found
         f, f_grid, m, m_grid = self.descriptors
-        tissue = _tissue(self.grey[0], self.grid, f_grid)
+        tissue = tissue_cells(self.grey[0], self.grid, f_grid)
         if tissue.any():
-            frame, moved = Frame(f_grid, m_grid, self.affine), _on_grid(displacement, self.grid, f_grid)
+            frame, moved = Frame(f_grid, m_grid, self.affine), on_grid(displacement, self.grid, f_grid)
             cosine = (f * functional.normalize(frame.warp(m, frame.identity() + moved), dim=0)).sum(0)
             found["embedding"] = float(cosine[tissue].mean())
         return found
@@ -296,57 +260,3 @@ class _Work:
         fit = fit_affine if kind == "affine" else fit_rigid
         weights = np.maximum(pairs.weights, _LEAST_WEIGHT) * np.sqrt(pairs.fixed.volumes)
         return fit(pairs.fixed.centroids, pairs.moving.centroids, weights)
-
-
-@dataclass(frozen=True)
-class _SearchLevel:
-    shape: tuple[int, ...]
-    search: Search
-
-
-def _levels(grid: Grid, same_slices: bool, axis: int | None) -> list[_SearchLevel]:
-    """Coarse to fine searches: about 4 x 12 mm, then 2 x 6 mm for a body-sized image; one level for a cine stack."""
-    d = grid.ndim
-    if same_slices and axis is not None:
-        plane = min(s for a, s in enumerate(grid.array_spacing) if a != axis)
-        across = [a == axis for a in range(d)]
-        stretch = [0.3 * grid.array_spacing[a] / plane if z else 1.0 for a, z in enumerate(across)]
-        search = Search(
-            radius=[2 if z else 3 for z in across],
-            step=[1] * d,
-            sigma=[0.5 if z else 1.0 for z in across],
-            cost_sigma=[0.5 if z else 1.0 for z in across],
-            theta=(0.01, 0.1),
-            stretch=stretch,
-        )
-        return [_SearchLevel(grid.shape, search)]
-    cell = min(grid.array_spacing)
-    levels = []
-    for size, radius in ((2.0, 4), (1.0, 2)):
-        shape = tuple(
-            max(1, round(n * s / max(s, size * cell))) for n, s in zip(grid.shape, grid.array_spacing, strict=True)
-        )
-        spacing = grid.with_shape(shape).array_spacing
-        reach = size * cell
-        search = Search(
-            radius=[0 if n == 1 else max(1, round(radius * reach / s)) for n, s in zip(shape, spacing, strict=True)],
-            step=[1] * d,
-            sigma=[reach / s for s in spacing],
-            cost_sigma=[0.7 * reach / s for s in spacing],
-            theta=(0.003, 0.01, 0.03, 0.1, 0.3),
-            stretch=[s / reach for s in spacing],
-        )
-        levels.append(_SearchLevel(shape, search))
-    return levels
-
-
-def _on_grid(u: Tensor, grid: Grid, other: Grid) -> Tensor:
-    """A displacement in voxels of one grid, sampled on another grid of the same world, in voxels of that one."""
-    at = Frame(other, grid, np.eye(other.ndim + 1))
-    ratio = [a / b for a, b in zip(grid.array_spacing, other.array_spacing, strict=True)]
-    return at.warp(u, at.identity()) * per_axis(ratio)
-
-
-def _tissue(grey: np.ndarray, image: Grid, cells: Grid) -> Tensor:
-    frame = Frame(cells, image, np.eye(image.ndim + 1))
-    return frame.warp(torch.from_numpy(np.ascontiguousarray(grey))[None], frame.identity())[0] > _TISSUE

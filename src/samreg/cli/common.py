@@ -138,8 +138,18 @@ def register_with_cache(
     progress: Callable[[str, int, int], None] | None = None,
 ) -> RegistrationResult:
     """`samreg.register`, where the regions of an image that was segmented before come from the cache."""
-    from samreg.io.cache import RegionsCache, cached_segment
     from samreg.registration import register_regions
+
+    # The networks go with the call that used them: the fit can have their memory.
+    fixed_regions, moving_regions, seconds = _segment_with_cache(fixed, moving, config, progress)
+    result = register_regions(fixed_regions, moving_regions, config, extra_pairs=extra_pairs, progress=progress)
+    return replace(result, seconds=seconds | result.seconds)
+
+
+def _segment_with_cache(
+    fixed: Image, moving: Image, config: RegisterConfig, progress: Callable[[str, int, int], None] | None
+) -> tuple[Regions, Regions, dict[str, float]]:
+    from samreg.io.cache import RegionsCache, cached_segment
     from samreg.segmenters.classes import deferred_segmenter
 
     started = time.perf_counter()
@@ -153,11 +163,8 @@ def register_with_cache(
 
         return cached_segment(image, config, segmenter, RegionsCache(), progress=say)
 
-    fixed_regions, moving_regions = regions("fixed", fixed), regions("moving", moving)
-    del segmenter  # its networks have done their work, and the fit can use their memory
-    seconds = {"load": loaded - started, "segment": time.perf_counter() - loaded}
-    result = register_regions(fixed_regions, moving_regions, config, extra_pairs=extra_pairs, progress=progress)
-    return replace(result, seconds=seconds | result.seconds)
+    found = regions("fixed", fixed), regions("moving", moving)
+    return *found, {"load": loaded - started, "segment": time.perf_counter() - loaded}
 
 
 def show(*things: object) -> None:

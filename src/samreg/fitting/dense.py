@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -14,7 +14,10 @@ from samreg.fitting.flow import minimise_by_flow
 from samreg.fitting.objective import DenseProblem, Objective, working_shape
 from samreg.ops.displacement import rescale, unfold
 
-__all__ = ["DenseFit", "DenseProblem", "fit_dense"]
+__all__ = ["DenseFit", "DenseProblem", "best_start", "fit_dense"]
+
+_MARGIN = 0.035
+"""Relative fall of the objective for which a later start is preferred to the first."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +33,34 @@ class DenseFit:
     displacement: Tensor
     losses: dict[str, float] = field(default_factory=dict)
     iterations: tuple[int, ...] = ()
+
+
+def best_start(
+    problem: DenseProblem, config: FitConfig, starts: Mapping[str, Tensor]
+) -> tuple[str, Tensor, dict[str, float]]:
+    """Fit each start roughly, by one elastic level at half the working size, and keep the one that fits best.
+
+    Args:
+        problem: images; its pairs and its own start are not looked at.
+        config: weights of the objective.
+        starts: (d, *fixed shape) displacements in fixed voxels by name, the most trusted first: it stays unless
+            another is better by a margin.
+
+    Returns:
+        Name of the best, what the rough fit made of it, (d, *fixed shape), and the objective of all.
+    """
+    shape = working_shape(problem, config.work_size // 2)
+    objective = Objective(problem, replace(config, roi_weight=0.0), shape)
+    fits, values = {}, {}
+    for name, start in starts.items():
+        u, _ = minimise_elastic(objective, rescale(start, shape), config.control[0], config, lambda _: None)
+        with torch.no_grad():
+            values[name] = float(torch.stack(list(objective.terms(u).values())).sum())
+        fits[name] = u
+    best, first = min(values, key=lambda name: values[name]), next(iter(starts))
+    if values[best] > values[first] * (1 - _MARGIN):
+        best = first
+    return best, rescale(fits[best], problem.fixed_grid.shape), values
 
 
 def fit_dense(

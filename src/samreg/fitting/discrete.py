@@ -12,6 +12,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -19,7 +20,7 @@ from torch.nn import functional
 from samreg.fitting.frames import Frame
 from samreg.ops.smoothing import gaussian
 
-__all__ = ["Search", "coupled_convex", "descriptor_cost"]
+__all__ = ["Search", "coupled_convex", "descriptor_cost", "make_consistent"]
 
 _CELLS_AT_ONCE = 1 << 13
 _OUTSIDE_COST = 0.6
@@ -108,7 +109,39 @@ def coupled_convex(cost: Tensor, search: Search) -> Tensor:
         # |d - u|^2 without |u|^2, which is the same for all candidates of a cell.
         best = [
             torch.addmm(costs + theta * square[:, None], scaled, at, alpha=-2 * theta).argmin(0)
-            for costs, at in zip(smooth.split(_CELLS_AT_ONCE, 1), v.split(_CELLS_AT_ONCE, 1), strict=True)
+            for costs, at in zip(*(torch.split(table, _CELLS_AT_ONCE, 1) for table in (smooth, v)), strict=True)
         ]
         u = gaussian(candidates[torch.cat(best)].T.reshape(-1, *shape), search.sigma)
     return u
+
+
+def make_consistent(there: Tensor, back: Tensor, forward: Frame, backward: Frame, rounds: int = 15) -> Tensor:
+    """The first of two displacements after both have been drawn towards each other's inverse.
+
+    Each round takes half of the way that a cell is off after going there and back. Where the two contradict each other
+    for good, both shrink: a displacement that only one direction asks for is not believed.
+
+    Source: Siebert et al., "ConvexAdam", IEEE TMI 2024 (inverse consistency of the discrete step).
+
+    Args:
+        there: (d, *fixed shape) in fixed cells, array order.
+        back: (d, *moving shape) in moving cells, array order.
+        forward: fixed to moving cells.
+        backward: moving to fixed cells.
+        rounds: how often.
+
+    Returns:
+        (d, *fixed shape) in fixed cells.
+    """
+    for _ in range(rounds):
+        gap, other = there + _carried(back, forward, there), back + _carried(there, backward, back)
+        there, back = there - 0.5 * gap, back - 0.5 * other
+    return there
+
+
+def _carried(vectors: Tensor, frame: Frame, u: Tensor) -> Tensor:
+    """Displacements of the other grid's cells, where `u` arrives there, as displacements of this grid's cells."""
+    d = len(u)
+    inverse = torch.from_numpy(np.linalg.inv(frame.joint)[:d, :d]).to(vectors)
+    arrived = frame.warp(vectors, frame.identity() + u)
+    return torch.einsum("ab,b...->a...", inverse, arrived.flip(0)).flip(0)
