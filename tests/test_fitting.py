@@ -10,12 +10,14 @@ from hypothesis import strategies as st
 
 from samreg.config import FitConfig
 from samreg.fitting.affine import Candidate, choose, fit_affine, fit_rigid, mutual_matches, ransac_affine
-from samreg.fitting.dense import DenseProblem, fit_dense
-from samreg.fitting.discrete import Search, coupled_convex, descriptor_cost
+from samreg.fitting.dense import DenseProblem, best_start, fit_dense
+from samreg.fitting.discrete import Search, coupled_convex, descriptor_cost, make_consistent
 from samreg.fitting.features import joint_descriptors
 from samreg.fitting.frames import Frame, to_field
+from samreg.fitting.objective import Objective
 from samreg.fitting.region_term import RegionTerm, Shares
 from samreg.grid import Grid
+from samreg.ops.displacement import warp
 from samreg.ops.smoothing import gaussian
 from samreg.regions import FeatureVolume
 from samreg.rois import PairedRois, Roi, RoiSet
@@ -100,6 +102,18 @@ def test_discrete_search_finds_a_shift_in_two_grids_with_different_axes() -> Non
     u = coupled_convex(cost, search)
     middle = u[:, 3:-3, 3:-3, 3:-3]
     assert torch.allclose(middle, torch.tensor([2.0, -1.0, 1.0]).reshape(3, 1, 1, 1).expand_as(middle), atol=0.2)
+
+
+def test_displacements_that_confirm_each_other_stay_and_contradictions_shrink() -> None:
+    """The moving grid has its x axis flipped, so that its cells count the other way."""
+    grid = Grid((8, 20), (1.0, 1.0), unit="px")
+    flipped = Grid((8, 20), (1.0, 1.0), (19.0, 0.0), ((-1.0, 0.0), (0.0, 1.0)), "px")
+    forward, backward = Frame(grid, flipped, np.eye(3)), Frame(flipped, grid, np.eye(3))
+    there = torch.tensor([1.0, 2.0]).reshape(2, 1, 1).expand(2, 8, 20)
+    confirming = torch.tensor([-1.0, 2.0]).reshape(2, 1, 1).expand(2, 8, 20)
+    assert torch.allclose(make_consistent(there, confirming, forward, backward), there, atol=1e-4)
+    contradicting = torch.zeros(2, 8, 20)
+    assert float(make_consistent(there, contradicting, forward, backward).abs().max()) < 1.01
 
 
 def test_mutual_matches_and_choice_prefer_the_true_offset() -> None:
@@ -201,6 +215,34 @@ def test_regions_alone_bring_their_masks_together() -> None:
         before = 2 * (target & source).sum() / (target.sum() + source.sum())
         after = 2 * (target & warped).sum() / (target.sum() + warped.sum())
         assert after > max(before, 0.9)
+
+
+def test_slope_is_the_derivative_of_a_step_before_the_displacement() -> None:
+    """d/dt E(t w + u o (id + t w)) at t = 0, by differences, for grey values and regions together."""
+    objective = Objective(
+        _problem(_pairs()), FitConfig(feature_weight=0.0, smoothness=0.0, fold_weight=0.0), FLAT.shape
+    )
+    random = torch.Generator().manual_seed(0)
+    u, w = (gaussian(torch.randn(2, *FLAT.shape, generator=random), (4.0, 4.0)) * k for k in (8.0, 4.0))
+    _, slope = objective.value_and_slope(u)
+
+    def value(t: float) -> float:
+        return float(torch.stack(list(objective.terms(t * w + warp(u, t * w)).values())).sum())
+
+    numeric = (value(0.05) - value(-0.05)) / 0.1
+    assert float((slope * w).sum()) == pytest.approx(numeric, rel=0.1)
+
+
+def test_the_better_start_wins_by_a_margin_and_the_first_otherwise() -> None:
+    nothing = PairedRois(RoiSet((), FLAT), RoiSet((), FLAT), np.zeros(0))
+    still = torch.zeros(2, *FLAT.shape)
+    far = torch.full_like(still, 12.0)
+    config = FitConfig(feature_weight=0.0, max_iterations=15)
+    chosen, rough, values = best_start(_problem(nothing), config, {"far": far, "still": still})
+    assert chosen == "still"
+    assert values["still"] < values["far"]
+    assert float(rough[:, 8:-8, 8:-8].mean()) > 1.0
+    assert best_start(_problem(nothing), config, {"still": still, "again": still})[0] == "still"
 
 
 def test_the_flow_alone_follows_a_large_motion_without_folding() -> None:

@@ -199,3 +199,11 @@ class TestFaults:
         field.jacobian_determinant()
         np.testing.assert_array_equal(u, kept[0])
         np.testing.assert_array_equal(data, kept[1])
+
+
+def test_determinants_do_not_depend_on_how_much_is_held_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    grid = Grid((9, 7, 8), (1.0, 2.0, 3.0), (0, 0, 0), ((0.8, -0.6, 0), (0.6, 0.8, 0), (0, 0, -1)))
+    u = np.random.default_rng(0).normal(0, 0.3, (*grid.shape, 3)).astype(np.float32)
+    whole = DisplacementField(u, grid).jacobian_determinant()
+    monkeypatch.setattr("samreg.field._VOXELS_AT_ONCE", 7 * 8 * 2)
+    np.testing.assert_array_equal(DisplacementField(u, grid).jacobian_determinant(), whole)
