@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from samreg.config import FitConfig
 from samreg.fitting.affine import Candidate, choose, fit_affine, fit_rigid, mutual_matches, ransac_affine
-from samreg.fitting.dense import DenseProblem, best_start, fit_dense
+from samreg.fitting.dense import DenseProblem, fit_dense, rough_fit
 from samreg.fitting.discrete import Search, coupled_convex, descriptor_cost, make_consistent
 from samreg.fitting.features import joint_descriptors
 from samreg.fitting.frames import Frame, to_field
@@ -233,16 +233,13 @@ def test_slope_is_the_derivative_of_a_step_before_the_displacement() -> None:
     assert float((slope * w).sum()) == pytest.approx(numeric, rel=0.1)
 
 
-def test_the_better_start_wins_by_a_margin_and_the_first_otherwise() -> None:
+def test_a_rough_fit_goes_by_the_images_and_not_by_the_pairs() -> None:
+    config = FitConfig(feature_weight=0.0)
+    rough = rough_fit(_problem(_pairs()), config)
+    assert rough.shape == (2, *FLAT.shape)
+    assert float((rough[:, 8:-8, 8:-8] - torch.tensor([2.0, 3.0]).reshape(2, 1, 1)).abs().mean()) < 1.0
     nothing = PairedRois(RoiSet((), FLAT), RoiSet((), FLAT), np.zeros(0))
-    still = torch.zeros(2, *FLAT.shape)
-    far = torch.full_like(still, 12.0)
-    config = FitConfig(feature_weight=0.0, max_iterations=15)
-    chosen, rough, values = best_start(_problem(nothing), config, {"far": far, "still": still})
-    assert chosen == "still"
-    assert values["still"] < values["far"]
-    assert float(rough[:, 8:-8, 8:-8].mean()) > 1.0
-    assert best_start(_problem(nothing), config, {"still": still, "again": still})[0] == "still"
+    assert torch.equal(rough, rough_fit(_problem(nothing), config))
 
 
 def test_the_flow_alone_follows_a_large_motion_without_folding() -> None:

@@ -16,7 +16,7 @@ from torch.nn import functional
 from samreg.config import RegisterConfig
 from samreg.field import DisplacementField
 from samreg.fitting.affine import fit_affine, fit_rigid
-from samreg.fitting.dense import DenseProblem, best_start, fit_dense
+from samreg.fitting.dense import DenseProblem, fit_dense, rough_fit
 from samreg.fitting.frames import Frame, to_field
 from samreg.grid import Grid
 from samreg.lifting import lift
@@ -121,7 +121,7 @@ class _Work:
         return _Stage(self, name)
 
     def find_start(self) -> None:
-        """Affine map and large displacements from the embeddings, the best of several by grey values as well."""
+        """Affine map and large displacements from the embeddings; between people the images refine them roughly."""
         settings = self.config.fit
         guides = self.config.match.verify
         if not settings.search and not guides and settings.feature_weight == 0:
@@ -139,14 +139,12 @@ class _Work:
         if settings.transform not in ("ddf", "ffd", "svf"):
             return
         cells = one_way(found, self.affine)
+        if not self.same_slices:
+            cells = both_ways(found, self.affine, cells)
         self.guide = on_grid(cells, found.fixed_grid, self.grid)
         if settings.search and not self.same_slices and settings.similarity_weight > 0:
-            # Between people the search errs where tissue looks alike; asking both images finds it out in the near, but
-            # forgets true large displacements. The objective knows which of the two it was.
-            consistent = on_grid(both_ways(found, self.affine, cells), found.fixed_grid, self.grid)
-            starts = {"search": self.guide, "consistent search": consistent}
-            chosen, self.guide, values = best_start(self._problem(None, self.guide), self.config.fit, starts)
-            self.notes["start"] = {"chosen": chosen, "objective": values}
+            # Pairs between people are checked against the images brought near each other, not against the search alone.
+            self.guide = rough_fit(self._problem(None, self.guide), self.config.fit)
         if settings.search:
             self.start = self.guide
 

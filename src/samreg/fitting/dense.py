@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -14,10 +14,7 @@ from samreg.fitting.flow import minimise_by_flow
 from samreg.fitting.objective import DenseProblem, Objective, working_shape
 from samreg.ops.displacement import rescale, unfold
 
-__all__ = ["DenseFit", "DenseProblem", "best_start", "fit_dense"]
-
-_MARGIN = 0.035
-"""Relative fall of the objective for which a later start is preferred to the first."""
+__all__ = ["DenseFit", "DenseProblem", "fit_dense", "rough_fit"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,32 +32,20 @@ class DenseFit:
     iterations: tuple[int, ...] = ()
 
 
-def best_start(
-    problem: DenseProblem, config: FitConfig, starts: Mapping[str, Tensor]
-) -> tuple[str, Tensor, dict[str, float]]:
-    """Fit each start roughly, by one elastic level at half the working size, and keep the one that fits best.
+def rough_fit(problem: DenseProblem, config: FitConfig) -> Tensor:
+    """One elastic level at half the working size, by the images alone.
 
     Args:
-        problem: images; its pairs and its own start are not looked at.
+        problem: images and start; its pairs are not looked at.
         config: weights of the objective.
-        starts: (d, *fixed shape) displacements in fixed voxels by name, the most trusted first: it stays unless
-            another is better by a margin.
 
     Returns:
-        Name of the best, what the rough fit made of it, (d, *fixed shape), and the objective of all.
+        (d, *fixed shape) displacement in fixed voxels.
     """
     shape = working_shape(problem, config.work_size // 2)
     objective = Objective(problem, replace(config, roi_weight=0.0), shape)
-    fits, values = {}, {}
-    for name, start in starts.items():
-        u, _ = minimise_elastic(objective, rescale(start, shape), config.control[0], config, lambda _: None)
-        with torch.no_grad():
-            values[name] = float(torch.stack(list(objective.terms(u).values())).sum())
-        fits[name] = u
-    best, first = min(values, key=lambda name: values[name]), next(iter(starts))
-    if values[best] > values[first] * (1 - _MARGIN):
-        best = first
-    return best, rescale(fits[best], problem.fixed_grid.shape), values
+    u, _ = minimise_elastic(objective, rescale(problem.start, shape), config.control[0], config, lambda _: None)
+    return rescale(u, problem.fixed_grid.shape)
 
 
 def fit_dense(
