@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 
 import numpy as np
-import torch
+from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from samreg.config import MatchConfig
@@ -82,36 +82,37 @@ def overlap_after(fixed: RoiSet, moving: RoiSet, affine: Matrix, start: Tensor) 
         (n, m) in [0, 1].
     """
     f, m = _carried(fixed, moving, affine, start)
-    both = f @ m.T
-    union = f.sum(1)[:, None] + m.sum(1)[None, :] - both
-    result: np.ndarray = (both / union.clamp(min=1e-6)).numpy()
+    both = (f @ m.T).toarray()
+    union = f.sum(axis=1) + m.sum(axis=1).T - both
+    result: np.ndarray = np.asarray(both / np.maximum(union, 1e-6))
     return result
 
 
 def pair_overlaps(pairs: PairedRois, affine: Matrix, start: Tensor) -> np.ndarray:
     """Soft IoU of each pair's own two masks after the transform, (k,) in [0, 1]; see `overlap_after`."""
     f, m = _carried(pairs.fixed, pairs.moving, affine, start)
-    both = (f * m).sum(1)
-    result: np.ndarray = (both / (f.sum(1) + m.sum(1) - both).clamp(min=1e-6)).numpy()
+    both = f.multiply(m).sum(axis=1)
+    result: np.ndarray = np.asarray(both / np.maximum(f.sum(axis=1) + m.sum(axis=1) - both, 1e-6)).ravel()
     return result
 
 
-def _carried(fixed: RoiSet, moving: RoiSet, affine: Matrix, start: Tensor) -> tuple[Tensor, Tensor]:
+def _carried(fixed: RoiSet, moving: RoiSet, affine: Matrix, start: Tensor) -> tuple[csr_matrix, csr_matrix]:
     """Cell shares of fixed masks, and of moving masks where the transform puts them: (n, cells) and (m, cells)."""
     shape = tuple(min(n, _CELLS) for n in fixed.grid.shape)
     other = tuple(min(n, _CELLS) for n in moving.grid.shape)
     frame = Frame(fixed.grid.with_shape(shape), moving.grid.with_shape(other), affine)
     index = frame.moving_index(frame.identity() + rescale(start, shape))
-    nearest = index.round().long().flip(-1).reshape(-1, len(shape))
-    inside = ((nearest >= 0) & (nearest < torch.tensor(other))).all(1)
-    flat = torch.zeros(len(nearest), dtype=torch.long)
-    for axis, n in enumerate(other):
-        flat = flat * n + nearest[:, axis].clamp(0, n - 1)
-    return _cells(fixed, shape), _cells(moving, other)[:, flat] * inside
+    nearest = index.round().long().flip(-1).reshape(-1, len(shape)).numpy()
+    inside = np.flatnonzero(((nearest >= 0) & (nearest < other)).all(axis=1))
+    come_from = np.ravel_multi_index(tuple(nearest[inside].T), other)
+    # Cells of the moving image to the cells of the fixed image that they are carried to.
+    ones = np.ones(len(inside), dtype=np.float32)
+    carry = csr_matrix((ones, (come_from, inside)), shape=(int(np.prod(other)), len(nearest)))
+    return _cells(fixed, shape), _cells(moving, other) @ carry
 
 
-def _cells(rois: RoiSet, shape: tuple[int, ...]) -> Tensor:
-    """Share of each cell that each region covers, (n, cells)."""
+def _cells(rois: RoiSet, shape: tuple[int, ...]) -> csr_matrix:
+    """Share of each cell that each region covers, (n, cells); sparse, since a region covers few cells of a volume."""
     scale = np.asarray(shape, dtype=float) / np.asarray(rois.grid.shape)
     owner = [
         np.minimum(((np.arange(n) + 0.5) * k).astype(int), m - 1)
@@ -119,10 +120,13 @@ def _cells(rois: RoiSet, shape: tuple[int, ...]) -> Tensor:
     ]
     # Cells of a grid that does not divide evenly hold different numbers of voxels.
     size = [np.bincount(o, minlength=m) for o, m in zip(owner, shape, strict=True)]
-    capacity = torch.from_numpy(functools.reduce(np.multiply.outer, size).astype(np.float32).ravel())
-    out = torch.zeros(len(rois), int(np.prod(shape)))
-    for row, roi in zip(out, rois.rois, strict=True):
+    capacity = functools.reduce(np.multiply.outer, size).astype(np.float32).ravel()
+    columns, values, ends = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.float32)], [0]
+    for roi in rois.rois:
         voxels = (np.argwhere(roi.mask) + roi.start).T
         flat = np.ravel_multi_index(tuple(o[v] for o, v in zip(owner, voxels, strict=True)), shape)
-        row.index_add_(0, torch.from_numpy(flat), torch.ones(len(flat)))
-    return out / capacity
+        cells, counts = np.unique(flat, return_counts=True)
+        columns.append(cells)
+        values.append(counts.astype(np.float32) / capacity[cells])
+        ends.append(ends[-1] + len(cells))
+    return csr_matrix((np.concatenate(values), np.concatenate(columns), ends), shape=(len(rois), len(capacity)))

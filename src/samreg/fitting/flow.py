@@ -35,16 +35,21 @@ def minimise_by_flow(
         progress: called with the steps done.
 
     Returns:
-        The displacement, and the steps taken.
+        The displacement of the lowest objective, and the steps taken.
     """
     pixel = min(objective.spacing)
     size = per_axis([s / pixel for s in objective.spacing])
     update = [config.flow_smoothing * pixel / s for s in objective.spacing]
     total = [config.field_smoothing * pixel / s for s in objective.spacing]
     v = start.detach().clone()
+    best = v
     history: list[float] = []
     for i in range(most):
         loss, slope = objective.value_and_slope(v)
+        if loss <= min(history, default=loss):
+            best = (
+                v  # steps have a length whatever the slope: near the end, and on an image and itself, they only wander
+            )
         history.append(loss)
         progress(i + 1)
         if has_converged(history, config.tolerance):
@@ -56,4 +61,4 @@ def minimise_by_flow(
         longest = (downhill * size).square().sum(0).sqrt().max()
         step = downhill * (config.flow_step / longest.clamp(min=1e-20))
         v = gaussian(step + warp(v, step), total)
-    return v, len(history)
+    return best, len(history)
