@@ -185,7 +185,8 @@ def test_logits_and_quality_are_those_of_the_reference(
     # Differences mean nothing where the reference is nearly constant.
     assert logits.std() > 0.03
     assert quality.std() > 1e-4
-    assert (ours.logits - logits).abs().max() < _TOLERANCE
+    # The rounding of float32 grows with the largest logit, and differs from processor to processor.
+    assert (ours.logits - logits).abs().max() < _TOLERANCE * max(1.0, float(logits.abs().max()))
     assert (ours.quality - quality).abs().max() < _TOLERANCE
 
 
