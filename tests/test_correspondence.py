@@ -69,7 +69,7 @@ def test_what_cannot_be_paired_is_refused() -> None:
     with pytest.raises(GeometryError, match="one kind"):
         field_to_pairs(DisplacementField.identity(grid), Grid((4, 4, 4), (1.0, 1.0, 1.0)))
     with pytest.raises(GeometryError, match="at least one pair"):
-        pairs_to_field(PairedRois(RoiSet((), grid), RoiSet((), grid), np.zeros(0)))
+        pairs_to_field(PairedRois.none(grid, grid))
 
 
 def _box(grid: Grid, start: tuple[int, ...], size: tuple[int, ...]) -> np.ndarray:
@@ -129,7 +129,7 @@ def test_pairs_of_a_region_with_itself_move_nothing(data: st.DataObject, seed: i
 
 def test_no_pairs_infer_nothing() -> None:
     grid = Grid((4, 4), (1.0, 1.0))
-    pairs = PairedRois(RoiSet((), grid), RoiSet((), grid), np.zeros(0))
+    pairs = PairedRois.none(grid, grid)
     found = pairs.correspond(np.asarray([[1.0, 1.0]]))
     assert np.isnan(found.inferred).all()
     assert len(found.pairs[0]) == 0

@@ -196,7 +196,7 @@ def _problem(pairs: PairedRois) -> DenseProblem:
 
 @pytest.mark.parametrize("transform", ["ddf", "svf"])
 def test_dense_fit_finds_a_shift_of_the_grey_values(transform: str) -> None:
-    nothing = PairedRois(RoiSet((), FLAT), RoiSet((), FLAT), np.zeros(0))
+    nothing = PairedRois.none(FLAT, FLAT)
     config = FitConfig(transform=transform, roi_weight=0.0, feature_weight=0.0)  # type: ignore[arg-type]
     fit = fit_dense(_problem(nothing), config)
     middle = fit.displacement[:, 8:-8, 8:-8]
@@ -238,7 +238,7 @@ def test_a_rough_fit_goes_by_the_images_and_not_by_the_pairs() -> None:
     rough = rough_fit(_problem(_pairs()), config)
     assert rough.shape == (2, *FLAT.shape)
     assert float((rough[:, 8:-8, 8:-8] - torch.tensor([2.0, 3.0]).reshape(2, 1, 1)).abs().mean()) < 1.0
-    nothing = PairedRois(RoiSet((), FLAT), RoiSet((), FLAT), np.zeros(0))
+    nothing = PairedRois.none(FLAT, FLAT)
     assert torch.equal(rough, rough_fit(_problem(nothing), config))
 
 
@@ -248,7 +248,7 @@ def test_the_flow_alone_follows_a_large_motion_without_folding() -> None:
     y, x = np.mgrid[:64, :64] - 32.0
     radius = np.hypot(y, x)
     small, large = (1 / (1 + np.exp(radius - r)) for r in (8.0, 13.0))
-    nothing = PairedRois(RoiSet((), grid), RoiSet((), grid), np.zeros(0))
+    nothing = PairedRois.none(grid, grid)
     problem = DenseProblem(
         large.astype(np.float32), small.astype(np.float32), grid, grid, np.eye(3), nothing, None,
         torch.zeros(2, 64, 64), None,
@@ -267,7 +267,7 @@ def test_the_flow_leaves_a_frozen_axis_alone(frozen: int | None) -> None:
     grid = Grid((4, 24, 24), (1.0, 1.0, 8.0))
     random = np.random.default_rng(1)
     image = gaussian(torch.from_numpy(random.random((1, *grid.shape), dtype=np.float32)), (0.8, 1.5, 1.5))[0].numpy()
-    nothing = PairedRois(RoiSet((), grid), RoiSet((), grid), np.zeros(0))
+    nothing = PairedRois.none(grid, grid)
     problem = DenseProblem(
         image, np.roll(image, 1, 2), grid, grid, np.eye(4), nothing, None, torch.zeros(3, *grid.shape), frozen
     )
@@ -280,7 +280,7 @@ def test_a_frozen_axis_does_not_move() -> None:
     grid = Grid((3, 24, 24), (1.0, 1.0, 8.0))
     random = np.random.default_rng(1)
     image = gaussian(torch.from_numpy(random.random((1, *grid.shape), dtype=np.float32)), (0, 1.5, 1.5))[0].numpy()
-    nothing = PairedRois(RoiSet((), grid), RoiSet((), grid), np.zeros(0))
+    nothing = PairedRois.none(grid, grid)
     problem = DenseProblem(
         image, np.roll(image, 2, 2), grid, grid, np.eye(4), nothing, None, torch.zeros(3, *grid.shape), 0
     )

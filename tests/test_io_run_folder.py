@@ -22,7 +22,7 @@ from samreg.io.images import read_image, read_labels, write_image
 from samreg.io.run_folder import read_run, write_run
 from samreg.regions import FeatureVolume, Regions
 from samreg.result import RegistrationResult
-from samreg.rois import PairedRois, RoiSet
+from samreg.rois import PairedRois
 
 FILES = {
     "manifest.json",
@@ -181,7 +181,7 @@ class TestOtherKinds:
 
     def test_no_pairs_at_all(self, tmp_path: Path) -> None:
         result = true_result(3)
-        none = PairedRois(RoiSet((), result.fixed.grid), RoiSet((), result.moving.grid), np.zeros(0))
+        none = PairedRois.none(result.fixed.grid, result.moving.grid)
         folder = write_run(replace(result, pairs=none), tmp_path / "run")
         assert len(read_run(folder).pairs) == 0
         assert not read_labels(folder / "fixed_rois.nii.gz")[0].any()

@@ -21,7 +21,7 @@ from samreg.report.maps import blend, checkerboard, difference, jacobian_colours
 from samreg.report.outlines import outline
 from samreg.report.png import encode
 from samreg.report.slices import plane_of
-from samreg.rois import PairedRois, RoiSet
+from samreg.rois import PairedRois
 from worlds import GRIDS
 
 
@@ -55,7 +55,7 @@ def page(request: pytest.FixtureRequest) -> str:
         from dataclasses import replace
 
         result = true_result(3)
-        none = PairedRois(RoiSet((), result.fixed.grid), RoiSet((), result.moving.grid), np.zeros(0))
+        none = PairedRois.none(result.fixed.grid, result.moving.grid)
         return render_registration(replace(result, pairs=none))
     return render_registration(true_result(2 if request.param == "2d" else 3, with_field=request.param != "pairs only"))
 

@@ -109,7 +109,7 @@ def test_train_save_load_run(name: str, pairs: list[Pair], tmp_path: Path) -> No
     if again.spec.is_registration:
         # Discs of 13.2 and 9 mm: 0.63; rings of 13.2 to 22 and 9 to 15 mm: 0.22.
         assert trained.scores["test_dice_before"] == pytest.approx(0.43, abs=0.05)
-        # Six steps may end where they began, with no displacement; that training moves anything is the next test's to say.
+        # Six steps may end where they began, without a displacement; that training moves anything is the next test's.
         u = predict_field(again.net, again.spec, fixed, moving, device=torch.device("cpu")).u
         assert u.shape == (*GRID.shape, 3)
         assert np.array_equal(u, predict_field(trained.net, trained.spec, fixed, moving, device=torch.device("cpu")).u)

@@ -23,7 +23,7 @@ from samreg.lifting import lift
 from samreg.pairing import pair_overlaps, pair_regions
 from samreg.preprocess import is_thick, window
 from samreg.regions import Regions
-from samreg.rois import PairedRois, RoiSet
+from samreg.rois import PairedRois
 from samreg.start import Descriptors, affine_start, both_ways, on_grid, one_way, tissue_cells
 from samreg.types import Matrix
 
@@ -192,12 +192,13 @@ class _Work:
         else:
             affine = None
         overlaps = self._overlaps(pairs, affine, displacement)
-        self.notes["agreement"] = self._agreement(pairs, overlaps, displacement)
-        confidence = self._confidence(overlaps, displacement)
+        agreement = self._agreement(pairs, overlaps, displacement)
+        self.notes["agreement"] = agreement
+        confidence = self._confidence(overlaps, agreement)
         return Alignment(pairs, affine, moved, confidence, losses, self.seconds, tuple(self.warnings), self.notes)
 
     def _problem(self, pairs: PairedRois | None, start: Tensor) -> DenseProblem:
-        nothing = PairedRois(RoiSet((), self.grid), RoiSet((), self.moving.image.grid), np.zeros(0))
+        nothing = PairedRois.none(self.grid, self.moving.image.grid)
         return DenseProblem(
             self.grey[0],
             self.grey[1],
@@ -239,16 +240,18 @@ class _Work:
             pairs, self.affine if affine is None else affine, nothing if displacement is None else displacement
         )
 
-    def _confidence(self, overlaps: np.ndarray, displacement: Tensor | None) -> float:
-        """Median overlap of the paired regions under the final transform: 0 where nothing is paired."""
+    def _confidence(self, overlaps: np.ndarray, agreement: dict[str, float]) -> float:
+        """How alike the embeddings are after a dense fit; where that is not known, the median overlap of the pairs.
+
+        Likeness ranks the Dice of the public cases better than overlap (docs/results.md). 0 if nothing is paired.
+        """
         if len(overlaps) == 0:
             return 0.0
-        confidence = float(np.median(overlaps))
-        if confidence < _LOW_CONFIDENCE and displacement is not None:
-            self.warnings.append(
-                f"low confidence ({confidence:.2f}): paired regions hardly overlap after registration; "
-                "look at the result"
-            )
+        likeness = agreement.get("embedding")
+        confidence = float(np.median(overlaps)) if likeness is None else max(0.0, likeness)
+        if confidence < _LOW_CONFIDENCE and self.config.fit.transform in ("ddf", "ffd", "svf"):
+            why = "paired regions hardly overlap" if likeness is None else "the images hardly resemble each other"
+            self.warnings.append(f"low confidence ({confidence:.2f}): {why} after registration; look at the result")
         return confidence
 
     def _global_map(self, pairs: PairedRois, kind: str) -> Matrix:

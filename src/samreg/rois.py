@@ -266,6 +266,11 @@ class PairedRois:
                 f"PairedRois wants as many fixed and moving ROIs, similarities and confidences, got {lengths}"
             )
 
+    @classmethod
+    def none(cls, fixed: Grid, moving: Grid) -> PairedRois:
+        """No pairs, K = 0, between an image on the grid `fixed` and one on the grid `moving`."""
+        return cls(RoiSet((), fixed), RoiSet((), moving), np.zeros(0))
+
     def __len__(self) -> int:
         return len(self.fixed)
 

@@ -22,7 +22,7 @@ from samreg.prompting.stack import View
 from samreg.proposals.boxes import box_iou, grown
 from samreg.prototypes import cell_shares
 from samreg.regions import FeatureVolume
-from samreg.rois import PairedRois, RoiSet
+from samreg.rois import PairedRois
 from samreg.segmenters.base import Encoding, Segmenter
 from samreg.types import Matrix
 
@@ -145,7 +145,7 @@ def _pixels(cells: torch.Tensor, shape: tuple[int, int], stride: float) -> torch
 def _followed(fixed: np.ndarray, moving: np.ndarray, matrix: Matrix, start: torch.Tensor) -> torch.Tensor:
     """The displacement (2, y, x) in pixels, array order, after the greedy flow."""
     grids = [Grid((x.shape[0], x.shape[1]), (1.0, 1.0), (0.0, 0.0), unit="px") for x in (fixed, moving)]
-    nothing = PairedRois(RoiSet((), grids[0]), RoiSet((), grids[1]), np.zeros(0))
+    nothing = PairedRois.none(grids[0], grids[1])
     problem = DenseProblem(fixed, moving, grids[0], grids[1], matrix, nothing, None, start, None)
     return fit_dense(problem, _FLOW, close=True).displacement
 

@@ -267,7 +267,7 @@ class _Work:
         quality = float(self.outline.quality[0])
         region = RoiSet((fixed.roi(self._fixed_masks(), quality),), fixed.image.grid)
         reason = self._reason()
-        pairs = PairedRois(RoiSet((), fixed.image.grid), RoiSet((), moving.image.grid), np.zeros(0))
+        pairs = PairedRois.none(fixed.image.grid, moving.image.grid)
         candidate, confidence = pairs.moving, 0.0
         if best is not None:
             flat = moving.roi({best.number: best.outline.masks[0]}, float(best.outline.quality[0]))

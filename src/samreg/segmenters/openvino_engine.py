@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["OpenVinoEngine"]
 
-_REVISION = 2
+_REVISION = 3
 """Part of the cache key: count up whenever the compiled functions change."""
 _BATCH = 4
 """Prompts a batch: enough for the products to be large, few enough for the tiles of all to stay in cache."""
@@ -129,6 +129,7 @@ class OpenVinoEngine:
         self._precision = precision
         self._lock = threading.Lock()
         self._compiled: dict[str, _Compiled] = {}
+        self._encodes_many = False
         processor = self._core.get_property("CPU", "FULL_DEVICE_NAME")
         self._key = f"{_REVISION} {openvino.get_version()} {processor} {sorted(able)} {fingerprint} {precision}"
         self.name = f"openvino-{SHORT[precision]}-cpu"
@@ -136,7 +137,10 @@ class OpenVinoEngine:
     def encode(self, images: Tensor) -> Embedding:
         """See `Engine.encode`."""
         one = images[:1]
-        compiled = self._get("encoder", lambda: _Encode(self._network), [one], streams=1)
+        # A core an image is faster than all cores on each in turn, but a lone image is worth all of them.
+        streams = torch.get_num_threads() if len(images) > 1 or self._encodes_many else 1
+        self._encodes_many |= len(images) > 1
+        compiled = self._get(f"encoder streams={streams}", lambda: _Encode(self._network), [one], streams=streams)
         rows = compiled.run([image[None].numpy()] for image in images)
         parts = zip(*rows, strict=True)
         return tuple(torch.from_numpy(np.concatenate(part)) for part in parts)

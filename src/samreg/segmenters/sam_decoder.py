@@ -217,7 +217,6 @@ class _TwoWayTransformer(nn.Module):
         tokens = blocks[0].talk(place, place)
         attention = blocks[0].cross_attn_token_to_image
         directions = attention.look(tokens + place)
-        # `directions @ where` is one product for all prompts; cheaper than to add positions to the cells of each.
         glances = [
             _glance(directions @ (tile + where).transpose(-2, -1), tile)
             for tile, where in zip(tiles, places, strict=True)
@@ -234,10 +233,9 @@ class _TwoWayTransformer(nn.Module):
             directions = attention.look(tokens + place)
             glances = []
             for i, where in enumerate(places):
-                at = where.t()
-                scores = keys @ at + constant + keys @ tiles[i].transpose(-2, -1)
+                scores = keys @ (tiles[i] + where).transpose(-2, -1) + constant
                 tile = block.norm4(tiles[i] + giver.receive(scores, offered))
-                glances.append(_glance(directions @ at + directions @ tile.transpose(-2, -1), tile))
+                glances.append(_glance(directions @ (tile + where).transpose(-2, -1), tile))
                 tiles[i] = tile
             gathered = attention.gather(_merge(glances))
             tokens = self.norm_final_attn(tokens + gathered) if after is None else after.digest(tokens, gathered)

@@ -17,6 +17,8 @@ __all__ = ["METHODS"]
 
 _INSTALL = 'pip install "samreg[peers]"'
 _GRID_MM = 8.0
+_COARSE_GRID_MM = 16.0
+"""Between subjects: of six settings on five prostate pairs the best (docs/evaluation.md)."""
 _LEVELS = 4
 
 
@@ -71,8 +73,7 @@ def _affine(grid: Grid) -> dict[str, list[str]]:
     return {
         **_common(grid, 300),
         "Registration": ["MultiResolutionRegistration"],
-        "Metric": ["AdvancedMattesMutualInformation"],
-        "NumberOfHistogramBins": ["32"],
+        "Metric": ["AdvancedNormalizedCorrelation"],
         "Transform": ["AffineTransform"],
         "AutomaticTransformInitialization": ["true"],
         "AutomaticTransformInitializationMethod": ["GeometricalCenter"],
@@ -80,17 +81,16 @@ def _affine(grid: Grid) -> dict[str, list[str]]:
     }
 
 
-def _bspline(grid: Grid, metric: str, bending: float, n_iterations: int) -> dict[str, list[str]]:
+def _bspline(grid: Grid, spacing: float, bending: float, n_iterations: int) -> dict[str, list[str]]:
     return {
         **_common(grid, n_iterations),
         "Registration": ["MultiMetricMultiResolutionRegistration"],
-        "Metric": [metric, "TransformBendingEnergyPenalty"],
+        "Metric": ["AdvancedNormalizedCorrelation", "TransformBendingEnergyPenalty"],
         "Metric0Weight": ["1.0"],
         "Metric1Weight": [f"{bending:g}"],
-        "NumberOfHistogramBins": ["32"],
         "Transform": ["BSplineTransform"],
         # Control points closer than the slices along a thick axis would have no data of their own.
-        "FinalGridSpacingInPhysicalUnits": [f"{max(_GRID_MM, s):g}" for s in grid.spacing],
+        "FinalGridSpacingInPhysicalUnits": [f"{max(spacing, s):g}" for s in grid.spacing],
         "GridSpacingSchedule": [str(2.0**level) for level in reversed(range(_LEVELS))],
     }
 
@@ -119,9 +119,9 @@ def _register(fixed: Image, moving: Image, maps: list[dict[str, list[str]]], thr
 
 def _solve(fixed: Image, moving: Image, *, intra_subject: bool, threads: int) -> DisplacementField:
     if intra_subject:
-        maps = [_bspline(fixed.grid, "AdvancedNormalizedCorrelation", 0.05, 500)]
+        maps = [_bspline(fixed.grid, _GRID_MM, 0.05, 500)]
     else:
-        maps = [_affine(fixed.grid), _bspline(fixed.grid, "AdvancedMattesMutualInformation", 1.0, 500)]
+        maps = [_affine(fixed.grid), _bspline(fixed.grid, _COARSE_GRID_MM, 0.05, 500)]
     return DisplacementField(_register(fixed, moving, maps, threads), fixed.grid)
 
 
@@ -133,7 +133,7 @@ def _solve_slices(fixed: Image, moving: Image, *, intra_subject: bool, threads: 
         if np.ptp(a.data) == 0 or np.ptp(b.data) == 0:  # nothing to see in a slice without an image
             found.append(np.zeros((*plane.shape, 2)))
             continue
-        found.append(_register(a, b, [_bspline(plane, "AdvancedNormalizedCorrelation", 0.05, 400)], threads))
+        found.append(_register(a, b, [_bspline(plane, _GRID_MM, 0.05, 400)], threads))
     return field_from_slices(found, fixed.grid, axis)
 
 
@@ -142,10 +142,10 @@ METHODS = (
         "elastix",
         _solve,
         {
-            "affine": "mutual information, 4 levels, 300 iterations (between subjects only)",
-            "deformable": f"B-spline every {_GRID_MM:g} mm (or one a thick slice), 4 levels, "
-            "500 iterations of 2048 samples; normalised correlation within a subject, "
-            "mutual information between; bending energy 0.05 and 1",
+            "affine": "normalised correlation, 4 levels, 300 iterations (between subjects only)",
+            "deformable": f"B-spline every {_GRID_MM:g} mm within a subject, {_COARSE_GRID_MM:g} mm between "
+            "(or one a thick slice), 4 levels, 500 iterations of 2048 samples; normalised correlation, "
+            "bending energy 0.05",
         },
         "itk-elastix",
         "itk",
