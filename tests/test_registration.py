@@ -64,7 +64,8 @@ def test_registration_brings_the_labels_together(
     warped = result.field.warp_labels(moving_labels, moving.image.grid)
     assert _mean_dice(warped, fixed_labels) > _mean_dice(moving_labels, fixed_labels) + gain
     assert result.field.folding_fraction() < (0.001 if name == "default" else 0.01)
-    assert 0.3 < result.confidence <= 1
+    assert result.confidence == result.provenance["agreement"]["embedding"]
+    assert (0.7 if name == "default" else 0.5) < result.confidence <= 1
     assert len(result.pairs) >= 10
     assert result.provenance["refined_in_plane_only"] == (name == "regions")
 
@@ -93,6 +94,22 @@ def test_other_transforms(heart: tuple[Regions, Regions, np.ndarray, np.ndarray]
     if transform == "rigid":
         assert np.allclose(linear.T @ linear, np.eye(3), atol=1e-6)
     assert np.ptp(result.field.jacobian_determinant()) < 1e-3
+
+
+def test_the_confidence_falls_where_the_moving_image_is_another_part_of_the_body(
+    heart: tuple[Regions, Regions, np.ndarray, np.ndarray],
+) -> None:
+    fixed, moving = heart[:2]
+    base = preset("default")
+    held = dataclasses.replace(
+        base, fit=dataclasses.replace(base.fit, max_iterations=0, flow_iterations=(0, 0), search=False)
+    )
+    turned = dataclasses.replace(
+        moving,
+        features=dataclasses.replace(moving.features, data=np.ascontiguousarray(moving.features.data[..., ::-1, ::-1])),
+    )
+    right, wrong = (samreg.register_regions(fixed, other, held).confidence for other in (moving, turned))
+    assert wrong < right - 0.2
 
 
 def test_an_image_and_itself(heart: tuple[Regions, Regions, np.ndarray, np.ndarray]) -> None:
