@@ -47,9 +47,8 @@ def minimise_by_flow(
     for i in range(most):
         loss, slope = objective.value_and_slope(v)
         if loss <= min(history, default=loss):
-            best = (
-                v  # steps have a length whatever the slope: near the end, and on an image and itself, they only wander
-            )
+            # Steps have a length whatever the slope: near the end, and on an image and itself, they only wander.
+            best = v
         history.append(loss)
         progress(i + 1)
         if has_converged(history, config.tolerance):
