@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from samreg import DisplacementField, Grid, Image, preset
 from samreg.errors import ConfigError, MissingDependencyError, RegistrationError
-from samreg.evaluation.methods import Method, load_method, method_names
+from samreg.evaluation.methods import Method, affine, load_method, method_names
 from samreg.evaluation.methods.base import is_thick_stack, limit_threads, set_threads
 from samreg.evaluation.methods.itk_bridge import (
     after_affine,
@@ -265,6 +265,17 @@ def test_convexadam_means_what_apply_convex_does(monkeypatch: pytest.MonkeyPatch
     moved_enough(field)
     on_fixed = DisplacementField.identity(CUBE).warp(moving)
     agree(field, on_fixed, theirs[0])
+
+
+def test_an_affine_by_mutual_information_finds_a_shift_and_never_a_mirror(monkeypatch: pytest.MonkeyPatch) -> None:
+    fixed, moving = shifted_pair(CUBE, (3.0, -2.0, 1.5))
+    matrix = affine.register_affine(fixed, moving)
+    at = np.append(np.asarray(CUBE.centre), 1.0)
+    assert (matrix @ at)[:3] - at[:3] == pytest.approx((3.0, -2.0, 1.5), abs=0.5)
+
+    ends = iter([np.diag([-1.0, 1.0, 1.0, 1.0]), np.diag([1.1, 1.0, 1.0, 1.0])])
+    monkeypatch.setattr(affine, "_matrix", lambda _: next(ends))
+    assert np.linalg.det(affine.register_affine(fixed, moving)[:3, :3]) == pytest.approx(1.1)
 
 
 def test_the_order_of_warp_and_affine_is_the_one_of_itk() -> None:

@@ -40,9 +40,10 @@ def register_affine(fixed: Image, moving: Image, seed: int = 1) -> Matrix:
         method.SetShrinkFactorsPerLevel([4, 2, 1])
         method.SetSmoothingSigmasPerLevel([2, 1, 0])
         method.SetInitialTransform(initial, inPlace=False)
-        found = method.Execute(a, b)
-        if method.GetMetricValue() < best_value:
-            best, best_value = _matrix(found), method.GetMetricValue()
+        matrix = _matrix(method.Execute(a, b))
+        # From far away the descent may end in a mirrored body, and mutual information may like it best.
+        if np.linalg.det(matrix[:3, :3]) > 0 and method.GetMetricValue() < best_value:
+            best, best_value = matrix, method.GetMetricValue()
     return best
 
 
