@@ -243,7 +243,7 @@ class _Work:
     def _confidence(self, overlaps: np.ndarray, agreement: dict[str, float]) -> float:
         """How alike the embeddings are after a dense fit; where that is not known, the median overlap of the pairs.
 
-        Likeness ranks the Dice of the public cases better than overlap (docs/results.md). 0 if nothing is paired.
+        Likeness ranks good and bad registrations of different tasks better than overlap does. 0 if nothing is paired.
         """
         if len(overlaps) == 0:
             return 0.0
