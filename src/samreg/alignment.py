@@ -29,6 +29,7 @@ from samreg.types import Matrix
 
 __all__ = ["Alignment", "align", "slices_correspond"]
 
+_DENSE = ("ddf", "ffd", "svf")
 _LOW_CONFIDENCE = 0.4
 _MAX_FOLDED = 1e-3
 _LEAST_WEIGHT = 0.05
@@ -136,7 +137,7 @@ class _Work:
             self.affine = choice.matrix
             self.notes["affine"] = {"chosen": choice.name, "costs": choice.costs}
             self.notes["matches"] = matches
-        if settings.transform not in ("ddf", "ffd", "svf"):
+        if settings.transform not in _DENSE:
             return
         cells = one_way(found, self.affine)
         if not self.same_slices:
@@ -249,7 +250,7 @@ class _Work:
             return 0.0
         likeness = agreement.get("embedding")
         confidence = float(np.median(overlaps)) if likeness is None else max(0.0, likeness)
-        if confidence < _LOW_CONFIDENCE and self.config.fit.transform in ("ddf", "ffd", "svf"):
+        if confidence < _LOW_CONFIDENCE and self.config.fit.transform in _DENSE:
             why = "paired regions hardly overlap" if likeness is None else "the images hardly resemble each other"
             self.warnings.append(f"low confidence ({confidence:.2f}): {why} after registration; look at the result")
         return confidence

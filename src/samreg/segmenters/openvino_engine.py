@@ -129,7 +129,6 @@ class OpenVinoEngine:
         self._precision = precision
         self._lock = threading.Lock()
         self._compiled: dict[str, _Compiled] = {}
-        self._encodes_many = False
         processor = self._core.get_property("CPU", "FULL_DEVICE_NAME")
         self._key = f"{_REVISION} {openvino.get_version()} {processor} {sorted(able)} {fingerprint} {precision}"
         self.name = f"openvino-{SHORT[precision]}-cpu"
@@ -138,8 +137,9 @@ class OpenVinoEngine:
         """See `Engine.encode`."""
         one = images[:1]
         # A core an image is faster than all cores on each in turn, but a lone image is worth all of them.
-        streams = torch.get_num_threads() if len(images) > 1 or self._encodes_many else 1
-        self._encodes_many |= len(images) > 1
+        threads = torch.get_num_threads()
+        several = len(images) > 1 or f"encoder streams={threads}" in self._compiled
+        streams = threads if several else 1
         compiled = self._get(f"encoder streams={streams}", lambda: _Encode(self._network), [one], streams=streams)
         rows = compiled.run([image[None].numpy()] for image in images)
         parts = zip(*rows, strict=True)
