@@ -26,7 +26,7 @@ class ProposalConfig:
     component_levels: int = 8
     """Grey levels whose connected components give box prompts of their own; 0 leaves them out."""
     adaptive: bool = True
-    """Ask smaller boxes only where no good mask of their size has been found yet."""
+    """Ask smaller boxes only while fewer than max_rois masks are found, and where no good mask of their size lies."""
     covered_quality: float = 0.8
     """Predicted IoU from which a mask spares smaller box prompts."""
     refine_rounds: int = 1

@@ -87,19 +87,22 @@ class _Search:
         self.pool = _Pool(self.valid)
 
     def ask_boxes(self) -> None:
-        """The largest boxes of the grid, then boxes around what hangs together at some grey level, then the grid's
-        smaller boxes, each only where no mask of its size has been found yet.
+        """The largest boxes of the grid, and boxes around what hangs together at some grey level; then the grid's
+        smaller boxes, each only where no mask of its size has been found yet, and as long as there is room for more.
         """
         config, longest = self.config, max(self.encoding.shape)
         grid = sorted(zip(config.box_sizes, config.box_overlaps, strict=True), reverse=True)
         for number, (share, overlap) in enumerate(grid):
+            if config.adaptive and 0 < config.max_rois <= len(self.pool.masks):
+                break
             boxes = box_grid(self.encoding.shape, share * longest, overlap)
             boxes = boxes[informative(boxes, self.grey)]
             if config.adaptive:
                 boxes = boxes[~self._covered(boxes)]
-            self._ask(boxes)
             if number == 0 and config.component_levels > 0:
-                self._ask(component_boxes(self.grey, config.component_levels, (config.min_area, config.max_area)))
+                areas = (config.min_area, config.max_area)
+                boxes = np.concatenate([boxes, component_boxes(self.grey, config.component_levels, areas)])
+            self._ask(boxes)
             self._deduplicate(0)
 
     def ask_points(self) -> None:

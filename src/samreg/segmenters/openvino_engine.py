@@ -20,13 +20,14 @@ from torch import Tensor, nn
 from samreg.errors import ConfigError
 from samreg.segmenters import compiled_cache
 from samreg.segmenters.engine import SHORT, Embedding, TorchEngine
+from samreg.segmenters.sam_decoder import SharedCells
 
 if TYPE_CHECKING:
     from samreg.segmenters.network import SamNetwork
 
 __all__ = ["OpenVinoEngine"]
 
-_REVISION = 3
+_REVISION = 4
 """Part of the cache key: count up whenever the compiled functions change."""
 _BATCH = 4
 """Prompts a batch: enough for the products to be large, few enough for the tiles of all to stay in cache."""
@@ -93,13 +94,24 @@ class _Encode(nn.Module):
         return self.network.encode(images)
 
 
+class _Share(nn.Module):
+    def __init__(self, network: SamNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, features: Tensor) -> SharedCells:
+        return self.network.share((features,))
+
+
 class _Decode(nn.Module):
     def __init__(self, network: SamNetwork, *, multimask: bool, coarse: bool) -> None:
         super().__init__()
         self.network, self.multimask, self.coarse = network, multimask, coarse
 
-    def forward(self, sparse: Tensor, *embedding: Tensor) -> tuple[Tensor, Tensor]:
-        return self.network.decode(embedding, sparse, None, multimask=self.multimask, coarse=self.coarse)
+    def forward(self, sparse: Tensor, *parts: Tensor) -> tuple[Tensor, Tensor]:
+        n = len(SharedCells._fields)
+        shared, fine = SharedCells(*parts[:n]), parts[n:]
+        return self.network.decode(shared, fine, sparse, multimask=self.multimask, coarse=self.coarse)
 
 
 class OpenVinoEngine:
@@ -152,15 +164,19 @@ class OpenVinoEngine:
         n, tokens = sparse.shape[:2]
         if mask_logits is not None or tokens not in _TOKENS:
             return self._torch.decode(embedding, sparse, mask_logits, multimask=multimask, coarse=coarse)
+        features = embedding[0].contiguous()
+        share = self._get("what prompts share", lambda: _Share(self._network), [features], streams=1)
+        [shared] = share.run([[features.numpy()]])
+        parts = [*map(torch.from_numpy, shared), *embedding[1:]]
         padded = torch.cat([sparse, sparse[-1:].expand(-n % _BATCH, -1, -1)])
         kind = f"decoder tokens={tokens} multimask={multimask} coarse={coarse}"
         compiled = self._get(
             kind,
             lambda: _Decode(self._network, multimask=multimask, coarse=coarse),
-            [padded[:_BATCH], *embedding],
+            [padded[:_BATCH], *parts],
             streams=torch.get_num_threads(),
         )
-        image = [part.contiguous().numpy() for part in embedding]
+        image = [part.contiguous().numpy() for part in parts]
         batches = [[batch.contiguous().numpy(), *image] for batch in padded.split(_BATCH)]  # type: ignore[no-untyped-call]
         rows = list(compiled.run(batches))
         logits, quality = (torch.from_numpy(np.concatenate(part)[:n]) for part in zip(*rows, strict=True))

@@ -5,7 +5,8 @@ Three facts make it fast; none changes the result (tests compare with the refere
 1. A prompt has T tokens (about 7), an image 4096 cells. Attention between them is bilinear, so every projection of the
    cells can be moved to the tokens: scores `(X W_k) q^T = X (q W_k^T)^T`, outputs `A (X W_v) W_o = (A X) W_v W_o`.
    Instead of two projections of 4096 cells there are two products with 8 T columns. What is constant over the cells
-   (the bias of the keys) drops out of the softmax.
+   (the bias of the keys) drops out of the softmax. In the first block the cells are still the same for all prompts:
+   there they are projected once an image, and a head of T tokens meets its own 16 channels of them instead of 256.
 2. The cells are swept once a block, tile by tile, while a tile is in the processor's cache: it receives from the
    tokens, is normalised, and is at once seen by the tokens' next attention, whose softmax is merged over the tiles at
    the end (the running maximum of Milakov and Gimelshein, 2018). No scores of a whole image are ever kept.
@@ -27,7 +28,7 @@ from torch.nn import functional
 
 from samreg.segmenters.layers import ChannelNorm, Perceptron, Tokens
 
-__all__ = ["DecoderSpec", "MaskDecoder"]
+__all__ = ["DecoderSpec", "MaskDecoder", "SharedCells"]
 
 _TILE = 512
 """Cells a tile: 512 x 256 numbers of a prompt stay in a second-level cache."""
@@ -62,13 +63,29 @@ class DecoderSpec:
     eps: float = 1e-5
 
 
+class SharedCells(NamedTuple):
+    """An image as the first block sees it, the same for all prompts; or, with mask prompts, once a prompt (g = n).
+
+    Args:
+        cells: (g, cells, c) embedding plus the dense prompt.
+        keys: (g, heads, d, cells) what tokens compare with when they look at the image.
+        values: (g, heads, d, cells) what they gather.
+        queries: (g, heads, d, cells) what the cells ask the tokens.
+    """
+
+    cells: Tensor
+    keys: Tensor
+    values: Tensor
+    queries: Tensor
+
+
 class _Glance(NamedTuple):
     """What tokens saw of one tile: the pieces of a softmax that has not seen all cells yet.
 
     Args:
-        peak: (n, heads * t, 1) largest score.
-        mass: (n, heads * t, 1) sum of exp(score - peak).
-        seen: (n, heads * t, c) cells weighted by exp(score - peak).
+        peak: (..., rows, 1) largest score.
+        mass: (..., rows, 1) sum of exp(score - peak).
+        seen: (..., rows, c) cells weighted by exp(score - peak).
     """
 
     peak: Tensor
@@ -83,7 +100,7 @@ def _glance(scores: Tensor, cells: Tensor) -> _Glance:
 
 
 def _merge(glances: list[_Glance]) -> Tensor:
-    """The softmax-weighted mean over the cells of all tiles, (n, heads * t, c)."""
+    """The softmax-weighted mean over the cells of all tiles, (..., rows, c)."""
     peak, mass, seen = (torch.stack(parts) for parts in zip(*glances, strict=True))
     share = (peak - peak.amax(dim=0)).exp()
     return (seen * share).sum(dim=0) / (mass * share).sum(dim=0)
@@ -106,8 +123,8 @@ class _Attention(nn.Module):
         """(n, t, heads * d) to (n, heads, t, d)."""
         return x.view(x.shape[0], x.shape[1], self.heads, self.width).transpose(1, 2)
 
-    def _join(self, x: Tensor) -> Tensor:
-        """(n, heads, t, d) to (n, t, c), projected out."""
+    def join(self, x: Tensor) -> Tensor:
+        """What each head has, (n, heads, t, d), projected out: (n, t, c)."""
         out: Tensor = self.out_proj(x.transpose(1, 2).flatten(2))
         return out
 
@@ -118,7 +135,22 @@ class _Attention(nn.Module):
     def among_tokens(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Plain attention between tokens, (n, t, c) each."""
         scores = self._split(self.q_proj(q) * self.scale) @ self._split(self.k_proj(k)).transpose(2, 3)
-        return self._join(torch.softmax(scores, dim=-1) @ self._split(self.v_proj(v)))
+        return self.join(torch.softmax(scores, dim=-1) @ self._split(self.v_proj(v)))
+
+    # The first block: cells that several prompts share, projected beforehand.
+
+    def project(self, layer: nn.Linear, cells: Tensor) -> Tensor:
+        """Cells (g, p, c) through an input projection, (g, heads, d, p); without its bias."""
+        return torch.unflatten(layer.weight @ cells.transpose(1, 2), 1, (self.heads, self.width))
+
+    def rows(self, layer: nn.Linear, tokens: Tensor, groups: int) -> Tensor:
+        """Tokens (n, t, c) through an input projection, scaled, as rows of the g groups: (g, heads, n / g * t, d)."""
+        split = torch.unflatten(self._split(layer(tokens) * self.scale), 0, (groups, -1))
+        return split.transpose(1, 2).flatten(2, 3)
+
+    def by_prompt(self, rows: Tensor, n: int) -> Tensor:
+        """Rows of the groups, (g, heads, n / g * t, x), prompt by prompt again: (n, heads, t, x)."""
+        return torch.unflatten(rows, 2, (n // len(rows), -1)).transpose(1, 2).flatten(0, 1)
 
     # Tokens look at the image.
 
@@ -130,7 +162,7 @@ class _Attention(nn.Module):
         """What tokens saw, (n, heads * t, c), projected to tokens (n, t, c)."""
         seen = torch.unflatten(seen, 1, (self.heads, -1))
         bias = self.v_proj.bias.view(self.heads, 1, self.width)
-        return self._join(seen @ self._by_head(self.v_proj.weight).transpose(1, 2) + bias)
+        return self.join(seen @ self._by_head(self.v_proj.weight).transpose(1, 2) + bias)
 
     # Cells look at the tokens.
 
@@ -202,29 +234,45 @@ class _TwoWayTransformer(nn.Module):
         self.final_attn_token_to_image = _Attention(spec.channels, spec.heads, spec.shrink)
         self.norm_final_attn = nn.LayerNorm(spec.channels)
 
-    def forward(self, place: Tensor, position: Tensor, cells: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def share(self, position: Tensor, cells: Tensor) -> SharedCells:
+        """What the first block needs of cells (g, cells, c), whatever the prompts; position is (cells, c)."""
+        block = cast("_TwoWayBlock", self.layers[0])
+        looks, gives = block.cross_attn_token_to_image, block.cross_attn_image_to_token
+        at = cells + position
+        values = looks.project(looks.v_proj, cells) + looks.v_proj.bias.view(looks.heads, looks.width, 1)
+        queries = gives.project(gives.q_proj, at) + gives.q_proj.bias.view(gives.heads, gives.width, 1)
+        return SharedCells(cells, looks.project(looks.k_proj, at), values, queries)
+
+    def forward(self, place: Tensor, position: Tensor, shared: SharedCells) -> tuple[Tensor, list[Tensor]]:
         """Tokens (n, t, c) and tiles of cells (n, p, c) after all blocks.
 
         Args:
             place: (n, t, c) the prompts' tokens, which also say where they are.
             position: (cells, c).
-            cells: (cells, c) shared by all prompts, or (n, cells, c).
+            shared: of the image, or of each prompt.
         """
         blocks = [cast("_TwoWayBlock", layer) for layer in self.layers]
         places = list(torch.split(position, _TILE))
-        tiles = list(torch.split(cells, _TILE, dim=-2))
+        tiles = list(torch.split(shared.cells, _TILE, dim=1))
+        n, groups = len(place), len(shared.cells)
         # The prompts' tokens have seen nothing yet; in the first block they are all there is.
         tokens = blocks[0].talk(place, place)
         attention = blocks[0].cross_attn_token_to_image
-        directions = attention.look(tokens + place)
-        glances = [
-            _glance(directions @ (tile + where).transpose(-2, -1), tile)
-            for tile, where in zip(tiles, places, strict=True)
-        ]
-        tokens = blocks[0].digest(tokens, attention.gather(_merge(glances)))
+        asked = attention.rows(attention.q_proj, tokens + place, groups)
+        parts = zip(torch.split(shared.keys, _TILE, dim=3), torch.split(shared.values, _TILE, dim=3), strict=True)
+        seen = _merge([_glance(asked @ keys, values.transpose(2, 3)) for keys, values in parts])
+        tokens = blocks[0].digest(tokens, attention.join(attention.by_prompt(seen, n)))
         for block, after in zip(blocks, [*blocks[1:], None], strict=True):
             giver = block.cross_attn_image_to_token
-            (keys, constant), offered = giver.show(tokens + place), giver.offer(tokens)
+            if block.first:
+                rows = giver.rows(giver.k_proj, tokens + place, groups)
+                queries = torch.split(shared.queries, _TILE, dim=3)
+                scores = (giver.by_prompt(rows @ tile, n).flatten(1, 2) for tile in queries)
+            else:
+                keys, constant = giver.show(tokens + place)
+                at = (tile + where for tile, where in zip(tiles, places, strict=True))
+                scores = (keys @ tile.transpose(1, 2) + constant for tile in at)
+            offered = giver.offer(tokens)
             if after is None:
                 attention = self.final_attn_token_to_image
             else:
@@ -232,11 +280,9 @@ class _TwoWayTransformer(nn.Module):
                 attention = after.cross_attn_token_to_image
             directions = attention.look(tokens + place)
             glances = []
-            for i, where in enumerate(places):
-                scores = keys @ (tiles[i] + where).transpose(-2, -1) + constant
-                tile = block.norm4(tiles[i] + giver.receive(scores, offered))
-                glances.append(_glance(directions @ (tile + where).transpose(-2, -1), tile))
-                tiles[i] = tile
+            for i, (where, score) in enumerate(zip(places, scores, strict=True)):
+                tiles[i] = block.norm4(tiles[i] + giver.receive(score, offered))
+                glances.append(_glance(directions @ (tiles[i] + where).transpose(1, 2), tiles[i]))
             gathered = attention.gather(_merge(glances))
             tokens = self.norm_final_attn(tokens + gathered) if after is None else after.digest(tokens, gathered)
         return tokens, tiles
@@ -271,11 +317,15 @@ class MaskDecoder(nn.Module):
         """(1 + masks, c): the quality token and the mask tokens, which come before those of the prompt."""
         return torch.cat([self.iou_token.weight, self.mask_tokens.weight])
 
+    def share(self, position: Tensor, cells: Tensor) -> SharedCells:
+        """What prompts on the same cells share: position (cells, c), cells (g, cells, c)."""
+        return self.transformer.share(position, cells)
+
     def forward(
         self,
         sparse: Tensor,
         position: Tensor,
-        cells: Tensor,
+        shared: SharedCells,
         fine: tuple[Tensor, ...] = (),
         *,
         multimask: bool,
@@ -286,7 +336,7 @@ class MaskDecoder(nn.Module):
         Args:
             sparse: (n, t, c) prompt tokens.
             position: (cells, c).
-            cells: (cells, c) embedding plus the dense prompt, or (n, cells, c) with mask prompts.
+            shared: of the image (g = 1), or of each prompt (g = n).
             fine: features of higher resolution; SAM has none.
             multimask: the three masks of the multimask tokens instead of the one of the single-mask token.
             coarse: every fourth pixel only.
@@ -295,7 +345,7 @@ class MaskDecoder(nn.Module):
             Logits (n, m, 4 h, 4 w), or (n, m, h, w) with `coarse`, and predicted IoU (n, m).
         """
         place = torch.cat([self.own_tokens().expand(sparse.shape[0], -1, -1), sparse], dim=1)
-        tokens, tiles = self.transformer(place, position, cells)
+        tokens, tiles = self.transformer(place, position, shared)
         return self.draw(tokens, tiles, fine, multimask=multimask, coarse=coarse)
 
     def draw(
