@@ -40,6 +40,8 @@ __all__ = ["RegionsCache", "cached_segment", "find_or_segment", "regions_key"]
 
 _LOG = logging.getLogger("samreg.cache")
 _LAYOUT = 1
+_REVISION = 2
+"""Part of the key: count up whenever the same settings give other regions."""
 _SUFFIX = ".regions"
 _DIGEST_BYTES = 32
 _DEFAULT_BYTES = 20 * 1024**3
@@ -57,6 +59,7 @@ def regions_key(image: Image, config: RegisterConfig, segmenter: Segmenter | Cla
     digest = hashlib.sha256()
     facts = {
         "layout": _LAYOUT,
+        "revision": _REVISION,
         "grid": dataclasses.asdict(image.grid),
         "shape": image.data.shape,
         "segmenter": [segmenter.name, segmenter.fingerprint],
