@@ -264,6 +264,7 @@ class _TwoWayTransformer(nn.Module):
         tokens = blocks[0].digest(tokens, attention.join(attention.by_prompt(seen, n)))
         for block, after in zip(blocks, [*blocks[1:], None], strict=True):
             giver = block.cross_attn_image_to_token
+            # Scores of a tile are made when its turn comes: those of a whole image are never kept.
             if block.first:
                 rows = giver.rows(giver.k_proj, tokens + place, groups)
                 queries = torch.split(shared.queries, _TILE, dim=3)
