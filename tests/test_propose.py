@@ -43,10 +43,10 @@ class Fills:
         return Masks(logits[..., ::4, ::4] if coarse else logits, torch.full((len(boxes), 1), self.quality))
 
 
-def _sides(config: ProposalConfig, quality: float = 0.6, pixels: np.ndarray = PIXELS) -> list[list[int]]:
+def _sides(config: ProposalConfig, quality: float = 0.6) -> list[list[int]]:
     segmenter = Fills(quality)
-    [encoding] = segmenter.encode([pixels])
-    propose(segmenter, encoding, pixels, config)
+    [encoding] = segmenter.encode([PIXELS])
+    propose(segmenter, encoding, PIXELS, config)
     return [sorted({int(side) for side in boxes[:, 2] - boxes[:, 0] + 1}) for boxes in segmenter.asked]
 
 

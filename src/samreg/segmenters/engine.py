@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from samreg.errors import ConfigError, MissingDependencyError
 
 if TYPE_CHECKING:
     from samreg.segmenters.network import SamNetwork
+    from samreg.segmenters.sam_decoder import SharedCells
 
 __all__ = ["Embedding", "Engine", "TorchEngine", "make_engine", "resolve_device"]
 
@@ -69,16 +70,16 @@ class TorchEngine:
     ) -> tuple[Tensor, Tensor]:
         """See `Engine.decode`."""
         parts = tuple(part.to(self.device, self.dtype) for part in embedding)
-        shared = self.network.share(parts) if mask_logits is None else None
+        shared: SharedCells | None = None
         logits, quality = [], []
         for start in range(0, len(sparse), self.prompts_at_once):
             rows = slice(start, start + self.prompts_at_once)
-            cells = shared
-            if cells is None:
-                given = cast("Tensor", mask_logits)[rows]
-                cells = self.network.share(parts, given.to(self.device, self.dtype))
+            if mask_logits is not None:
+                shared = self.network.share(parts, mask_logits[rows].to(self.device, self.dtype))
+            elif shared is None:
+                shared = self.network.share(parts)
             tokens = sparse[rows].to(self.device, self.dtype)
-            drawn, scores = self.network.decode(cells, parts[1:], tokens, multimask=multimask, coarse=coarse)
+            drawn, scores = self.network.decode(shared, parts[1:], tokens, multimask=multimask, coarse=coarse)
             logits.append(_to_host(drawn))
             quality.append(_to_host(scores))
         return torch.cat(logits), torch.cat(quality)
