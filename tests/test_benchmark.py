@@ -386,6 +386,33 @@ def test_a_confidence_is_held_against_the_dice() -> None:
     assert "greedy: its confidence" not in notes
 
 
+def test_the_confidence_over_all_datasets(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from benchmarks import confidence
+
+    paths = []
+    for number, name in enumerate(("near", "far")):
+        records = [r for r in fake_records(4) if r["method"] == "samreg"]
+        for i, r in enumerate(records):
+            # In each dataset the least confident is the best; the datasets themselves are in order.
+            r["metrics"]["dice"] = {"1": 0.9 - 0.5 * number - 0.01 * i}
+            r["extra"] = {"confidence": 0.8 - 0.5 * number + 0.01 * i}
+        paths.append(tmp_path / name / "records.jsonl")
+        paths[-1].parent.mkdir()
+        paths[-1].write_text("".join(json.dumps(r) + "\n" for r in records))
+    monkeypatch.setattr("sys.argv", ["confidence", *map(str, paths)])
+    confidence.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2].startswith("| near | 4 | 0.80 to 0.83 | 0.885 | -1.00")
+    assert lines[3].startswith("| far | 4 | 0.30 to 0.33 | 0.385 | -1.00")
+    assert lines[4].startswith("| all | 8 | 0.30 to 0.83 | 0.635 | 0.5")
+    assert lines[5:] == ["below 0.4: 4 pairs, Dice 0.385, lowest 0.370", "from 0.4: 4 pairs, Dice 0.885, lowest 0.870"]
+    monkeypatch.setattr("sys.argv", ["confidence", "--method", "other", *map(str, paths)])
+    with pytest.raises(SystemExit, match="2"):
+        confidence.main()
+
+
 def test_several_datasets_side_by_side() -> None:
     one = tables.make_table(fake_records(), "A")
     two = tables.make_table([r for r in fake_records() if r["method"] != "ants"], "B")
