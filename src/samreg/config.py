@@ -140,6 +140,8 @@ class FitConfig:
     """Finish a ddf by a greedy flow along the grey values; between slices of one person, nothing else is needed."""
     flow_window: int = 7
     """Side of the LNCC window in working voxels, for the flow."""
+    flow_guidance: float = 5.0
+    """How many times more regions and embeddings weigh in the flow than at elastic levels."""
     flow_smoothing: float = 2.0
     """Standard deviation of the smoothing of each step of the flow, in working voxels."""
     field_smoothing: float = 0.4

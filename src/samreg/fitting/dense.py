@@ -108,9 +108,17 @@ class _Level:
 
 
 def _flow_weights(config: FitConfig, *, last: bool) -> FitConfig:
-    """Smoothing takes the place of both penalties; regions and embeddings are too coarse for the last level."""
-    config = replace(config, smoothness=0.0, bending=0.0, fold_weight=0.0, lncc_window=config.flow_window)
-    return replace(config, roi_weight=0.0, feature_weight=0.0) if last else config
+    """Smoothing takes the place of the penalties, so that there is nothing but grey values to hold against the guidance.
+
+    At the last level the embeddings still say which of two like edges is meant. Regions cost three times as much there
+    as all the rest, and move nothing that they have not moved before.
+    """
+    guided = replace(
+        config,
+        roi_weight=0.0 if last else config.flow_guidance * config.roi_weight,
+        feature_weight=config.flow_guidance * config.feature_weight,
+    )
+    return replace(guided, smoothness=0.0, bending=0.0, fold_weight=0.0, lncc_window=config.flow_window)
 
 
 def _shifted(progress: Callable[[int, int], None] | None, done: int, total: int) -> Callable[[int], None]:
