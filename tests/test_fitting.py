@@ -262,6 +262,39 @@ def test_the_flow_alone_follows_a_large_motion_without_folding() -> None:
     assert field.folding_fraction() == 0
 
 
+def test_embeddings_guide_the_flow_where_grey_values_mislead() -> None:
+    """A bar lies in the middle between two that look like it; right of it, nothing but the descriptors knows which."""
+    grid = Grid((32, 64), (1.0, 1.0))
+    x = np.arange(64)
+
+    def bars(*centres: float) -> np.ndarray:
+        return np.tile(sum(np.exp(-((x - c) ** 2) / 8.0) for c in centres), (32, 1)).astype(np.float32)
+
+    def descriptors(middle: float) -> torch.Tensor:
+        angle = torch.from_numpy((x - middle) / 12.0).float().clamp(-1.5, 1.5).expand(32, 64)
+        return torch.stack([angle.cos(), angle.sin()])
+
+    problem = DenseProblem(
+        bars(32), bars(28, 36), grid, grid, np.eye(3), PairedRois.none(grid, grid),
+        (descriptors(32), grid, descriptors(36), grid), torch.zeros(2, 32, 64), None,
+    )  # fmt: skip
+    guided, misled = (
+        fit_dense(problem, FitConfig(flow_guidance=g), close=True).displacement[1, 8:-8, 41:46] for g in (5.0, 0.0)
+    )
+    assert float(guided.mean()) == pytest.approx(4.0, abs=0.8)
+    assert float(misled.mean()) < -4.0
+
+
+def test_without_guidance_grey_values_alone_drive_the_flow() -> None:
+    problem = _problem(_pairs())
+    fit = fit_dense(dataclasses.replace(problem, fixed=problem.moving), FitConfig(feature_weight=0.0), close=True)
+    assert set(fit.losses) == {"similarity", "regions"}  # the first level had both
+    without = fit_dense(
+        dataclasses.replace(problem, fixed=problem.moving), FitConfig(feature_weight=0.0, flow_guidance=0.0), close=True
+    )
+    assert set(without.losses) == {"similarity"}
+
+
 @pytest.mark.parametrize("frozen", [0, None])
 def test_the_flow_leaves_a_frozen_axis_alone(frozen: int | None) -> None:
     grid = Grid((4, 24, 24), (1.0, 1.0, 8.0))

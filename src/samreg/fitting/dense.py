@@ -108,7 +108,7 @@ class _Level:
 
 
 def _flow_weights(config: FitConfig, *, last: bool) -> FitConfig:
-    """Smoothing takes the place of the penalties, so that there is nothing but grey values to hold against the guidance.
+    """Smoothing takes the place of the penalties: there is nothing but grey values to hold against the guidance.
 
     At the last level the embeddings still say which of two like edges is meant. Regions cost three times as much there
     as all the rest, and move nothing that they have not moved before.
