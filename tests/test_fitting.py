@@ -224,7 +224,7 @@ def test_slope_is_the_derivative_of_a_step_before_the_displacement() -> None:
     )
     random = torch.Generator().manual_seed(0)
     u, w = (gaussian(torch.randn(2, *FLAT.shape, generator=random), (4.0, 4.0)) * k for k in (8.0, 4.0))
-    _, slope = objective.value_and_slope(u)
+    slope = objective.similarity_and_slope(u)[1] + objective.guidance_and_slope(u)[1]
 
     def value(t: float) -> float:
         return float(torch.stack(list(objective.terms(t * w + warp(u, t * w)).values())).sum())

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 from samreg.config import FitConfig
@@ -20,6 +21,9 @@ from samreg.ops.displacement import per_axis, warp
 from samreg.ops.smoothing import gaussian
 
 __all__ = ["minimise_by_flow"]
+
+_GUIDANCE_EVERY = 2
+"""Steps between looks at regions and embeddings: they are smooth and dear, and a step moves half a voxel at most."""
 
 
 def minimise_by_flow(
@@ -44,8 +48,12 @@ def minimise_by_flow(
     v = start.detach().clone()
     best = v
     history: list[float] = []
+    guidance = 0.0, torch.zeros_like(v)
     for i in range(most):
-        loss, slope = objective.value_and_slope(v)
+        if i % _GUIDANCE_EVERY == 0:
+            guidance = objective.guidance_and_slope(v)
+        similarity, slope = objective.similarity_and_slope(v)
+        loss, slope = similarity + guidance[0], slope + guidance[1]
         if loss <= min(history, default=loss):
             # Steps have a length whatever the slope: near the end, and on an image and itself, they only wander.
             best = v

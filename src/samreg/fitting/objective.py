@@ -146,36 +146,39 @@ class Objective:
             terms["similarity"] = self._similarity(self.lncc, self.frame.warp(self.moving, self.identity + u))
         return terms
 
-    def value_and_slope(self, u: Tensor) -> tuple[float, Tensor]:
-        """E(u), and its derivative with respect to a small displacement w that goes before u.
+    def similarity_and_slope(self, u: Tensor) -> tuple[float, Tensor]:
+        """The grey values' share of E(u), and its derivative with respect to a small displacement w that goes before u.
 
-        With phi(x) = x + u(x) the step is composed, phi o (id + w), so that the derivative of the grey values is the
-        gradient of the warped image itself, dE/dI grad(I o phi): nothing has to be sampled twice. The other terms give
-        dE/du, which J^T = (I + grad u)^T turns into the same.
+        With phi(x) = x + u(x) the step is composed, phi o (id + w), so that the derivative is the gradient of the
+        warped image itself, dE/dI grad(I o phi): nothing has to be sampled twice.
 
         Args:
             u: (d, *shape) displacement in voxels of the level, array order.
 
         Returns:
-            The sum of all terms, and the derivative, (d, *shape), per voxel of displacement.
+            The term, and the derivative, (d, *shape), per voxel of displacement.
         """
-        value, slope = 0.0, torch.zeros_like(u)
-        if self.lncc is not None:
-            with torch.no_grad():
-                warped = self.frame.warp(self.moving, self.identity + u)
-            warped.requires_grad_(True)
-            similarity = self._similarity(self.lncc, warped)
-            (pull,) = torch.autograd.grad(similarity, warped)
-            value += float(similarity.detach())
-            slope += pull * torch.stack(derivatives(warped.detach()[0]))
+        if self.lncc is None:
+            return 0.0, torch.zeros_like(u)
+        with torch.no_grad():
+            warped = self.frame.warp(self.moving, self.identity + u)
+        warped.requires_grad_(True)
+        similarity = self._similarity(self.lncc, warped)
+        (pull,) = torch.autograd.grad(similarity, warped)
+        return float(similarity.detach()), pull * torch.stack(derivatives(warped.detach()[0]))
+
+    def guidance_and_slope(self, u: Tensor) -> tuple[float, Tensor]:
+        """All other terms of E(u), as `similarity_and_slope` gives the first.
+
+        They are found as dE/du, which J^T = (I + grad u)^T turns into the derivative with respect to a composed step.
+        """
         u = u.detach().requires_grad_(True)
         others = self._other_terms(u)
-        if others:
-            total = torch.stack(list(others.values())).sum()
-            (pull,) = torch.autograd.grad(total, u)
-            value += float(total.detach())
-            slope += transposed_jacobian(u.detach(), pull)
-        return value, slope
+        if not others:
+            return 0.0, torch.zeros_like(u)
+        total = torch.stack(list(others.values())).sum()
+        (pull,) = torch.autograd.grad(total, u)
+        return float(total.detach()), transposed_jacobian(u.detach(), pull)
 
     def _similarity(self, lncc: Lncc, warped: Tensor) -> Tensor:
         return self.config.similarity_weight * lncc(warped)
