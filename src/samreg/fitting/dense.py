@@ -110,8 +110,8 @@ class _Level:
 def _flow_weights(config: FitConfig, *, last: bool) -> FitConfig:
     """Smoothing takes the place of the penalties: there is nothing but grey values to hold against the guidance.
 
-    At the last level the embeddings still say which of two like edges is meant. Regions cost three times as much there
-    as all the rest, and move nothing that they have not moved before.
+    At the last level the embeddings still say which of two like edges is meant. Regions would make it nearly three
+    times as long and move hardly anything that they have not moved before.
     """
     guided = replace(
         config,
