@@ -24,10 +24,11 @@ from samreg.image import Image
 from samreg.io.images import read_image, write_image, write_labels
 from samreg.networks.checkpoint import read_checkpoint, save_atomically
 from samreg.networks.predict import predict_field
+from samreg.networks.spec import NetworkSpec
 from samreg.segmenters.classes import load_class_segmenter
 from samreg.segmenters.labels import class_regions, pair_by_name
 from samreg.training.config import AugmentConfig, TrainConfig, defaults
-from samreg.training.run import train
+from samreg.training.run import memory_format, train
 from samreg.training.state import resume_path
 
 pytest.importorskip("monai")
@@ -78,6 +79,16 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> list[Pair]:
             files += [image_path, label_path]
         out.append(Pair(f"s{number}", files[0], files[2], files[1], files[3]))
     return out
+
+
+@pytest.mark.parametrize(("dims", "width"), [(2, 4), (2, 15), (3, 16)])
+def test_narrow_networks_keep_the_usual_order(dims: int, width: int) -> None:
+    # Channels last, their gradients overwrite foreign memory (oneDNN#6035), and mednext below crashes.
+    shape = (32,) * dims
+    spec = NetworkSpec("mednext", dims, shape, (2.5,) * dims, n_classes=2, width=width)
+    assert memory_format(spec) is torch.contiguous_format
+    if dims == 2:
+        assert memory_format(replace(spec, width=16)) is torch.channels_last
 
 
 def _config(name: str) -> TrainConfig:

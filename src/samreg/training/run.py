@@ -107,8 +107,8 @@ class _Trainer:
         torch.manual_seed(config.seed)
         self.generator = torch.Generator().manual_seed(config.seed)
         self.net = build_network(spec).to(self.device)
-        if spec.dims == 2:
-            self.net.to(memory_format=torch.channels_last)  # in place, for a module
+        self.memory_format = memory_format(spec)
+        self.net.to(memory_format=self.memory_format)  # in place, for a module
         self.objective: Objective = training_objective(spec, config, n_classes)
         self.optimiser = torch.optim.AdamW(
             self.net.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
@@ -211,8 +211,7 @@ class _Trainer:
         return answer.float() if isinstance(answer, Tensor) else [a.float() for a in answer]
 
     def _in_order(self, images: Tensor) -> Tensor:
-        # Convolutions with few channels are several times faster channels last.
-        return images.contiguous(memory_format=torch.channels_last) if images.ndim == 4 else images
+        return images.contiguous(memory_format=self.memory_format)
 
     def _validate(self) -> float:
         self.net.eval()
@@ -265,6 +264,13 @@ def _learning_rate(config: TrainConfig, step: int) -> float:
         return config.learning_rate * (step + 1) / warm
     share = (step - warm) / max(total - warm, 1)
     return config.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
+
+
+def memory_format(spec: NetworkSpec) -> torch.memory_format:
+    """Order in memory in which a network is trained: channels last where that is faster and safe."""
+    # In 2D convolutions are several times faster channels last. With fewer channels than a vector holds (16 at most),
+    # oneDNN 3.12 writes past its workspace in the gradient of strided 1 x 1 convolutions (uxlfoundation/oneDNN#6035).
+    return torch.channels_last if spec.dims == 2 and spec.width >= 16 else torch.contiguous_format
 
 
 def _precision(name: str, device: torch.device) -> str:
