@@ -1,6 +1,6 @@
 """Whether the confidence of a run predicts its Dice: rank correlation within each dataset, and over all pairs.
 
-    python -m benchmarks.confidence RECORDS [RECORDS ...] [--method samreg] [--below 0.4]
+    python -m benchmarks.confidence RECORDS [RECORDS ...] [--method samreg] [--below LIMIT]
 
 RECORDS are the `records.jsonl` files that `samreg benchmark` wrote. Over all pairs, a high correlation may only say
 that the datasets differ: the rows of each dataset tell whether it ranks the pairs of one task as well. The last lines
@@ -15,19 +15,14 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
+from samreg.alignment import LOW_CONFIDENCE
 from samreg.evaluation.records import read_records
-from samreg.evaluation.tables import COLUMNS
+from samreg.evaluation.tables import confidence_and_dice
 
 
 def known(path: Path, method: str) -> np.ndarray:
     """(n, 2) confidence and Dice of the pairs of one record file."""
-    rows = [
-        (record["extra"]["confidence"], COLUMNS[0].value(record))
-        for record in read_records(path)
-        if record["status"] == "done" and record["method"] == method and "confidence" in record.get("extra", {})
-    ]
-    found = np.asarray(rows, dtype=float).reshape(-1, 2)
-    return found[~np.isnan(found).any(1)]
+    return confidence_and_dice(r for r in read_records(path) if r["status"] == "done" and r["method"] == method)
 
 
 def line(name: str, rows: np.ndarray) -> str:
@@ -42,7 +37,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("records", nargs="+", type=Path, metavar="RECORDS")
     parser.add_argument("--method", default="samreg", help="name of the method in the records")
-    parser.add_argument("--below", type=float, default=0.4, help="confidence below which samreg warns")
+    parser.add_argument("--below", type=float, default=LOW_CONFIDENCE, help="confidence below which samreg warns")
     options = parser.parse_args()
     found = {path.parent.name or str(path): known(path, options.method) for path in options.records}
     found = {name: rows for name, rows in found.items() if len(rows)}

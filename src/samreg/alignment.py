@@ -27,10 +27,11 @@ from samreg.rois import PairedRois
 from samreg.start import Descriptors, affine_start, both_ways, on_grid, one_way, tissue_cells
 from samreg.types import Matrix
 
-__all__ = ["Alignment", "align", "slices_correspond"]
+__all__ = ["LOW_CONFIDENCE", "Alignment", "align", "slices_correspond"]
 
+LOW_CONFIDENCE = 0.4
+"""Confidence below which a run warns."""
 _DENSE = ("ddf", "ffd", "svf")
-_LOW_CONFIDENCE = 0.4
 _MAX_FOLDED = 1e-3
 _LEAST_WEIGHT = 0.05
 """Weight of a doubtful pair in an affine fit, which needs some however doubtful they are."""
@@ -250,7 +251,7 @@ class _Work:
             return 0.0
         likeness = agreement.get("embedding")
         confidence = float(np.median(overlaps)) if likeness is None else max(0.0, likeness)
-        if confidence < _LOW_CONFIDENCE and self.config.fit.transform in _DENSE:
+        if confidence < LOW_CONFIDENCE and self.config.fit.transform in _DENSE:
             why = "paired regions hardly overlap" if likeness is None else "the images hardly resemble each other"
             self.warnings.append(f"low confidence ({confidence:.2f}): {why} after registration; look at the result")
         return confidence

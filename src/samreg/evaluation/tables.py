@@ -18,7 +18,17 @@ from samreg.errors import InputError
 from samreg.evaluation.metrics import mean
 from samreg.evaluation.records import Record
 
-__all__ = ["COLUMNS", "Cell", "Column", "Table", "case_values", "joined_markdown", "make_table", "write_tables"]
+__all__ = [
+    "COLUMNS",
+    "Cell",
+    "Column",
+    "Table",
+    "case_values",
+    "confidence_and_dice",
+    "joined_markdown",
+    "make_table",
+    "write_tables",
+]
 
 _NOTHING = "identity"
 _FEWEST_FOR_RANKS = 6
@@ -249,11 +259,11 @@ def _notes(
     if any(name.startswith(ours) for name in names) and any(not name.startswith(ours) for name in names):
         notes.append("p: two-sided Wilcoxon signed-rank test over pairs, against the best other method of the column.")
     for name in names:
-        known = [(r["extra"]["confidence"], COLUMNS[0].value(r)) for r in by_method[name].values() if _is_confident(r)]
+        known = confidence_and_dice(by_method[name].values())
         if len(known) >= _FEWEST_FOR_RANKS:
             from scipy import stats
 
-            rho = stats.spearmanr(*zip(*known, strict=True)).statistic
+            rho = stats.spearmanr(known[:, 0], known[:, 1]).statistic
             if np.isfinite(rho):
                 notes.append(
                     f"{name}: its confidence ranks the Dice of {len(known)} pairs with Spearman rho = {rho:.2f}."
@@ -261,9 +271,10 @@ def _notes(
     return notes
 
 
-def _is_confident(record: Record) -> bool:
-    """Whether a record holds both a confidence and a Dice."""
-    return "confidence" in record.get("extra", {}) and not np.isnan(COLUMNS[0].value(record))
+def confidence_and_dice(records: Iterable[Record]) -> np.ndarray:
+    """(n, 2) confidence and mean Dice of the records that hold both."""
+    found = [(r["extra"]["confidence"], COLUMNS[0].value(r)) for r in records if "confidence" in r.get("extra", {})]
+    return np.array([row for row in found if not np.isnan(row).any()], dtype=float).reshape(-1, 2)
 
 
 def _text(table: Table, i: int, j: int, plus_minus: str) -> str:
