@@ -182,7 +182,6 @@ class _Work:
                 self._problem(pairs, self.start),
                 self.config.fit,
                 None if progress is None else (lambda i, n: progress("fit", i, n)),
-                close=self.same_slices,
             )
             losses = dense.losses
             self.notes["iterations"] = list(dense.iterations)

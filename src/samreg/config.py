@@ -133,21 +133,21 @@ class FitConfig:
     fold_weight: float = 1.0
     """Weight of the penalty on Jacobian determinants below 0.2."""
     work_size: int = 128
-    """Working voxels along the longest axis; with the flow, coarser levels work at half of it."""
+    """Working voxels along the longest axis; each coarser level of the flow has half as many as the next."""
     control: tuple[float, ...] = (8.0, 4.0)
     """Distance of control points at each elastic level, in working voxels."""
     flow: bool = True
-    """Finish a ddf by a greedy flow along the grey values; between slices of one person, nothing else is needed."""
+    """Fit a ddf by a greedy flow along grey values and embeddings; without it, by elastic levels."""
     flow_window: int = 7
     """Side of the LNCC window in working voxels, for the flow."""
-    flow_guidance: float = 5.0
+    flow_guidance: float = 15.0
     """How many times more embeddings, and at its first level regions, weigh in the flow than at elastic levels."""
     flow_smoothing: float = 2.0
     """Standard deviation of the smoothing of each step of the flow, in working voxels."""
     field_smoothing: float = 0.4
     """Standard deviation of the smoothing of the whole displacement after each step of the flow, in working voxels."""
-    flow_iterations: tuple[int, int] = (40, 30)
-    """Steps of the flow at most, at half the working size and at the working size."""
+    flow_iterations: tuple[int, ...] = (40, 40, 30)
+    """Steps of the flow at most at each level, coarse to fine; the last one has the working size."""
     flow_step: float = 0.5
     """Longest displacement of a step of the flow, in working voxels."""
     max_iterations: int = 60
@@ -200,7 +200,7 @@ def preset(name: str) -> RegisterConfig:
         return replace(base, fit=fit)
     if name == "fast":
         base = RegisterConfig(preset="fast")
-        return replace(base, fit=replace(base.fit, max_iterations=25, flow_iterations=(20, 15)))
+        return replace(base, fit=replace(base.fit, max_iterations=25, flow_iterations=(20, 20, 15)))
     if name == "paper":
         return RegisterConfig(
             segment=SegmentConfig(

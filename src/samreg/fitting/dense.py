@@ -1,4 +1,4 @@
-"""The dense displacement: elastic levels and a greedy flow, coarse to fine, from a given start."""
+"""The dense displacement: a greedy flow or elastic levels, coarse to fine, from a given start."""
 
 from __future__ import annotations
 
@@ -48,32 +48,27 @@ def rough_fit(problem: DenseProblem, config: FitConfig) -> Tensor:
     return rescale(u, problem.fixed_grid.shape)
 
 
-def fit_dense(
-    problem: DenseProblem,
-    config: FitConfig,
-    progress: Callable[[int, int], None] | None = None,
-    *,
-    close: bool = False,
-) -> DenseFit:
+def fit_dense(problem: DenseProblem, config: FitConfig, progress: Callable[[int, int], None] | None = None) -> DenseFit:
     """Refine a displacement, coarse to fine; every level stops on its own.
 
-    Elastic levels bring people together, the flow then follows the grey values. With the flow, elastic levels work at
-    half the working size. Where the start is close (a stack of one person), the flow does it all.
+    A `ddf` follows grey values and embeddings by a greedy flow, each level at twice the resolution of the one before.
+    Elastic levels take its place for `ffd` and `svf`, without the flow, and where no grey values drive the fit.
 
     Args:
         problem: images, pairs, start.
         config: weights, levels, transform (`ddf`, `ffd` or `svf`).
         progress: called with the steps done and the most there can be.
-        close: both images show the same slices of one person.
     """
     flows = config.flow and config.transform == "ddf" and config.similarity_weight > 0
-    elastic = not (flows and close)
-    coarse, fine = working_shape(problem, config.work_size // 2), working_shape(problem, config.work_size)
-    levels = [_Level(coarse if flows else fine, config.max_iterations, control) for control in config.control]
     if flows:
-        many, few = config.flow_iterations
-        # After elastic levels the flow only has details left to do.
-        levels = [*levels, _Level(fine, max(1, 2 * few // 3))] if elastic else [_Level(coarse, many), _Level(fine, few)]
+        finest = len(config.flow_iterations) - 1
+        levels = [
+            _Level(working_shape(problem, max(1, config.work_size >> (finest - n))), most)
+            for n, most in enumerate(config.flow_iterations)
+        ]
+    else:
+        shape = working_shape(problem, config.work_size)
+        levels = [_Level(shape, config.max_iterations, control) for control in config.control]
 
     u, counts = problem.start, list[int]()
     losses: dict[str, float] = {}
@@ -87,7 +82,7 @@ def fit_dense(
             objective = objective or Objective(problem, config, level.shape)  # elastic levels share a resolution
             u, used = minimise_elastic(objective, start, level.control, config, steps)
         else:
-            objective = Objective(problem, _flow_weights(config, last=number > 0), level.shape)
+            objective = Objective(problem, _flow_weights(config, first=number == 0), level.shape)
             u, used = minimise_by_flow(objective, start, config, level.most, steps)
         with torch.no_grad():
             losses |= {name: float(v) for name, v in objective.terms(u).items()}
@@ -107,15 +102,15 @@ class _Level:
     control: float | None = None
 
 
-def _flow_weights(config: FitConfig, *, last: bool) -> FitConfig:
+def _flow_weights(config: FitConfig, *, first: bool) -> FitConfig:
     """Smoothing takes the place of the penalties: there is nothing but grey values to hold against the guidance.
 
-    At the last level the embeddings still say which of two like edges is meant. Regions would make it nearly three
-    times as long and move hardly anything that they have not moved before.
+    To the last level the embeddings say which of two like edges is meant. Regions are for the coarsest: at finer ones
+    they cost most of the time and move hardly anything that they have not moved before.
     """
     guided = replace(
         config,
-        roi_weight=0.0 if last else config.flow_guidance * config.roi_weight,
+        roi_weight=config.flow_guidance * config.roi_weight if first else 0.0,
         feature_weight=config.flow_guidance * config.feature_weight,
     )
     return replace(guided, smoothness=0.0, bending=0.0, fold_weight=0.0, lncc_window=config.flow_window)

@@ -45,7 +45,8 @@ _N_PEAKS = 1
 _MIN_QUALITY = 0.5
 _FITS = 0.5
 """IoU with a place from which the box of a component there is tried as well."""
-_FLOW = FitConfig(roi_weight=0.0, feature_weight=0.0)
+_FLOW = FitConfig(roi_weight=0.0, feature_weight=0.0, flow_iterations=(40, 30))
+"""Grey values alone follow the first optimum of a coarser level, however far."""
 _SEARCH = Search(
     radius=(3, 3), step=(1, 1), sigma=(1.0, 1.0), cost_sigma=(1.0, 1.0), theta=(0.01, 0.1), stretch=(1.0, 1.0)
 )
@@ -147,7 +148,7 @@ def _followed(fixed: np.ndarray, moving: np.ndarray, matrix: Matrix, start: torc
     grids = [Grid((x.shape[0], x.shape[1]), (1.0, 1.0), (0.0, 0.0), unit="px") for x in (fixed, moving)]
     nothing = PairedRois.none(grids[0], grids[1])
     problem = DenseProblem(fixed, moving, grids[0], grids[1], matrix, nothing, None, start, None)
-    return fit_dense(problem, _FLOW, close=True).displacement
+    return fit_dense(problem, _FLOW).displacement
 
 
 def _cells(encoding: Encoding) -> FeatureVolume:
