@@ -296,6 +296,22 @@ def test_without_guidance_grey_values_alone_drive_the_flow() -> None:
     assert set(without.losses) == {"similarity"}
 
 
+def test_regions_with_a_name_guide_the_flow_to_its_last_level() -> None:
+    grid = Grid((48, 48), (1.0, 1.0))
+    radius = np.hypot(*(np.mgrid[:48, :48] - 24.0))
+    flat = np.zeros(grid.shape, dtype=np.float32)
+    overlap = []
+    for name in ("ventricle", ""):
+        fixed, moving = (RoiSet((Roi.from_mask(radius < r, 1.0, name),), grid) for r in (14.0, 8.0))
+        pairs = PairedRois(fixed, moving, np.ones(1), np.ones(1))
+        problem = DenseProblem(flat, flat, grid, grid, np.eye(3), pairs, None, torch.zeros(2, 48, 48), None)
+        fit = fit_dense(problem, FitConfig(feature_weight=0.0, flow_iterations=(2, 40)))
+        moved = to_field(fit.displacement, grid, np.eye(3)).warp_labels((radius < 8).astype(np.int32), grid) == 1
+        overlap.append(2 * (moved & (radius < 14)).sum() / (moved.sum() + (radius < 14).sum()))
+    assert overlap[0] > 0.95
+    assert overlap[1] < 0.8
+
+
 @pytest.mark.parametrize("frozen", [0, None])
 def test_the_flow_leaves_a_frozen_axis_alone(frozen: int | None) -> None:
     grid = Grid((4, 24, 24), (1.0, 1.0, 8.0))

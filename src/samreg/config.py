@@ -141,7 +141,8 @@ class FitConfig:
     flow_window: int = 7
     """Side of the LNCC window in working voxels, for the flow."""
     flow_guidance: float = 15.0
-    """How many times more embeddings, and at its first level regions, weigh in the flow than at elastic levels."""
+    """How many times more embeddings and regions weigh in the flow than at elastic levels; after its first level, of
+    regions only those that were given."""
     flow_smoothing: float = 2.0
     """Standard deviation of the smoothing of each step of the flow, in working voxels."""
     field_smoothing: float = 0.4

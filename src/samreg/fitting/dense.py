@@ -13,6 +13,7 @@ from samreg.fitting.elastic import minimise_elastic
 from samreg.fitting.flow import minimise_by_flow
 from samreg.fitting.objective import DenseProblem, Objective, working_shape
 from samreg.ops.displacement import rescale, unfold
+from samreg.rois import PairedRois
 
 __all__ = ["DenseFit", "DenseProblem", "fit_dense", "rough_fit"]
 
@@ -82,7 +83,8 @@ def fit_dense(problem: DenseProblem, config: FitConfig, progress: Callable[[int,
             objective = objective or Objective(problem, config, level.shape)  # elastic levels share a resolution
             u, used = minimise_elastic(objective, start, level.control, config, steps)
         else:
-            objective = Objective(problem, _flow_weights(config, first=number == 0), level.shape)
+            guides = problem if number == 0 else replace(problem, pairs=_known(problem.pairs))
+            objective = Objective(guides, _flow_weights(config), level.shape)
             u, used = minimise_by_flow(objective, start, config, level.most, steps)
         with torch.no_grad():
             losses |= {name: float(v) for name, v in objective.terms(u).items()}
@@ -102,18 +104,26 @@ class _Level:
     control: float | None = None
 
 
-def _flow_weights(config: FitConfig, *, first: bool) -> FitConfig:
-    """Smoothing takes the place of the penalties: there is nothing but grey values to hold against the guidance.
-
-    To the last level the embeddings say which of two like edges is meant. Regions are for the coarsest: at finer ones
-    they cost most of the time and move hardly anything that they have not moved before.
-    """
-    guided = replace(
+def _flow_weights(config: FitConfig) -> FitConfig:
+    """Smoothing takes the place of the penalties: there is nothing but grey values to hold against the guidance."""
+    return replace(
         config,
-        roi_weight=config.flow_guidance * config.roi_weight if first else 0.0,
+        roi_weight=config.flow_guidance * config.roi_weight,
         feature_weight=config.flow_guidance * config.feature_weight,
+        smoothness=0.0,
+        bending=0.0,
+        fold_weight=0.0,
+        lncc_window=config.flow_window,
     )
-    return replace(guided, smoothness=0.0, bending=0.0, fold_weight=0.0, lncc_window=config.flow_window)
+
+
+def _known(pairs: PairedRois) -> PairedRois:
+    """The pairs that guide the flow after its first level: those with a name, which were given or come from a class.
+
+    At finer levels regions that were found cost most of the time and move hardly anything that they have not moved
+    before; outlines that are known are to be followed to the last voxel.
+    """
+    return pairs.select(row for row, roi in enumerate(pairs.fixed.rois) if roi.name)
 
 
 def _shifted(progress: Callable[[int, int], None] | None, done: int, total: int) -> Callable[[int], None]:
