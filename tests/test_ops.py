@@ -71,6 +71,20 @@ def test_lncc_is_zero_for_a_linear_change_of_grey_values_and_high_for_noise() ->
     assert float(term(_noise(1, 20, 24, seed=5))) > 0.8
 
 
+@settings(max_examples=25, deadline=None)
+@given(st.floats(1.1, 20.0), st.integers(0, 99))
+def test_lncc_does_not_reward_contrast(gain: float, seed: int) -> None:
+    faint = 0.5 + 0.01 * _noise(1, 20, 24, seed=seed)
+    term = Lncc(faint, (7, 7))
+    assert float(term(0.5 + gain * (faint - 0.5))) == pytest.approx(float(term(faint)), abs=2e-3)
+
+
+def test_lncc_leaves_flat_places_out() -> None:
+    flat, noise = torch.full((1, 20, 24), 0.5), _noise(1, 20, 24)
+    assert float(Lncc(flat, (7, 7))(noise)) == pytest.approx(1.0, abs=1e-3)
+    assert float(Lncc(noise, (7, 7))(flat)) == pytest.approx(1.0, abs=1e-3)
+
+
 @pytest.mark.parametrize("shape", [(8, 9), (6, 7, 8), (1, 7, 8)])
 def test_jacobian_of_a_stretch_is_its_determinant(shape: tuple[int, ...]) -> None:
     identity = torch.stack(torch.meshgrid(*(torch.arange(n).float() for n in shape), indexing="ij"))

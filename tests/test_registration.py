@@ -117,8 +117,7 @@ def test_an_image_and_itself(heart: tuple[Regions, Regions, np.ndarray, np.ndarr
     result = samreg.register_regions(fixed, fixed)
     assert result.field is not None
     voxels = np.abs(result.field.u) / np.asarray(fixed.image.grid.spacing)
-    assert voxels[:, 4:-4, 4:-4].max() < 1.0  # at the rim an edge of the body may slide out of the image
-    assert np.quantile(voxels, 0.99) < 0.2
+    assert voxels.max() < 1.0
     assert voxels.mean() < 0.1
     warped = result.field.warp_labels(heart[2], fixed.image.grid)
     assert _mean_dice(warped, heart[2]) > 0.99

@@ -12,7 +12,9 @@ from samreg.ops.smoothing import along
 __all__ = ["Lncc", "box_mean"]
 
 _FLOOR = 1e-4
-"""Added to local variances of images in [0, 1]: flat regions have no say."""
+"""Local variance, in images in [0, 1], at which a place has half its say: flat regions have none."""
+_ROUNDING = 1e-7
+"""Below this a local variance is rounding."""
 
 
 def box_mean(values: Tensor, window: Sequence[int]) -> Tensor:
@@ -39,6 +41,9 @@ def box_mean(values: Tensor, window: Sequence[int]) -> Tensor:
 class Lncc:
     """1 - mean of the squared local normalised cross-correlation (Avants et al., MedIA 2008, equation (5)).
 
+    Every place has a say of s / (s + floor), with s the local variance of the fixed image. The floor is not added to
+    the warped image's variance too: more contrast would then match better, and an image would not match itself best.
+
     Args:
         fixed: (1, *shape) in [0, 1].
         window: odd window size along each array axis.
@@ -49,15 +54,14 @@ class Lncc:
         self.mean = box_mean(fixed, self.window)
         self.variance = (box_mean(fixed * fixed, self.window) - self.mean**2).clamp(min=0)
 
-    def local(self, warped: Tensor) -> Tensor:
-        """1 - LNCC^2 at every voxel, (1, *shape), in [0, 1]; 0 is perfect."""
+    def __call__(self, warped: Tensor) -> Tensor:
+        """1 - LNCC^2, mean over the voxels, in [0, 1]; 0 is perfect.
+
+        Args:
+            warped: (1, *shape) in [0, 1].
+        """
         mean = box_mean(warped, self.window)
         variance = (box_mean(warped * warped, self.window) - mean**2).clamp(min=0)
         covariance = box_mean(self.fixed * warped, self.window) - self.mean * mean
-        squared = covariance**2 / ((self.variance + _FLOOR) * (variance + _FLOOR))
-        return 1 - squared.clamp(max=1)
-
-    def __call__(self, warped: Tensor, weight: Tensor | None = None) -> Tensor:
-        """Mean over the voxels, or weighted mean."""
-        local = self.local(warped)
-        return local.mean() if weight is None else (local * weight).sum() / weight.sum().clamp(min=1e-6)
+        squared = covariance**2 / ((self.variance + _FLOOR) * (variance + _ROUNDING))
+        return 1 - squared.clamp(max=1).mean()
