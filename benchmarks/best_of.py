@@ -2,8 +2,8 @@
 
     python -m benchmarks.best_of RECORDS --methods ants,ants2d,elastix,greedy,samreg [--metric slice_centroid_tre]
 
-RECORDS is a `records.jsonl` that `samreg benchmark` wrote. No method can choose so, since it needs the labels: a target
-that lies below what this prints lies below what any of the methods reaches on any pair.
+RECORDS is a `records.jsonl` that `samreg benchmark` wrote. Nobody can choose so without the labels: a mean that
+lies below what this prints is out of reach of any choice among these methods, though not of a better method.
 """
 
 from __future__ import annotations
