@@ -13,7 +13,6 @@ from itertools import permutations
 from pathlib import Path
 
 from samreg import read_image, register_regions
-from samreg.alignment import LOW_CONFIDENCE
 from samreg.config import preset
 from samreg.evaluation.shared import shared_segmenter
 from samreg.io.cache import RegionsCache, cached_segment
@@ -32,7 +31,7 @@ def main() -> None:
     print("| --- | --- | ---: | ---: | --- |")
     for fixed, moving in permutations(paths, 2):
         result = register_regions(regions[fixed], regions[moving], config)
-        warned = "yes" if len(result.pairs) == 0 or result.confidence < LOW_CONFIDENCE else "no"
+        warned = "yes" if result.warnings else "no"
         print(
             f"| {fixed.name} | {moving.name} | {len(result.pairs)} | {result.confidence:.2f} | {warned} |", flush=True
         )
