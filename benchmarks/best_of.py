@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from samreg.evaluation.records import read_records
+from samreg.runs.records import read_records
 
 
 def main() -> None:

@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from samreg.alignment import LOW_CONFIDENCE
-from samreg.evaluation.records import read_records
-from samreg.evaluation.tables import confidence_and_dice
+from samreg.checks.alignment import LOW_CONFIDENCE
+from samreg.lab.tables import confidence_and_dice
+from samreg.runs.records import read_records
 
 
 def known(path: Path, method: str) -> np.ndarray:

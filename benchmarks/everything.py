@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 from samreg.config import ProposalConfig
-from samreg.proposals import propose
+from samreg.regions.everything import propose
 from samreg.segmenters import Segmenter, load_segmenter
 
 _SMALLEST_STRUCTURE_PX = 40
@@ -49,7 +49,7 @@ def _timed(work: Callable[[], Any]) -> tuple[Any, Seconds]:
 
 def _slices(args: argparse.Namespace) -> list[tuple[np.ndarray, np.ndarray]]:
     """Slices in [0, 1] with their labels; the middle ones first."""
-    from samreg.preprocess import plan_slices, window
+    from samreg.regions.slices import plan_slices, window
 
     if args.image is None:
         from samreg.phantom import phantom
@@ -80,8 +80,8 @@ def reference_generator(network: str, folder: Path) -> tuple[Any, str]:
         model = sam_model_registry["vit_b"]().eval()
         torch.save(model.state_dict(), folder / "sam_vit_b_random.pth")
         return model, str(folder / "sam_vit_b_random.pth")
-    from samreg.segmenters.litemedsam import weights_path
-    from samreg.segmenters.tinyvit import LITEMEDSAM, TinyViT
+    from samreg.segmenters.sam.tinyvit import LITEMEDSAM, TinyViT
+    from samreg.segmenters.weights.litemedsam import weights_path
 
     encoder = TinyViT(LITEMEDSAM)
     encoder.img_size = 256  # segment-anything asks the encoder

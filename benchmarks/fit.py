@@ -23,11 +23,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from samreg import Image, preset, read_image
-from samreg.fitting.dense import DenseProblem, fit_dense
-from samreg.ops.displacement import gradient_energy
-from samreg.preprocess import window
-from samreg.registration import register_regions, segment
-from samreg.rois import PairedRois
+from samreg.fit.levels import DenseProblem, fit_dense
+from samreg.geometry.ops.displacement import gradient_energy
+from samreg.geometry.rois import PairedRois
+from samreg.pipeline import register_regions, segment
+from samreg.regions.slices import window
 
 
 def _plane(path: Path, number: int | None) -> Image:

@@ -28,9 +28,9 @@ import torch
 from benchmarks.everything import reference_generator, reference_seconds
 
 from samreg import read_image
-from samreg.io.run_folder import read_run
-from samreg.ops.displacement import gradient_energy, warp
-from samreg.preprocess import plan_slices, window
+from samreg.geometry.ops.displacement import gradient_energy, warp
+from samreg.regions.slices import plan_slices, window
+from samreg.runs.run_folder import read_run
 
 
 def _run(fixed: Path, moving: Path, run: Path, cache: Path) -> float:

@@ -18,10 +18,10 @@ import numpy as np
 from scipy.ndimage import distance_transform_edt
 
 from samreg.errors import SamregError
-from samreg.evaluation.datasets.acdc import read_pairs
-from samreg.evaluation.datasets.base import PairRecord
 from samreg.io.images import read_image, read_labels
-from samreg.prompting import prompt_pair
+from samreg.lab.datasets.acdc import read_pairs
+from samreg.lab.datasets.base import PairRecord
+from samreg.prompt import prompt_pair
 from samreg.segmenters import Segmenter, load_segmenter
 
 CHAMBERS = {"RV": 1, "LV": 3}

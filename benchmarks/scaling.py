@@ -15,9 +15,9 @@ import statistics
 from pathlib import Path
 
 from samreg import Image, preset, read_image, write_image
-from samreg.evaluation.batch import BatchOptions, run_batch
-from samreg.evaluation.datasets import open_dataset
-from samreg.evaluation.records import read_records
+from samreg.lab.datasets import open_dataset
+from samreg.runs.batch import BatchOptions, run_batch
+from samreg.runs.records import read_records
 
 
 def write_table(root: Path, n_images: int, folder: Path) -> Path:

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from samreg import read_image, register_regions
 from samreg.config import preset
-from samreg.evaluation.shared import shared_segmenter
-from samreg.io.cache import RegionsCache, cached_segment
+from samreg.regions.cache import RegionsCache, cached_segment
+from samreg.runs.shared import shared_segmenter
 
 
 def main() -> None:

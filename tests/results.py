@@ -7,12 +7,12 @@ from typing import Literal
 import numpy as np
 
 from samreg.config import preset
-from samreg.field import DisplacementField
-from samreg.grid import Grid
-from samreg.image import Image
+from samreg.geometry.field import DisplacementField
+from samreg.geometry.grid import Grid
+from samreg.geometry.image import Image
+from samreg.geometry.rois import PairedRois, RoiSet
 from samreg.phantom import phantom
 from samreg.result import RegistrationResult
-from samreg.rois import PairedRois, RoiSet
 
 
 def true_result(ndim: Literal[2, 3] = 2, *, with_field: bool = True, n_slices: int = 3) -> RegistrationResult:

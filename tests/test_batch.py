@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import samreg.registration
+import samreg.pipeline
 from samreg import (
     DisplacementField,
     Grid,
@@ -30,8 +30,8 @@ from samreg import (
 from samreg.cli import main
 from samreg.config import RegisterConfig
 from samreg.errors import DatasetError
-from samreg.evaluation import batch
-from samreg.evaluation.batch import BatchOptions, run_batch, time_left
+from samreg.runs import batch
+from samreg.runs.batch import BatchOptions, run_batch, time_left
 from test_cache import make_regions
 
 N_IMAGES = 4
@@ -63,8 +63,8 @@ def pipeline(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         calls.append(image.name)
         return make_regions(image)
 
-    monkeypatch.setattr(samreg.registration, "segment", segment)
-    monkeypatch.setattr(samreg.registration, "register_regions", fake_register)
+    monkeypatch.setattr(samreg.pipeline, "segment", segment)
+    monkeypatch.setattr(samreg.pipeline, "register_regions", fake_register)
     monkeypatch.setattr(batch, "shared_segmenter", lambda _: FakeSegmenter())
     return calls
 

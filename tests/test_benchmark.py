@@ -18,11 +18,11 @@ import pytest
 import SimpleITK as sitk
 
 from samreg.errors import ConfigError, InputError
-from samreg.evaluation import tables
-from samreg.evaluation.figures import write_figures
-from samreg.evaluation.records import RecordLog, read_records
-from samreg.evaluation.run import BenchmarkOptions, evaluate_pair, run_benchmark
-from samreg.evaluation.workers import run_tasks
+from samreg.lab import tables
+from samreg.lab.benchmark import BenchmarkOptions, evaluate_pair, run_benchmark
+from samreg.lab.figures import write_figures
+from samreg.runs.records import RecordLog, read_records
+from samreg.runs.workers import run_tasks
 
 N_CASES = 13
 
@@ -97,7 +97,7 @@ def test_worker_processes_give_the_same_records(dataset: Path, whole: Path, tmp_
 STUCK = """
 import sys, time
 from pathlib import Path
-import samreg.evaluation.run as run
+import samreg.lab.benchmark as run
 
 fast, calls = run.evaluate_pair, []
 
@@ -186,7 +186,7 @@ def test_a_dask_worker_killed_in_the_middle_loses_nothing_and_repeats_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     address, workers = cluster
-    import samreg.evaluation.run as run
+    import samreg.lab.benchmark as run
 
     monkeypatch.setattr(run, "evaluate_pair", slow_pair)
     killed = []
@@ -270,7 +270,7 @@ def test_what_is_not_applicable_is_recorded_as_such(dataset: Path, tmp_path: Pat
 
 
 def test_absent_tools_are_skipped_and_said(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import samreg.evaluation.methods.base as base
+    import samreg.lab.peers.base as base
 
     real = base.importlib.util.find_spec
     monkeypatch.setattr(base.importlib.util, "find_spec", lambda name: None if name == "picsl_greedy" else real(name))
@@ -441,8 +441,8 @@ def test_the_command_writes_tables_of_several_datasets(
 
 
 def test_the_papers_tables() -> None:
-    from samreg.evaluation.methods import load_method
-    from samreg.evaluation.paper import paper_table
+    from samreg.lab.paper import paper_table
+    from samreg.lab.peers import load_method
 
     for number, n_rows in ((1, 7), (2, 1), (3, 5), (4, 7)):
         rows = paper_table(number)

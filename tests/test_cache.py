@@ -15,8 +15,8 @@ import pytest
 
 from samreg import FeatureVolume, Grid, Image, Regions, RoiSet, preset
 from samreg.errors import ConfigError
-from samreg.io.cache import RegionsCache, cached_segment, regions_key
-from samreg.segmenters.compiled_cache import cache_folder
+from samreg.regions.cache import RegionsCache, cached_segment, regions_key
+from samreg.segmenters.engines.compiled_cache import cache_folder
 from worlds import GRIDS, noise
 
 
@@ -52,9 +52,9 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         calls.append(image.name)
         return make_regions(image)
 
-    module = types.ModuleType("samreg.registration")
+    module = types.ModuleType("samreg.pipeline")
     module.segment = segment  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "samreg.registration", module)
+    monkeypatch.setitem(sys.modules, "samreg.pipeline", module)
     return calls
 
 
@@ -217,7 +217,7 @@ def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
 def test_a_segmenter_is_not_loaded_for_images_that_the_cache_knows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from samreg.segmenters import classes
+    from samreg.lab.baselines import segmenter as classes
 
     image, config = make_image(), preset("default")
     deferred = classes.deferred_segmenter(config.segment)

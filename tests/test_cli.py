@@ -18,7 +18,7 @@ from samreg.cli import COMMANDS, main
 from samreg.io.images import read_image, read_labels, write_image, write_labels
 from samreg.io.points import read_points, write_points
 from samreg.io.rois import read_rois, write_segmentation
-from samreg.io.run_folder import write_run
+from samreg.runs.run_folder import write_run
 from worlds import noise
 
 GOOD = "good.nii.gz"

@@ -14,8 +14,8 @@ import SimpleITK as sitk
 
 from samreg.cli import main
 from samreg.cli.demo import write_phantom
-from samreg.io.run_folder import read_run
 from samreg.phantom import phantom
+from samreg.runs.run_folder import read_run
 
 QUICK = ["--labels-only", "--max-iterations", "3", "--work-size", "64"]
 
@@ -87,7 +87,7 @@ def test_other_transforms(images: Path, tmp_path: Path, transform: str) -> None:
 # A command that says when the fit has begun: how long that takes is the machine's business.
 SAYS_WHEN_IT_FITS = """
 import sys
-import samreg.alignment as alignment
+import samreg.checks.alignment as alignment
 from samreg.cli import main
 
 fit = alignment.fit_dense

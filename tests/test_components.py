@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from samreg.proposals.components import component_boxes
+from samreg.regions.everything.components import component_boxes
 
 AREAS = (0.0008, 0.25)
 

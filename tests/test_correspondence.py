@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from samreg.correspondence import field_to_pairs, pairs_to_field
 from samreg.errors import GeometryError
-from samreg.field import DisplacementField
-from samreg.grid import Grid
-from samreg.rois import PairedRois, RoiSet
+from samreg.geometry.field import DisplacementField
+from samreg.geometry.grid import Grid
+from samreg.geometry.rois import PairedRois, RoiSet
+from samreg.pairs.theorem import field_to_pairs, pairs_to_field
 from worlds import GRIDS, grids
 
 

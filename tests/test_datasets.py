@@ -11,9 +11,9 @@ import SimpleITK as sitk
 
 from samreg import read_image
 from samreg.errors import DatasetError
-from samreg.evaluation import metrics
-from samreg.evaluation.datasets import dataset_names, open_dataset
-from samreg.evaluation.datasets.landmarks import read_landmarks
+from samreg.lab.datasets import dataset_names, open_dataset
+from samreg.lab.datasets.landmarks import read_landmarks
+from samreg.metrics import measures as metrics
 
 
 def write(

@@ -9,18 +9,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from samreg.config import FitConfig
-from samreg.fitting.affine import Candidate, choose, fit_affine, fit_rigid, mutual_matches, ransac_affine
-from samreg.fitting.dense import DenseProblem, fit_dense, rough_fit
-from samreg.fitting.discrete import Search, coupled_convex, descriptor_cost, make_consistent
-from samreg.fitting.features import joint_descriptors
-from samreg.fitting.frames import Frame, to_field
-from samreg.fitting.objective import Objective
-from samreg.fitting.region_term import RegionTerm, Shares
-from samreg.grid import Grid
-from samreg.ops.displacement import warp
-from samreg.ops.smoothing import gaussian
-from samreg.regions import FeatureVolume
-from samreg.rois import PairedRois, Roi, RoiSet
+from samreg.fit.levels import DenseProblem, fit_dense, rough_fit
+from samreg.fit.objective import Objective
+from samreg.fit.terms.regions import RegionTerm, Shares
+from samreg.geometry.frame import Frame, to_field
+from samreg.geometry.grid import Grid
+from samreg.geometry.ops.displacement import warp
+from samreg.geometry.ops.smoothing import gaussian
+from samreg.geometry.rois import PairedRois, Roi, RoiSet
+from samreg.initial.affine import Candidate, choose, fit_affine, fit_rigid, mutual_matches, ransac_affine
+from samreg.initial.descriptors import joint_descriptors
+from samreg.initial.discrete import Search, coupled_convex, descriptor_cost, make_consistent
+from samreg.regions.regions import FeatureVolume
 
 OBLIQUE = Grid((14, 16, 18), (1.5, 2.0, 2.5), (10, -20, 30), ((0.8, -0.6, 0), (0.6, 0.8, 0), (0, 0, -1)))
 FLAT = Grid((40, 48), (1.0, 1.0), unit="px")

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from samreg.errors import ConfigError, GeometryError
-from samreg.field import DisplacementField
-from samreg.grid import Grid
-from samreg.image import Image
+from samreg.geometry.field import DisplacementField
+from samreg.geometry.grid import Grid
+from samreg.geometry.image import Image
 from samreg.io.itk import to_itk
 from worlds import GRIDS, grids, noise, rotation
 
@@ -205,5 +205,5 @@ def test_determinants_do_not_depend_on_how_much_is_held_at_once(monkeypatch: pyt
     grid = Grid((9, 7, 8), (1.0, 2.0, 3.0), (0, 0, 0), ((0.8, -0.6, 0), (0.6, 0.8, 0), (0, 0, -1)))
     u = np.random.default_rng(0).normal(0, 0.3, (*grid.shape, 3)).astype(np.float32)
     whole = DisplacementField(u, grid).jacobian_determinant()
-    monkeypatch.setattr("samreg.field._VOXELS_AT_ONCE", 7 * 8 * 2)
+    monkeypatch.setattr("samreg.geometry.field._VOXELS_AT_ONCE", 7 * 8 * 2)
     np.testing.assert_array_equal(DisplacementField(u, grid).jacobian_determinant(), whole)

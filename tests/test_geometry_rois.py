@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from samreg.errors import GeometryError
-from samreg.grid import Grid
-from samreg.rois import PairedRois, Roi, RoiSet
+from samreg.geometry.grid import Grid
+from samreg.geometry.rois import PairedRois, Roi, RoiSet
 from worlds import GRIDS, grids
 
 

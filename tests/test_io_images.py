@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from samreg.errors import ImageReadError, InputError
-from samreg.grid import Grid
-from samreg.image import Image
+from samreg.geometry.grid import Grid
+from samreg.geometry.image import Image
 from samreg.io.images import read_image, read_labels, write_image, write_labels
 from worlds import GRIDS, grids, noise
 

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from samreg.errors import ImageReadError, InputError
-from samreg.grid import Grid
+from samreg.geometry.grid import Grid
+from samreg.geometry.rois import Roi, RoiSet
 from samreg.io.images import read_labels
 from samreg.io.rois import read_rois, read_segmentation, write_label_map, write_segmentation
-from samreg.rois import Roi, RoiSet
 from worlds import GRIDS, grids
 
 

@@ -14,15 +14,15 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-import samreg.io.run_folder as run_folder
+import samreg.runs.run_folder as run_folder
 from results import photograph_result, true_result
 from samreg.errors import InputError
-from samreg.io.folders import check_output, sha256_of, staged
+from samreg.files import check_output, sha256_of, staged
+from samreg.geometry.rois import PairedRois
 from samreg.io.images import read_image, read_labels, write_image
-from samreg.io.run_folder import read_run, write_run
-from samreg.regions import FeatureVolume, Regions
+from samreg.regions.regions import FeatureVolume, Regions
 from samreg.result import RegistrationResult
-from samreg.rois import PairedRois
+from samreg.runs.run_folder import read_run, write_run
 
 FILES = {
     "manifest.json",

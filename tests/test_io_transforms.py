@@ -9,9 +9,9 @@ import pytest
 import SimpleITK as sitk
 
 from samreg.errors import ImageReadError, InputError
-from samreg.field import DisplacementField
-from samreg.grid import Grid
-from samreg.image import Image
+from samreg.geometry.field import DisplacementField
+from samreg.geometry.grid import Grid
+from samreg.geometry.image import Image
 from samreg.io.images import write_image
 from samreg.io.transforms import read_displacement, read_transform, write_displacement, write_transform
 from worlds import GRIDS, rotation

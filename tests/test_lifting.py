@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from samreg.grid import Grid
-from samreg.image import Image
-from samreg.lifting import lift, link_slices
-from samreg.regions import FeatureVolume, Regions
-from samreg.rois import Roi, RoiSet
+from samreg.geometry.grid import Grid
+from samreg.geometry.image import Image
+from samreg.geometry.rois import Roi, RoiSet
+from samreg.regions.linking import lift, link_slices
+from samreg.regions.regions import FeatureVolume, Regions
 
 SHAPE = (6, 7, 8)
 GRID = Grid(SHAPE, (1.0, 1.0, 1.0))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from samreg.config import MatchConfig
-from samreg.matching import assign, best_pairs, cosine_similarity
+from samreg.pairs.assignment import assign, best_pairs, cosine_similarity
 
 METHODS = ("greedy", "mutual", "optimal")
 

@@ -14,9 +14,9 @@ from scipy import ndimage
 
 from samreg import DisplacementField, Grid, Image, preset
 from samreg.errors import ConfigError, MissingDependencyError, RegistrationError
-from samreg.evaluation.methods import Method, affine, load_method, method_names
-from samreg.evaluation.methods.base import is_thick_stack, limit_threads, set_threads
-from samreg.evaluation.methods.itk_bridge import (
+from samreg.lab.peers import Method, affine, load_method, method_names
+from samreg.lab.peers.base import is_thick_stack, limit_threads, set_threads
+from samreg.lab.peers.itk_bridge import (
     after_affine,
     at_voxels,
     field_from_slices,
@@ -24,7 +24,7 @@ from samreg.evaluation.methods.itk_bridge import (
     slice_stack,
     to_sitk,
 )
-from samreg.evaluation.methods.samreg_method import config_from_name
+from samreg.lab.peers.samreg_method import config_from_name
 from worlds import rotation
 
 OBLIQUE = Grid(
@@ -104,7 +104,7 @@ def moved_enough(field: DisplacementField) -> None:
 @pytest.mark.slow
 @needs("niftyreg")
 def test_niftyreg_means_what_reg_resample_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    import samreg.evaluation.methods.niftyreg as module
+    import samreg.lab.peers.niftyreg as module
 
     theirs: list[np.ndarray] = []
     call: Callable[..., None] = module._call
@@ -130,7 +130,7 @@ def test_niftyreg_means_what_reg_resample_does(monkeypatch: pytest.MonkeyPatch) 
 def test_ants_means_what_apply_transforms_does(monkeypatch: pytest.MonkeyPatch, intra_subject: bool) -> None:
     import ants
 
-    import samreg.evaluation.methods.ants as module
+    import samreg.lab.peers.ants as module
 
     theirs: list[np.ndarray] = []
     registration = ants.registration
@@ -153,7 +153,7 @@ def test_ants_means_what_apply_transforms_does(monkeypatch: pytest.MonkeyPatch, 
 def test_ants_slices_mean_what_apply_transforms_does(monkeypatch: pytest.MonkeyPatch) -> None:
     import ants
 
-    import samreg.evaluation.methods.ants as module
+    import samreg.lab.peers.ants as module
 
     theirs: list[np.ndarray] = []
     registration = ants.registration
@@ -196,7 +196,7 @@ def test_elastix_means_what_transformix_does(monkeypatch: pytest.MonkeyPatch, in
 
 
 def shorten_elastix(monkeypatch: pytest.MonkeyPatch) -> None:
-    import samreg.evaluation.methods.elastix as module
+    import samreg.lab.peers.elastix as module
 
     common = module._common
     monkeypatch.setattr(module, "_common", lambda grid, _: common(grid, 30))
@@ -218,7 +218,7 @@ def test_elastix_slices_go_where_they_should(monkeypatch: pytest.MonkeyPatch) ->
 def test_greedy_means_what_its_own_resampling_does() -> None:
     from picsl_greedy import Greedy3D
 
-    from samreg.evaluation.methods.itk_bridge import quiet
+    from samreg.lab.peers.itk_bridge import quiet
 
     fixed, moving = stretched_pair(OBLIQUE)
     images = {"fixed": to_sitk(fixed), "moving": to_sitk(moving)}
@@ -227,7 +227,7 @@ def test_greedy_means_what_its_own_resampling_does() -> None:
     quiet(tool.execute, command, **images, affine=None)
     quiet(tool.execute, "-i fixed moving -it affine -m NCC 2x2x2 -n 20x10 -s 3mm 1mm -o warp", **images, warp=None)
     quiet(tool.execute, "-rf fixed -rm moving warped -r warp affine", **images, warped=None)
-    from samreg.evaluation.methods.itk_bridge import field_from_sitk
+    from samreg.lab.peers.itk_bridge import field_from_sitk
 
     warp = field_from_sitk(tool["warp"], OBLIQUE)
     field = after_affine(warp, ras_to_lps(np.asarray(tool["affine"])))

@@ -12,9 +12,9 @@ from scipy import ndimage
 
 from samreg import DisplacementField, Grid
 from samreg.errors import GeometryError
-from samreg.evaluation import metrics
-from samreg.evaluation.score import _warped, score_labels
-from samreg.rois import Roi, RoiSet
+from samreg.geometry.rois import Roi, RoiSet
+from samreg.metrics import measures as metrics
+from samreg.metrics.score import _warped, score_labels
 from worlds import GRIDS
 
 

@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from samreg.ops.bspline import ControlGrid, basis
-from samreg.ops.displacement import (
+from samreg.fit.terms.lncc import Lncc, box_mean
+from samreg.geometry.ops.bspline import ControlGrid, basis
+from samreg.geometry.ops.displacement import (
     bending_energy,
     exponential,
     gradient_energy,
@@ -17,9 +18,8 @@ from samreg.ops.displacement import (
     rescale,
     unfold,
 )
-from samreg.ops.resample import sample_border
-from samreg.ops.similarity import Lncc, box_mean
-from samreg.ops.smoothing import gaussian
+from samreg.geometry.ops.resample import sample_border
+from samreg.geometry.ops.smoothing import gaussian
 
 
 def _noise(*shape: int, seed: int = 0) -> torch.Tensor:

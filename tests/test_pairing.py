@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from samreg.config import MatchConfig
-from samreg.grid import Grid
-from samreg.image import Image
-from samreg.pairing import overlap_after, pair_regions
-from samreg.prototypes import slice_prototypes
-from samreg.regions import FeatureVolume, Regions
-from samreg.rois import RoiSet
+from samreg.geometry.grid import Grid
+from samreg.geometry.image import Image
+from samreg.geometry.rois import RoiSet
+from samreg.pairs.verification import overlap_after, pair_regions
+from samreg.regions.prototypes import slice_prototypes
+from samreg.regions.regions import FeatureVolume, Regions
 from samreg.segmenters.base import Encoding
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from samreg.errors import ConfigError
-from samreg.field import DisplacementField
+from samreg.geometry.field import DisplacementField
 from samreg.phantom import phantom
 
 

@@ -10,7 +10,7 @@ import torch
 from tests import sam_fixtures as fixtures
 
 from samreg.config import ProposalConfig
-from samreg.proposals.points import Crop, automatic_masks, box_nms, crops, cut_off, generate_exact
+from samreg.regions.everything.points import Crop, automatic_masks, box_nms, crops, cut_off, generate_exact
 from samreg.segmenters import Segmenter, load_segmenter
 
 amg: ModuleType = pytest.importorskip("segment_anything.utils.amg")

@@ -15,12 +15,12 @@ import samreg
 from samreg.cli import main
 from samreg.config import RegisterConfig
 from samreg.errors import ConfigError, GeometryError, InputError
-from samreg.grid import Grid
-from samreg.image import Image
+from samreg.geometry.grid import Grid
+from samreg.geometry.image import Image
 from samreg.io.images import write_image
-from samreg.prompting import PromptAnswer, prompt_pair
-from samreg.prompting.counterpart import displacement
-from samreg.prompting.stack import Stack, View
+from samreg.prompt import PromptAnswer, prompt_pair
+from samreg.prompt.counterpart import displacement
+from samreg.regions.stack import Stack, View
 from samreg.segmenters.base import Encoding, Masks, Prompts, Segmenter
 from worlds import GRIDS
 
@@ -264,7 +264,7 @@ def test_a_point_without_a_region_is_the_users_to_move() -> None:
 
 @pytest.fixture
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr("samreg.segmenters.classes.open_segmenter", lambda *_, **__: Levels())
+    monkeypatch.setattr("samreg.lab.baselines.segmenter.open_segmenter", lambda *_, **__: Levels())
     for name, image in (("f", _volume(STACK, 1, 4, A, B)), ("m", _volume(STACK, 1, 4, A2, B2))):
         write_image(image, tmp_path / f"{name}.nii.gz")
     write_image(_volume(STACK, 7, 7, A, B2), tmp_path / "without.nii.gz")

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from samreg.config import ProposalConfig
-from samreg.proposals import propose
+from samreg.regions.everything import propose
 from samreg.segmenters.base import Encoding, Masks, Prompts
 
 SIZE = 64

@@ -11,11 +11,11 @@ import pytest
 import samreg
 from samreg.config import RegisterConfig, preset
 from samreg.errors import ConfigError, GeometryError
-from samreg.grid import Grid
-from samreg.image import Image
-from samreg.preprocess import plan_slices, window
-from samreg.proposals.boxes import box_grid, grown, informative
-from samreg.regions import Regions
+from samreg.geometry.grid import Grid
+from samreg.geometry.image import Image
+from samreg.regions.everything.boxes import box_grid, grown, informative
+from samreg.regions.regions import Regions
+from samreg.regions.slices import plan_slices, window
 
 HEART = (slice(3, 6), slice(40, 168), slice(70, 198))
 

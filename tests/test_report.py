@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from results import photograph_result, true_result
-from samreg.grid import Grid
-from samreg.palette import pair_colour
+from samreg.geometry.grid import Grid
+from samreg.geometry.rois import PairedRois
+from samreg.io.palette import pair_colour
 from samreg.report import render_registration
 from samreg.report.maps import blend, checkerboard, difference, jacobian_colours
 from samreg.report.outlines import outline
 from samreg.report.png import encode
 from samreg.report.slices import plane_of
-from samreg.rois import PairedRois
 from worlds import GRIDS
 
 

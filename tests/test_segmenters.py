@@ -15,8 +15,8 @@ from tests import sam_fixtures as fixtures
 from samreg.errors import ConfigError, InputError, ModelError
 from samreg.segmenters import Encoding, Prompts, Segmenter, compiled_cache, litemedsam, load_segmenter
 from samreg.segmenters.catalogue import families
-from samreg.segmenters.geometry import mask_boxes, masks_to_slice, model_pixels, model_square
-from samreg.segmenters.tinyvit import MOBILESAM, TinyViT
+from samreg.segmenters.pixels import mask_boxes, masks_to_slice, model_pixels, model_square
+from samreg.segmenters.sam.tinyvit import MOBILESAM, TinyViT
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from samreg.errors import GeometryError, InputError
-from samreg.grid import Grid
-from samreg.image import Image
-from samreg.rois import Roi, RoiSet
-from samreg.segmenters.labels import ClassSegmenter, binarise, class_regions, pair_by_name
+from samreg.geometry.grid import Grid
+from samreg.geometry.image import Image
+from samreg.geometry.rois import Roi, RoiSet
+from samreg.regions.known import ClassSegmenter, binarise, class_regions, pair_by_name
 
 GRID = Grid((2, 4, 5), (1.0, 1.5, 8.0))
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from samreg.cli import main
-from samreg.grid import Grid
-from samreg.image import Image
+from samreg.geometry.grid import Grid
+from samreg.geometry.image import Image
 from samreg.io.images import write_image, write_labels
-from samreg.networks.checkpoint import read_checkpoint
+from samreg.lab.baselines.networks.checkpoint import read_checkpoint
 
 pytest.importorskip("monai")
 
@@ -86,7 +86,7 @@ def test_what_makes_no_sense_ends_with_status_2(
 def test_an_interrupted_training_says_how_to_go_on(
     acdc: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from samreg.training import run
+    from samreg.lab.baselines.training import run
 
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt

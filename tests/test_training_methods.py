@@ -9,15 +9,15 @@ import pytest
 import torch
 
 from samreg.errors import ModelError
-from samreg.evaluation.methods import load_method
-from samreg.evaluation.methods.trained import checkpoint_path
-from samreg.grid import Grid
-from samreg.image import Image
-from samreg.networks.build import build_network
-from samreg.networks.checkpoint import TrainedNetwork, is_checkpoint, write_checkpoint
-from samreg.networks.spec import SEGMENTATION, NetworkSpec
+from samreg.geometry.grid import Grid
+from samreg.geometry.image import Image
+from samreg.lab.baselines.networks.build import build_network
+from samreg.lab.baselines.networks.checkpoint import TrainedNetwork, is_checkpoint, write_checkpoint
+from samreg.lab.baselines.networks.spec import SEGMENTATION, NetworkSpec
+from samreg.lab.baselines.segmenter import is_class_checkpoint, load_class_segmenter, open_segmenter
+from samreg.lab.peers import load_method
+from samreg.lab.peers.trained import checkpoint_path
 from samreg.segmenters import load_segmenter
-from samreg.segmenters.classes import is_class_checkpoint, load_class_segmenter, open_segmenter
 
 pytest.importorskip("monai")
 

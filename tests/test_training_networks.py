@@ -7,9 +7,9 @@ import torch
 from torch.nn import functional
 
 from samreg.errors import ConfigError
-from samreg.networks.build import build_network, warp_voxels
-from samreg.networks.fct import ConvolutionalAttention, WideFocus
-from samreg.networks.spec import SEGMENTATION, NetworkSpec
+from samreg.lab.baselines.networks.build import build_network, warp_voxels
+from samreg.lab.baselines.networks.fct import ConvolutionalAttention, WideFocus
+from samreg.lab.baselines.networks.spec import SEGMENTATION, NetworkSpec
 
 pytest.importorskip("monai")
 

@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from samreg.errors import ConfigError
-from samreg.networks.spec import NetworkSpec
-from samreg.splits import only_test, split_subjects, stored_split, subjects_of
-from samreg.training.augment import draw_batch, random_patch
-from samreg.training.config import AugmentConfig, LossConfig, TrainConfig
-from samreg.training.objectives import (
+from samreg.lab.baselines.networks.spec import NetworkSpec
+from samreg.lab.baselines.splits import only_test, split_subjects, stored_split, subjects_of
+from samreg.lab.baselines.training.augment import draw_batch, random_patch
+from samreg.lab.baselines.training.config import AugmentConfig, LossConfig, TrainConfig
+from samreg.lab.baselines.training.objectives import (
     bending_energy,
     class_dice,
     one_hot,

@@ -19,17 +19,17 @@ import pytest
 import torch
 
 from samreg.errors import ConfigError, DatasetError, InputError, ModelError, SamregError
-from samreg.grid import Grid
-from samreg.image import Image
+from samreg.geometry.grid import Grid
+from samreg.geometry.image import Image
 from samreg.io.images import read_image, write_image, write_labels
-from samreg.networks.checkpoint import read_checkpoint, save_atomically
-from samreg.networks.predict import predict_field
-from samreg.networks.spec import NetworkSpec
-from samreg.segmenters.classes import load_class_segmenter
-from samreg.segmenters.labels import class_regions, pair_by_name
-from samreg.training.config import AugmentConfig, TrainConfig, defaults
-from samreg.training.run import memory_format, train
-from samreg.training.state import resume_path
+from samreg.lab.baselines.networks.checkpoint import read_checkpoint, save_atomically
+from samreg.lab.baselines.networks.predict import predict_field
+from samreg.lab.baselines.networks.spec import NetworkSpec
+from samreg.lab.baselines.segmenter import load_class_segmenter
+from samreg.lab.baselines.training.config import AugmentConfig, TrainConfig, defaults
+from samreg.lab.baselines.training.run import memory_format, train
+from samreg.lab.baselines.training.state import resume_path
+from samreg.regions.known import class_regions, pair_by_name
 
 pytest.importorskip("monai")
 
@@ -190,7 +190,7 @@ def test_a_killed_process_leaves_a_run_that_can_go_on(pairs: list[Pair], tmp_pat
         from pathlib import Path
         from dataclasses import replace
         from test_training_run import Pair, TINY
-        from samreg.training.run import train
+        from samreg.lab.baselines.training.run import train
         pairs = {[(p.id, str(p.fixed), str(p.moving), str(p.fixed_labels), str(p.moving_labels)) for p in pairs]!r}
         pairs = [Pair(i, *map(Path, files)) for i, *files in pairs]
         train("labelreg", pairs, {str(out)!r}, replace(TINY, epochs=1000, patience=1000), dataset="toy")
@@ -349,7 +349,7 @@ def test_damaged_and_foreign_files_are_refused_in_one_line(
 
 
 def test_a_diverging_run_says_so(pairs: list[Pair], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from samreg.training import run
+    from samreg.lab.baselines.training import run
 
     monkeypatch.setattr(
         run, "training_objective", lambda *_: lambda answer, *_: answer[0].sum() * torch.tensor(float("nan"))

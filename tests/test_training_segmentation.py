@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from samreg.class_segmentation import segment_by_class
-from samreg.grid import Grid
-from samreg.image import Image
-from samreg.matching import assign, cosine_similarity
+from samreg.geometry.grid import Grid
+from samreg.geometry.image import Image
+from samreg.pairs.assignment import assign, cosine_similarity
+from samreg.regions.classes import segment_by_class
 from worlds import GRIDS
 
 

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from samreg.errors import GeometryError
-from samreg.field import DisplacementField
-from samreg.grid import Grid
-from samreg.image import Image
-from samreg.networks.build import RegistrationNet
-from samreg.networks.predict import predict_classes, predict_field
-from samreg.networks.spec import NetworkSpec
-from samreg.networks.view import View
+from samreg.geometry.field import DisplacementField
+from samreg.geometry.grid import Grid
+from samreg.geometry.image import Image
+from samreg.lab.baselines.networks.build import RegistrationNet
+from samreg.lab.baselines.networks.predict import predict_classes, predict_field
+from samreg.lab.baselines.networks.spec import NetworkSpec
+from samreg.lab.baselines.networks.view import View
 from worlds import GRIDS
 
 CPU = torch.device("cpu")

@@ -14,7 +14,7 @@ import pytest
 from results import photograph_result, true_result
 from samreg.errors import InputError
 from samreg.io.images import write_image
-from samreg.io.run_folder import write_run
+from samreg.runs.run_folder import write_run
 from samreg.viewer import serve
 from samreg.viewer.scene import Scene
 

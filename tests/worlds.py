@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import strategies as st
 
-from samreg.grid import Grid
+from samreg.geometry.grid import Grid
 
 
 def rotation(angles: tuple[float, ...]) -> np.ndarray:

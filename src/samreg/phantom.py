@@ -12,9 +12,9 @@ from typing import Literal
 import numpy as np
 
 from samreg.errors import ConfigError
-from samreg.field import DisplacementField
-from samreg.grid import Grid
-from samreg.image import Image
+from samreg.geometry.field import DisplacementField
+from samreg.geometry.grid import Grid
+from samreg.geometry.image import Image
 from samreg.types import FixedLabelArray, LabelArray
 
 __all__ = ["Phantom", "phantom"]

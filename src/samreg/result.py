@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from samreg.field import DisplacementField
-from samreg.image import Image
-from samreg.rois import PairedRois
+from samreg.geometry.field import DisplacementField
+from samreg.geometry.image import Image
+from samreg.geometry.rois import PairedRois
 from samreg.types import Matrix
 
 if TYPE_CHECKING:

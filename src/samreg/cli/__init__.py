@@ -33,8 +33,8 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "warp-points": ("samreg.cli.warp", "WarpPoints", "carry points along a finished run"),
     "evaluate": ("samreg.cli.evaluate", "Evaluate", "Dice, distances and folding of a finished run"),
     "batch": ("samreg.cli.batch", "Batch", "many pairs from a table, resumable, on many machines"),
-    "benchmark": ("samreg.cli.benchmark", "Benchmark", "methods against datasets: records, tables, figures"),
-    "train": ("samreg.cli.train", "Train", "train one of the baselines"),
+    "benchmark": ("samreg.lab.commands.benchmark", "Benchmark", "methods against datasets: records, tables, figures"),
+    "train": ("samreg.lab.commands.train", "Train", "train one of the baselines"),
     "models": ("samreg.cli.models", "Models", "what can segment, where its weights are, how to get what is missing"),
     "view": ("samreg.cli.view", "View", "look at a finished run in the browser"),
 }

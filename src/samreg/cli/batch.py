@@ -49,7 +49,7 @@ class Batch:
 
     def run(self) -> int:
         """Register, count, say. A batch with failures ends with status 1, so that a script notices."""
-        from samreg.evaluation.batch import BatchOptions, run_batch
+        from samreg.runs.batch import BatchOptions, run_batch
 
         options = BatchOptions(
             self.pairs,

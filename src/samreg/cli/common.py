@@ -14,11 +14,11 @@ from samreg.config import RegisterConfig, preset
 from samreg.errors import GeometryError, InputError
 
 if TYPE_CHECKING:
-    from samreg.grid import Grid
-    from samreg.image import Image
-    from samreg.regions import Regions
+    from samreg.geometry.grid import Grid
+    from samreg.geometry.image import Image
+    from samreg.geometry.rois import PairedRois, RoiSet
+    from samreg.regions.regions import Regions
     from samreg.result import RegistrationResult
-    from samreg.rois import PairedRois, RoiSet
     from samreg.types import ScalarArray
 
 __all__ = [
@@ -70,8 +70,8 @@ def rois_on(grid: Grid, rois: RoiSet, what: str) -> RoiSet:
         raise GeometryError(
             f"{what} are {rois.grid.ndim}D in {rois.grid.unit} and their image is {grid.ndim}D in {grid.unit}"
         )
-    from samreg.field import DisplacementField
-    from samreg.rois import Roi, RoiSet
+    from samreg.geometry.field import DisplacementField
+    from samreg.geometry.rois import Roi, RoiSet
 
     still = DisplacementField.identity(grid)
     kept = []
@@ -89,7 +89,7 @@ def pairs_from_labels(fixed: Path, moving: Path, fixed_grid: Grid, moving_grid: 
 
     Names count where both files are segmentations (.seg.nrrd); the value counts otherwise.
     """
-    from samreg.segmenters.labels import pair_by_name
+    from samreg.regions.known import pair_by_name
 
     sides = []
     named = all(path.name.lower().endswith(".seg.nrrd") for path in (fixed, moving))
@@ -138,7 +138,7 @@ def register_with_cache(
     progress: Callable[[str, int, int], None] | None = None,
 ) -> RegistrationResult:
     """`samreg.register`, where the regions of an image that was segmented before come from the cache."""
-    from samreg.registration import register_regions
+    from samreg.pipeline import register_regions
 
     # The networks go with the call that used them: the fit can have their memory.
     fixed_regions, moving_regions, seconds = _segment_with_cache(fixed, moving, config, progress)
@@ -149,8 +149,8 @@ def register_with_cache(
 def _segment_with_cache(
     fixed: Image, moving: Image, config: RegisterConfig, progress: Callable[[str, int, int], None] | None
 ) -> tuple[Regions, Regions, dict[str, float]]:
-    from samreg.io.cache import RegionsCache, cached_segment
-    from samreg.segmenters.classes import deferred_segmenter
+    from samreg.lab.baselines.segmenter import deferred_segmenter
+    from samreg.regions.cache import RegionsCache, cached_segment
 
     started = time.perf_counter()
     segmenter = deferred_segmenter(config.segment)

@@ -42,16 +42,16 @@ class Demo:
 
     def run(self) -> None:
         """Make the phantom, register it, compare with the truth."""
-        from samreg.evaluation import metrics
-        from samreg.field import DisplacementField
-        from samreg.io.folders import check_output
-        from samreg.io.run_folder import write_run
+        from samreg.files import check_output
+        from samreg.geometry.field import DisplacementField
+        from samreg.metrics import measures as metrics
         from samreg.phantom import phantom
+        from samreg.runs.run_folder import write_run
 
         for folder in (self.out / "images", self.out / "run") if self.overwrite else (self.out,):
             check_output(folder, self.overwrite)
         pair = phantom(2 if self.dimension == "2" else 3, seed=self.config.seed)
-        from samreg.registration import register
+        from samreg.pipeline import register
 
         with ProgressLines() as progress:
             result = register(pair.fixed, pair.moving, self.config, progress=progress)
@@ -76,7 +76,7 @@ class Demo:
 
 def write_phantom(pair: Phantom, folder: Path, overwrite: bool = False) -> dict[str, Path]:
     """Write the images, the labels and the true field; returns the files of the two images."""
-    from samreg.io.folders import staged
+    from samreg.files import staged
     from samreg.io.images import write_image, write_labels
     from samreg.io.transforms import write_displacement
 

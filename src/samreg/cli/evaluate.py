@@ -14,7 +14,7 @@ from samreg.cli.common import check_file, show, table
 from samreg.errors import GeometryError, InputError
 
 if TYPE_CHECKING:
-    from samreg.io.run_folder import Run
+    from samreg.runs.run_folder import Run
 
 __all__ = ["Evaluate", "evaluate_run"]
 
@@ -40,7 +40,7 @@ class Evaluate:
 
     def run(self) -> None:
         """Read, measure, say."""
-        from samreg.io.run_folder import read_run
+        from samreg.runs.run_folder import read_run
 
         if self.out is not None:
             check_file(self.out, self.overwrite)
@@ -69,8 +69,8 @@ def evaluate_run(
     Raises:
         GeometryError: if labels or points do not belong to the images of the run.
     """
-    from samreg.evaluation import metrics
     from samreg.io.points import read_points
+    from samreg.metrics import measures as metrics
 
     field = run.transform()
     determinant = field.jacobian_determinant()
@@ -98,9 +98,9 @@ def evaluate_run(
 
 
 def _labels(run: Run, fixed_path: Path, moving_path: Path) -> dict[str, Any]:
-    from samreg.evaluation.score import score_labels
-    from samreg.field import DisplacementField
+    from samreg.geometry.field import DisplacementField
     from samreg.io.images import read_labels
+    from samreg.metrics.score import score_labels
 
     field = run.transform()
     fixed, fixed_grid = read_labels(fixed_path)

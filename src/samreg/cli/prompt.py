@@ -46,10 +46,10 @@ class Prompt:
 
     def run(self) -> None:
         """Read, prompt, write."""
-        from samreg.io.folders import check_output
+        from samreg.files import check_output
         from samreg.io.images import read_image
         from samreg.io.rois import read_rois
-        from samreg.io.run_folder import write_run
+        from samreg.runs.run_folder import write_run
 
         check_output(self.out, self.overwrite)
         if sum(bool(p) for p in (self.point, self.box, self.mask)) != 1:
@@ -61,7 +61,7 @@ class Prompt:
             inputs["mask"] = self.mask
             rois = rois_on(fixed.grid, read_rois(self.mask), f"{self.mask}: its regions")
             mask = rois.label_map() > 0
-        from samreg.prompting import prompt_pair
+        from samreg.prompt import prompt_pair
 
         with ProgressLines() as progress:
             answer = prompt_pair(fixed, moving, point=point, box=box, mask=mask, config=self.config, progress=progress)

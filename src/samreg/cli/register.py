@@ -48,9 +48,9 @@ class Register:
 
     def run(self) -> None:
         """Read, register, write."""
-        from samreg.io.folders import check_output, sha256_of
+        from samreg.files import check_output, sha256_of
         from samreg.io.images import read_image
-        from samreg.io.run_folder import write_run
+        from samreg.runs.run_folder import write_run
 
         check_output(self.out, self.overwrite)
         if (self.fixed_labels is None) != (self.moving_labels is None):
@@ -78,7 +78,7 @@ class Register:
             if given is None and self.cache:
                 result = register_with_cache(fixed, moving, config, extra_pairs=pairs, progress=progress)
             else:
-                from samreg.registration import register
+                from samreg.pipeline import register
 
                 result = register(fixed, moving, config, segmenter=given, extra_pairs=pairs, progress=progress)
         write_run(result, self.out, inputs=inputs, overwrite=self.overwrite)

@@ -34,13 +34,13 @@ class SegmentImage:
 
     def run(self) -> None:
         """Read, segment, write."""
-        from samreg.io.folders import check_output
+        from samreg.files import check_output
         from samreg.io.images import read_image
-        from samreg.io.run_folder import write_regions
+        from samreg.runs.run_folder import write_regions
 
         check_output(self.out, self.overwrite)
         image = read_image(self.image)
-        from samreg.registration import segment
+        from samreg.pipeline import segment
 
         with ProgressLines() as progress:
             regions = segment(image, self.config, progress=progress)

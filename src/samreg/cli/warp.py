@@ -13,7 +13,7 @@ from samreg.cli.common import check_file, show
 from samreg.errors import GeometryError, InputError
 
 if TYPE_CHECKING:
-    from samreg.field import DisplacementField
+    from samreg.geometry.field import DisplacementField
 
 __all__ = ["Warp", "WarpPoints"]
 
@@ -36,7 +36,7 @@ class Warp:
     def run(self) -> None:
         """Read, warp, write."""
         from samreg.io.images import read_image, read_labels, write_image, write_labels
-        from samreg.io.run_folder import read_run
+        from samreg.runs.run_folder import read_run
 
         check_file(self.out, self.overwrite)
         field = read_run(self.run_folder).transform()
@@ -51,8 +51,8 @@ class Warp:
 
     def _segmentation(self, field: DisplacementField) -> None:
         """Segments one by one, so that overlaps stay."""
+        from samreg.geometry.rois import Roi, RoiSet
         from samreg.io.rois import read_rois, write_segmentation
-        from samreg.rois import Roi, RoiSet
 
         rois = read_rois(self.image)
         warped = []
@@ -83,7 +83,7 @@ class WarpPoints:
     def run(self) -> None:
         """Read, carry, write."""
         from samreg.io.points import read_points, write_points
-        from samreg.io.run_folder import read_run
+        from samreg.runs.run_folder import read_run
 
         check_file(self.out, self.overwrite)
         run = read_run(self.run_folder)

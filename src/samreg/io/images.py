@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from samreg.errors import GeometryError, ImageReadError, InputError
-from samreg.grid import Grid
-from samreg.image import Image
+from samreg.geometry.grid import Grid
+from samreg.geometry.image import Image
 from samreg.io.formats import FORMATS, Format, format_of, inspect
 from samreg.io.itk import array_of, grid_of, quiet, to_itk
 from samreg.types import LabelArray

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from samreg.grid import Grid
+from samreg.geometry.grid import Grid
 from samreg.types import Unit
 
 if TYPE_CHECKING:

@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 
 from samreg.errors import GeometryError, ImageReadError, InputError
-from samreg.grid import Grid
+from samreg.geometry.grid import Grid
+from samreg.geometry.rois import Roi, RoiSet
 from samreg.io.formats import inspect
 from samreg.io.images import read_labels, write_labels
 from samreg.io.itk import array_of, grid_of, quiet
-from samreg.palette import pair_colour
-from samreg.rois import Roi, RoiSet
+from samreg.io.palette import pair_colour
 
 __all__ = ["read_rois", "read_segmentation", "write_label_map", "write_segmentation"]
 

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from samreg.errors import GeometryError, ImageReadError, InputError
-from samreg.field import DisplacementField
-from samreg.grid import Grid
+from samreg.geometry.field import DisplacementField
+from samreg.geometry.grid import Grid
 from samreg.io.formats import inspect
 from samreg.io.images import save
 from samreg.io.itk import array_of, grid_of, quiet, to_itk

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from samreg.image import Image
-from samreg.palette import pair_colour
-from samreg.regions import Regions
+from samreg.geometry.image import Image
+from samreg.io.palette import pair_colour
+from samreg.regions.regions import Regions
 from samreg.report.maps import jacobian_stops
 from samreg.report.panels import Panels, spread
 from samreg.report.slices import black_and_white, plane_of, to_bytes

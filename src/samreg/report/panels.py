@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from samreg.field import DisplacementField
-from samreg.image import Image
+from samreg.geometry.field import DisplacementField
+from samreg.geometry.image import Image
+from samreg.geometry.rois import RoiSet
 from samreg.report.maps import blend, checkerboard, difference, jacobian_colours
 from samreg.report.slices import Plane, black_and_white, matching_axis, partner_slice, plane_of, to_bytes
 from samreg.report.svg import marks_of, picture, polylines
 from samreg.result import RegistrationResult
-from samreg.rois import RoiSet
 
 __all__ = ["Panels", "spread"]
 

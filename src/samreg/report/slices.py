@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from samreg.field import DisplacementField
-from samreg.grid import Grid
-from samreg.image import Image
-from samreg.rois import PairedRois
+from samreg.geometry.field import DisplacementField
+from samreg.geometry.grid import Grid
+from samreg.geometry.image import Image
+from samreg.geometry.rois import PairedRois
 
 __all__ = ["Plane", "black_and_white", "matching_axis", "partner_slice", "plane_of", "to_bytes"]
 

@@ -8,11 +8,11 @@ from html import escape
 
 import numpy as np
 
-from samreg.palette import pair_colour
+from samreg.geometry.rois import Roi, RoiSet
+from samreg.io.palette import pair_colour
 from samreg.report.outlines import outline
 from samreg.report.png import data_uri
 from samreg.report.slices import Plane
-from samreg.rois import Roi, RoiSet
 
 __all__ = ["Mark", "marks_of", "picture", "polylines"]
 

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from samreg.segmenters.base import Encoding, Masks, Prompts, Segmenter
-from samreg.segmenters.load import load_segmenter
+from samreg.segmenters.weights.load import load_segmenter
 
 __all__ = ["Encoding", "Masks", "Prompts", "Segmenter", "load_segmenter"]

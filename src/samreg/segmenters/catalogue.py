@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from samreg.errors import MissingDependencyError
-from samreg.segmenters import litemedsam
+from samreg.segmenters.weights import litemedsam
 
 __all__ = ["Family", "families"]
 

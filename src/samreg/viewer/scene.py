@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 
 from samreg.errors import InputError
-from samreg.field import DisplacementField
-from samreg.image import Image
-from samreg.io.folders import sha256_of
+from samreg.files import sha256_of
+from samreg.geometry.field import DisplacementField
+from samreg.geometry.image import Image
 from samreg.io.images import read_image
-from samreg.io.run_folder import Run, read_run
-from samreg.palette import pair_colour
+from samreg.io.palette import pair_colour
 from samreg.report.maps import blend, checkerboard, difference, jacobian_colours
 from samreg.report.png import encode
 from samreg.report.slices import Plane, black_and_white, matching_axis, partner_slice, plane_of, to_bytes
 from samreg.report.svg import marks_of
+from samreg.runs.run_folder import Run, read_run
 
 __all__ = ["Scene"]
 

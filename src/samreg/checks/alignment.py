@@ -1,0 +1,264 @@
+"""From two sets of regions to pairs and a transform: start, pair, refine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from dataclasses import field as default
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from samreg.config import RegisterConfig
+from samreg.fit.levels import DenseProblem, fit_dense, rough_fit
+from samreg.geometry.field import DisplacementField
+from samreg.geometry.frame import Frame, to_field
+from samreg.geometry.grid import Grid
+from samreg.geometry.rois import PairedRois
+from samreg.initial.affine import fit_affine, fit_rigid
+from samreg.initial.search import Descriptors, affine_start, both_ways, on_grid, one_way, tissue_cells
+from samreg.pairs.verification import pair_overlaps, pair_regions
+from samreg.regions.linking import lift
+from samreg.regions.regions import Regions
+from samreg.regions.slices import is_thick, window
+from samreg.types import Matrix
+
+__all__ = ["LOW_CONFIDENCE", "Alignment", "align", "slices_correspond"]
+
+LOW_CONFIDENCE = 0.4
+"""Confidence below which a run warns."""
+_DENSE = ("ddf", "ffd", "svf")
+_MAX_FOLDED = 1e-3
+_LEAST_WEIGHT = 0.05
+"""Weight of a doubtful pair in an affine fit, which needs some however doubtful they are."""
+
+
+@dataclass(frozen=True, eq=False)
+class Alignment:
+    """What `align` found; the fields are those of `RegistrationResult`."""
+
+    pairs: PairedRois
+    affine: Matrix | None
+    field: DisplacementField | None
+    confidence: float
+    losses: dict[str, float]
+    seconds: dict[str, float]
+    warnings: tuple[str, ...]
+    notes: dict[str, Any] = default(default_factory=dict)
+
+
+def slices_correspond(fixed: Regions, moving: Regions) -> bool:
+    """Whether both images are the same stack of thick slices, so that slice i shows the same place in both."""
+    grid, axis = fixed.image.grid, fixed.slice_axis
+    return axis is not None and moving.slice_axis == axis and is_thick(grid, axis) and grid.same_as(moving.image.grid)
+
+
+def align(
+    fixed: Regions,
+    moving: Regions,
+    config: RegisterConfig,
+    *,
+    extra_pairs: PairedRois | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Alignment:
+    """Pair regions and fit a transform; see `samreg.pipeline.register_regions`."""
+    work = _Work(fixed, moving, config)
+    with work.stage("start"):
+        work.find_start()
+    with work.stage("pair"):
+        pairs = work.pair(extra_pairs)
+    with work.stage("fit"):
+        return work.fit(pairs, progress)
+
+
+@dataclass
+class _Stage:
+    work: _Work
+    name: str
+    began: float = 0.0
+
+    def __enter__(self) -> None:
+        self.began = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self.work.seconds[self.name] = time.perf_counter() - self.began
+
+
+class _Work:
+    """One alignment on its way."""
+
+    def __init__(self, fixed: Regions, moving: Regions, config: RegisterConfig) -> None:
+        self.fixed, self.moving, self.config = fixed, moving, config
+        self.grid = fixed.image.grid
+        self.same_slices = slices_correspond(fixed, moving)
+        self.lifts = config.segment.lift == "link" or (config.segment.lift == "auto" and not self.same_slices)
+        regions_only = config.fit.similarity_weight == 0 and config.fit.feature_weight == 0
+        auto = self.same_slices and not self.lifts and regions_only
+        self.in_plane = config.fit.in_plane == "yes" or (config.fit.in_plane == "auto" and auto)
+        self.seconds: dict[str, float] = {}
+        self.warnings: list[str] = []
+        self.notes: dict[str, Any] = {
+            "slices_correspond": self.same_slices,
+            "rois": "3D, linked through the slices"
+            if self.lifts and fixed.slice_axis is not None
+            else "slice by slice",
+            "refined_in_plane_only": self.in_plane and fixed.slice_axis is not None,
+        }
+        self.affine: Matrix = np.eye(self.grid.ndim + 1)
+        self.start = torch.zeros(self.grid.ndim, *self.grid.shape)
+        self.guide = self.start  # where the embeddings put things: pairs are checked against it
+        settings = config.segment
+        self.values = [window(r.image, settings.window, settings.hounsfield) for r in (fixed, moving)]
+        self.grey = [
+            v if not r.image.is_colour else v.mean(-1) for v, r in zip(self.values, (fixed, moving), strict=True)
+        ]
+        self.descriptors: tuple[Tensor, Grid, Tensor, Grid] | None = None
+
+    def stage(self, name: str) -> _Stage:
+        """Time a stage."""
+        return _Stage(self, name)
+
+    def find_start(self) -> None:
+        """Affine map and large displacements from the embeddings; between people the images refine them roughly."""
+        settings = self.config.fit
+        guides = self.config.match.verify
+        if not settings.search and not guides and settings.feature_weight == 0:
+            return
+        found = Descriptors.of(self.fixed, self.moving, self.fixed.slice_axis if self.same_slices else None)
+        self.descriptors = found.both
+        if not settings.search and not guides:
+            return
+        if not self.same_slices:
+            grids = self.grid, self.moving.image.grid
+            choice, matches = affine_start(found, grids, self.grey, self.config.seed)
+            self.affine = choice.matrix
+            self.notes["affine"] = {"chosen": choice.name, "costs": choice.costs}
+            self.notes["matches"] = matches
+        if settings.transform not in _DENSE:
+            return
+        cells = one_way(found, self.affine)
+        if not self.same_slices:
+            cells = both_ways(found, self.affine, cells)
+        self.guide = on_grid(cells, found.fixed_grid, self.grid)
+        if settings.search and not self.same_slices and settings.similarity_weight > 0:
+            # Pairs between people are checked against the images brought near each other, not against the search alone.
+            self.guide = rough_fit(self._problem(None, self.guide), self.config.fit)
+        if settings.search:
+            self.start = self.guide
+
+    def pair(self, extra: PairedRois | None) -> PairedRois:
+        """Pairs of regions, checked against the start."""
+        f, m = self.fixed, self.moving
+        if self.lifts and f.slice_axis is not None:
+            f, m = lift(f), lift(m)
+        pairs = pair_regions(f, m, self.affine, self.guide, self.config.match, by_slice=self.same_slices)
+        if extra is not None:
+            pairs = PairedRois(
+                type(pairs.fixed)((*extra.fixed.rois, *pairs.fixed.rois), pairs.fixed.grid),
+                type(pairs.moving)((*extra.moving.rois, *pairs.moving.rois), pairs.moving.grid),
+                np.concatenate([extra.similarity, pairs.similarity]),
+                np.concatenate([extra.weights, pairs.weights]),
+            )
+        if len(pairs) == 0:
+            self.warnings.append("no two regions correspond: the transform rests on grey values and embeddings alone")
+        return pairs
+
+    def fit(self, pairs: PairedRois, progress: Callable[[str, int, int], None] | None) -> Alignment:
+        """The transform that the settings ask for."""
+        kind = self.config.fit.transform
+        losses: dict[str, float] = {}
+        affine: Matrix | None = self.affine
+        moved: DisplacementField | None = None
+        displacement: Tensor | None = None
+        if kind in ("affine", "rigid"):
+            affine = self._global_map(pairs, kind)
+            moved = DisplacementField.from_matrix(affine, self.grid)
+        elif kind != "none":
+            dense = fit_dense(
+                self._problem(pairs, self.start),
+                self.config.fit,
+                None if progress is None else (lambda i, n: progress("fit", i, n)),
+            )
+            losses = dense.losses
+            self.notes["iterations"] = list(dense.iterations)
+            displacement = dense.displacement
+            moved = to_field(displacement, self.grid, self.affine)
+            folded = moved.folding_fraction()
+            if folded > _MAX_FOLDED:
+                self.warnings.append(f"{100 * folded:.2g} % of the field is folded: do not trust it there")
+        else:
+            affine = None
+        overlaps = self._overlaps(pairs, affine, displacement)
+        agreement = self._agreement(pairs, overlaps, displacement)
+        self.notes["agreement"] = agreement
+        confidence = self._confidence(overlaps, agreement)
+        return Alignment(pairs, affine, moved, confidence, losses, self.seconds, tuple(self.warnings), self.notes)
+
+    def _problem(self, pairs: PairedRois | None, start: Tensor) -> DenseProblem:
+        nothing = PairedRois.none(self.grid, self.moving.image.grid)
+        return DenseProblem(
+            self.grey[0],
+            self.grey[1],
+            self.grid,
+            self.moving.image.grid,
+            self.affine,
+            nothing if pairs is None else pairs,
+            self.descriptors,
+            start,
+            self.fixed.slice_axis if self.in_plane else None,
+            None if self.lifts else self.fixed.slice_axis,
+        )
+
+    def _agreement(self, pairs: PairedRois, overlaps: np.ndarray, displacement: Tensor | None) -> dict[str, float]:
+        """How well the images agree after the fit, by what they agree in.
+
+        `regions` is the mean overlap of the pairs, weighted by their confidence; `embedding` the mean cosine of the
+        descriptors in the tissue of the fixed image.
+        """
+        found: dict[str, float] = {}
+        if pairs.weights.sum() > 0:
+            found["regions"] = float((overlaps * pairs.weights).sum() / pairs.weights.sum())
+        if self.descriptors is None or displacement is None:
+            return found
+        f, f_grid, m, m_grid = self.descriptors
+        tissue = tissue_cells(self.grey[0], self.grid, f_grid)
+        if tissue.any():
+            frame, moved = Frame(f_grid, m_grid, self.affine), on_grid(displacement, self.grid, f_grid)
+            cosine = (f * functional.normalize(frame.warp(m, frame.identity() + moved), dim=0)).sum(0)
+            found["embedding"] = float(cosine[tissue].mean())
+        return found
+
+    def _overlaps(self, pairs: PairedRois, affine: Matrix | None, displacement: Tensor | None) -> np.ndarray:
+        """Soft IoU of each pair under the final transform, (k,)."""
+        if len(pairs) == 0:
+            return np.zeros(0)
+        nothing = torch.zeros(self.grid.ndim, *self.grid.shape)
+        return pair_overlaps(
+            pairs, self.affine if affine is None else affine, nothing if displacement is None else displacement
+        )
+
+    def _confidence(self, overlaps: np.ndarray, agreement: dict[str, float]) -> float:
+        """How alike the embeddings are after a dense fit; where that is not known, the median overlap of the pairs.
+
+        Likeness ranks good and bad registrations of different tasks better than overlap does. 0 if nothing is paired.
+        """
+        if len(overlaps) == 0:
+            return 0.0
+        likeness = agreement.get("embedding")
+        confidence = float(np.median(overlaps)) if likeness is None else max(0.0, likeness)
+        if confidence < LOW_CONFIDENCE and self.config.fit.transform in _DENSE:
+            why = "paired regions hardly overlap" if likeness is None else "the images hardly resemble each other"
+            self.warnings.append(f"low confidence ({confidence:.2f}): {why} after registration; look at the result")
+        return confidence
+
+    def _global_map(self, pairs: PairedRois, kind: str) -> Matrix:
+        if len(pairs) < self.grid.ndim + 1:
+            self.warnings.append(f"{len(pairs)} pairs are too few for a {kind} fit: the start is kept")
+            return self.affine
+        fit = fit_affine if kind == "affine" else fit_rigid
+        weights = np.maximum(pairs.weights, _LEAST_WEIGHT) * np.sqrt(pairs.fixed.volumes)
+        return fit(pairs.fixed.centroids, pairs.moving.centroids, weights)

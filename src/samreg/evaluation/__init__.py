@@ -1,1 +1,0 @@
-"""Evaluation: metrics, datasets, methods behind one door, the resumable benchmark, batch work and tables."""

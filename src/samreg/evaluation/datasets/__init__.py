@@ -1,6 +1,0 @@
-"""Datasets in the layouts in which people download them, one module each, behind `open_dataset`."""
-
-from samreg.evaluation.datasets.base import PairRecord
-from samreg.evaluation.datasets.registry import dataset_names, open_dataset
-
-__all__ = ["PairRecord", "dataset_names", "open_dataset"]

@@ -1,0 +1,1 @@
+"""Step 4: two images, their pairs and the start go in, and a displacement field comes out."""

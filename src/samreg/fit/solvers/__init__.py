@@ -1,0 +1,3 @@
+"""Ways to minimise the objective: an objective and a start go in, and a better displacement comes out; a file a
+solver.
+"""

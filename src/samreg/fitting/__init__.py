@@ -1,1 +1,0 @@
-"""Pairs, features and grey values to a transform: affine, discrete search, dense refinement."""

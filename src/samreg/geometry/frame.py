@@ -1,0 +1,73 @@
+"""The one frame in which fitting happens: indices of a fixed grid, carried to a moving grid by an affine map.
+
+A displacement v lives in fixed voxels, array order (z, y, x): the moving position of fixed index i is
+B (i + v(i)), where B = M_moving^-1 A M_fixed joins the two grids and the affine A. In the world that is
+x_moving = A (x + v(x)), exactly what the composite transform "affine, then field" says.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from samreg.geometry.field import DisplacementField
+from samreg.geometry.grid import Grid
+from samreg.geometry.ops.resample import sample, sample_border
+from samreg.types import Matrix
+
+__all__ = ["Frame", "to_field"]
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """Indices of `fixed` to indices of `moving` through the affine map of world points.
+
+    Args:
+        fixed: grid of the displacement.
+        moving: grid that is sampled.
+        affine: (d + 1, d + 1) fixed world to moving world.
+    """
+
+    fixed: Grid
+    moving: Grid
+    affine: Matrix
+
+    @property
+    def joint(self) -> Matrix:
+        """B: (d + 1, d + 1), fixed index (x, y, z) to moving index (x, y, z)."""
+        result: Matrix = np.linalg.inv(self.moving.matrix) @ self.affine @ self.fixed.matrix
+        return result
+
+    def identity(self) -> Tensor:
+        """Fixed indices, (d, *shape), array order (z, y, x)."""
+        return torch.stack(torch.meshgrid(*(torch.arange(n).float() for n in self.fixed.shape), indexing="ij"))
+
+    def moving_index(self, index: Tensor) -> Tensor:
+        """Moving indices (*any, d), (x, y, z), of fixed indices (d, *any), array order."""
+        d = self.fixed.ndim
+        joint = torch.from_numpy(self.joint).to(index)
+        return torch.movedim(index.flip(0), 0, -1) @ joint[:d, :d].T + joint[:d, d]
+
+    def warp(self, moving: Tensor, index: Tensor, *, border: bool = True, mode: str = "bilinear") -> Tensor:
+        """Moving channels (c, *moving shape) at displaced fixed indices (d, *any); edge values or 0 beyond."""
+        at = self.moving_index(index)
+        return sample_border(moving, at, mode) if border else sample(moving, at, mode)
+
+
+def to_field(displacement: Tensor, grid: Grid, affine: Matrix) -> DisplacementField:
+    """u(x) = A (x + v(x)) - x of a displacement in fixed voxels.
+
+    Args:
+        displacement: (d, *shape) in voxels of `grid`, array order.
+        grid: the fixed grid.
+        affine: (d + 1, d + 1) fixed world to moving world.
+    """
+    d = grid.ndim
+    voxels = np.moveaxis(displacement.numpy()[::-1].astype(np.float64), 0, -1)
+    x = grid.voxel_centres()
+    inner = x + (voxels * np.asarray(grid.spacing)) @ np.asarray(grid.direction).T
+    u = inner @ affine[:d, :d].T + affine[:d, d] - x
+    return DisplacementField(u.astype(np.float32), grid)

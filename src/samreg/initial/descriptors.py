@@ -1,0 +1,47 @@
+"""The embeddings of two images as one set of comparable descriptors."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from samreg.regions.regions import FeatureVolume
+
+__all__ = ["joint_descriptors"]
+
+_SAMPLE = 40_000
+
+
+def joint_descriptors(fixed: FeatureVolume, moving: FeatureVolume, channels: int) -> tuple[Tensor, Tensor]:
+    """Centred embeddings of both images in the principal directions of the two together, unit length.
+
+    What all tissue shares dominates the raw cosine similarity; subtracting the mean embedding of the pair
+    leaves what tells one place from another.
+
+    Args:
+        fixed: (c, *fixed shape).
+        moving: (c, *moving shape).
+        channels: principal components to keep.
+
+    Returns:
+        (channels, *fixed shape) and (channels, *moving shape), float32, each vector of length 1.
+    """
+    rows = [v.data.reshape(v.data.shape[0], -1) for v in (fixed, moving)]
+    step = [max(1, r.shape[1] // _SAMPLE) for r in rows]
+    # Every n-th cell stands for all: the directions need thousands of samples, not millions.
+    samples = torch.from_numpy(np.concatenate([r[:, ::s] for r, s in zip(rows, step, strict=True)], 1)).float()
+    mean = samples.mean(1, keepdim=True)
+    centred = samples - mean
+    _, vectors = torch.linalg.eigh(centred @ centred.T / centred.shape[1])
+    axes = vectors[:, -min(channels, vectors.shape[1]) :]
+    axes = axes * torch.sign(axes.sum(0, keepdim=True) + 1e-12)  # eigenvectors come with arbitrary signs
+    out = []
+    for volume, flat in zip((fixed, moving), rows, strict=True):
+        parts = [
+            axes.T @ (torch.from_numpy(flat[:, i : i + _SAMPLE]).float() - mean)
+            for i in range(0, flat.shape[1], _SAMPLE)
+        ]
+        out.append(functional.normalize(torch.cat(parts, 1), dim=0).reshape(-1, *volume.data.shape[1:]))
+    return out[0], out[1]

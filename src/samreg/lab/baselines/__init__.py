@@ -1,0 +1,1 @@
+"""Networks that are trained for comparison: a dataset goes in, and a checkpoint, a method or a segmenter comes out."""

@@ -1,0 +1,165 @@
+"""Trained class segmenters (V-Net, FCT, MedNeXt): the same named classes in every image, no prompts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from samreg.config import SegmentConfig
+from samreg.errors import ModelError
+from samreg.geometry.image import Image
+from samreg.lab.baselines.networks.spec import SEGMENTATION
+from samreg.types import ScalarArray
+
+if TYPE_CHECKING:
+    import torch
+
+    from samreg.lab.baselines.networks.checkpoint import TrainedNetwork
+    from samreg.segmenters.base import Segmenter
+
+__all__ = [
+    "DeferredSegmenter",
+    "TrainedSegmenter",
+    "configured_segmenter",
+    "deferred_segmenter",
+    "is_class_checkpoint",
+    "load_class_segmenter",
+    "open_segmenter",
+]
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedSegmenter:
+    """A network trained by `samreg train vnet|fct|mednext`, as a `samreg.regions.known.ClassSegmenter`.
+
+    Args:
+        name: the path the user gave.
+        trained: the network.
+        device: where it computes.
+        precision: `float32` or `bfloat16`.
+    """
+
+    name: str
+    trained: TrainedNetwork
+    device: torch.device
+    precision: str
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 of the checkpoint."""
+        return self.trained.fingerprint
+
+    @property
+    def engine(self) -> str:
+        """What computes, with precision and device."""
+        return f"torch-{self.precision}-{self.device.type}"
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes, background left out."""
+        return self.trained.class_names
+
+    def segment_classes(self, image: Image) -> tuple[tuple[str, ...], ScalarArray]:
+        """Class names, and probabilities `(k, *image.grid.shape)`; 0 where the network does not look."""
+        from samreg.lab.baselines.networks.predict import predict_classes
+
+        probabilities = predict_classes(
+            self.trained.net, self.trained.spec, image, device=self.device, precision=self.precision
+        )
+        return self.class_names, probabilities
+
+
+def is_class_checkpoint(name: str) -> bool:
+    """Whether a segmenter's name is the path of a network trained by samreg."""
+    from samreg.lab.baselines.networks.checkpoint import is_checkpoint
+
+    path = Path(name).expanduser()
+    return path.is_file() and is_checkpoint(path)
+
+
+def load_class_segmenter(
+    path: str | Path, *, device: str = "auto", precision: str = "auto", dataset: str = ""
+) -> TrainedSegmenter:
+    """A class segmenter from the checkpoint of a training run.
+
+    Args:
+        path: the checkpoint.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        precision: `float32`, `bfloat16`, or `auto`, which is float32: these networks are small.
+        dataset: the dataset it must have been trained on; empty accepts all.
+
+    Raises:
+        ModelError: if the file is not a checkpoint of a segmentation network, or of another dataset.
+    """
+    from samreg.lab.baselines.networks.checkpoint import read_checkpoint
+    from samreg.lab.baselines.networks.predict import choose_device
+
+    if precision not in ("auto", "float32", "bfloat16"):
+        raise ModelError(f"{path} computes in float32 or bfloat16, got precision {precision!r}")
+    trained = read_checkpoint(Path(path).expanduser(), architectures=SEGMENTATION, dataset=dataset)
+    chosen = choose_device(device)
+    trained.net.to(chosen)
+    return TrainedSegmenter(str(path), trained, chosen, "float32" if precision == "auto" else precision)
+
+
+def open_segmenter(
+    name: str, *, engine: str = "auto", device: str = "auto", precision: str = "auto"
+) -> Segmenter | TrainedSegmenter:
+    """Whatever can segment: a promptable segmenter, or a network trained by samreg where the name is its checkpoint.
+
+    Args:
+        name: as for `load_segmenter`, or the path of such a checkpoint.
+        engine: of a promptable segmenter; trained networks compute with torch.
+        device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
+        precision: `auto`, `float32`, `bfloat16` or `float16`.
+
+    Raises:
+        ModelError: if there is no such segmenter, or it does not load.
+    """
+    if is_class_checkpoint(name):
+        return load_class_segmenter(name, device=device, precision=precision)
+    from samreg.segmenters.weights.load import load_segmenter
+
+    return load_segmenter(name, engine=engine, device=device, precision=precision)
+
+
+def configured_segmenter(settings: SegmentConfig) -> Segmenter | TrainedSegmenter:
+    """The segmenter that settings name, computing as they say; see `open_segmenter`."""
+    return open_segmenter(
+        settings.segmenter, engine=settings.engine, device=settings.device, precision=settings.precision
+    )
+
+
+@dataclass(frozen=True)
+class DeferredSegmenter:
+    """A segmenter that is loaded when something has to be segmented: not at all where the cache knows the images.
+
+    Args:
+        settings: which segmenter, and how it computes.
+        fingerprint: sha256 of its weights.
+    """
+
+    settings: SegmentConfig
+    fingerprint: str
+
+    @property
+    def name(self) -> str:
+        """The name the user gave."""
+        return self.settings.segmenter
+
+    @cached_property
+    def loaded(self) -> Segmenter | TrainedSegmenter:
+        """The segmenter itself, loaded on first use; errors as for `open_segmenter`."""
+        return configured_segmenter(self.settings)
+
+
+def deferred_segmenter(settings: SegmentConfig) -> Segmenter | TrainedSegmenter | DeferredSegmenter:
+    """The segmenter that settings name, its loading put off where its weights can be told apart without it."""
+    from samreg.segmenters.weights.load import weights_fingerprint
+
+    if is_class_checkpoint(settings.segmenter):
+        return configured_segmenter(settings)
+    fingerprint = weights_fingerprint(settings.segmenter)
+    return configured_segmenter(settings) if fingerprint is None else DeferredSegmenter(settings, fingerprint)

@@ -1,0 +1,1 @@
+"""Commands of the laboratory; the command line finds them through entry points."""

@@ -1,0 +1,157 @@
+"""The door: (fixed, moving) -> a displacement field on the fixed grid, with seconds and settings."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from samreg.errors import MissingDependencyError, RegistrationError
+from samreg.geometry.field import DisplacementField
+from samreg.geometry.grid import Grid
+from samreg.geometry.image import Image
+
+__all__ = ["Method", "MethodOutput", "Solver", "is_thick_stack", "limit_threads", "set_threads", "thick_axis"]
+
+Solver: TypeAlias = "Callable[..., DisplacementField | tuple[DisplacementField, dict[str, Any]]]"
+"""`solve(fixed, moving, *, intra_subject, threads)` returns the field, or the field and further numbers."""
+
+_THICK = 2.5
+_THREAD_VARIABLES = ("ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+@dataclass(frozen=True, eq=False)
+class MethodOutput:
+    """What one method made of one pair.
+
+    Args:
+        field: the whole transform on the fixed grid.
+        seconds: wall time of the registration, without reading the images and without the evaluation.
+        settings: what was set, for the report.
+        extra: further numbers of the method, for example samreg's confidence and number of pairs.
+    """
+
+    field: DisplacementField
+    seconds: float
+    settings: Mapping[str, Any]
+    extra: Mapping[str, Any] = dataclass_field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Method:
+    """A registration method.
+
+    Args:
+        name: what the user types and the tables show.
+        solve: the registration itself; returns the field, or the field and a dictionary of further numbers.
+        settings: every setting that differs from the tool's own default, for the report.
+        package: distribution that must be installed, or empty.
+        module: module whose presence says that it is.
+        install: command that installs it.
+        slices_only: works slice by slice, so it is for stacks of thick slices that correspond.
+        dimensions: dimensions of the images it registers.
+        prepare: what is done once a process and not timed, for example reading weights.
+    """
+
+    name: str
+    solve: Solver
+    settings: Mapping[str, Any]
+    package: str = ""
+    module: str = ""
+    install: str = ""
+    slices_only: bool = False
+    dimensions: tuple[int, ...] = (3,)
+    prepare: Callable[[], object] | None = None
+
+    @property
+    def is_installed(self) -> bool:
+        """Whether the package it needs can be imported; nothing is imported to find out."""
+        return not self.module or importlib.util.find_spec(self.module) is not None
+
+    def why_not(self, fixed: Image, *, intra_subject: bool) -> str:
+        """Why the method does not apply to a pair; empty if it does."""
+        if fixed.grid.ndim not in self.dimensions:
+            return f"{self.name} registers {'/'.join(f'{d}D' for d in self.dimensions)} images only"
+        if self.slices_only and not (intra_subject and is_thick_stack(fixed.grid)):
+            return f"{self.name} is for stacks of thick slices of one subject, whose slices correspond"
+        return ""
+
+    def run(self, fixed: Image, moving: Image, *, intra_subject: bool = False, threads: int = 2) -> MethodOutput:
+        """Register one pair.
+
+        Args:
+            fixed: the image whose grid the result has.
+            moving: the image to be resampled.
+            intra_subject: whether both show the same subject, so that no affine is needed first.
+            threads: at most so many.
+
+        Raises:
+            MissingDependencyError: if the tool is not installed.
+            RegistrationError: if the tool fails or returns displacements that are not finite.
+        """
+        if not self.is_installed:
+            error = MissingDependencyError(self.package, f"the method {self.name}")
+            error.args = (f"{self.package} is not installed and the method {self.name} needs it: {self.install}",)
+            raise error
+        if self.prepare is not None:
+            self.prepare()
+        start = time.perf_counter()
+        with limit_threads(threads):
+            answer = self.solve(fixed, moving, intra_subject=intra_subject, threads=threads)
+        seconds = time.perf_counter() - start
+        found, extra = answer if isinstance(answer, tuple) else (answer, {})
+        if not np.isfinite(found.u).all():
+            raise RegistrationError(f"{self.name} returned displacements that are not finite for {fixed.name}")
+        return MethodOutput(found, seconds, {**self.settings, "threads": threads}, extra)
+
+
+def thick_axis(grid: Grid) -> int:
+    """Array axis of the coarsest spacing."""
+    return int(np.argmax(grid.array_spacing))
+
+
+def is_thick_stack(grid: Grid) -> bool:
+    """Whether the coarsest spacing is at least 2.5 times the finest: slices, rather than a volume."""
+    return grid.ndim == 3 and max(grid.spacing) >= _THICK * min(grid.spacing)
+
+
+def set_threads(threads: int) -> None:
+    """Bound the threads of this process for good; what a worker process does before it loads anything.
+
+    Most libraries read these variables once, when they are first used.
+    """
+    for name in _THREAD_VARIABLES:
+        os.environ[name] = str(threads)
+    import torch
+
+    torch.set_num_threads(threads)
+
+
+class limit_threads:  # noqa: N801 (reads as a verb in `with limit_threads(2):`)
+    """Bound the threads of torch, ITK and OpenMP within a block, as far as they can be bounded late."""
+
+    def __init__(self, threads: int) -> None:
+        self.threads = max(1, int(threads))
+
+    def __enter__(self) -> None:
+        import torch
+
+        self._before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
+        self._torch = torch.get_num_threads()
+        set_threads(self.threads)
+
+    def __exit__(self, *_: object) -> None:
+        import torch
+
+        for name, value in self._before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+        torch.set_num_threads(self._torch)

@@ -1,0 +1,16 @@
+"""No registration: what the images agree on by their headers alone. The line every method has to beat."""
+
+from __future__ import annotations
+
+from samreg.geometry.field import DisplacementField
+from samreg.geometry.image import Image
+from samreg.lab.peers.base import Method
+
+__all__ = ["METHODS"]
+
+
+def _solve(fixed: Image, moving: Image, *, intra_subject: bool, threads: int) -> DisplacementField:  # noqa: ARG001
+    return DisplacementField.identity(fixed.grid)
+
+
+METHODS = (Method("identity", _solve, {}, dimensions=(2, 3)),)

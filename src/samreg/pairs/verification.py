@@ -1,0 +1,132 @@
+"""Regions to pairs: prototypes propose, geometry disposes."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+from scipy.sparse import csr_matrix
+from torch import Tensor
+
+from samreg.config import MatchConfig
+from samreg.geometry.frame import Frame
+from samreg.geometry.ops.displacement import rescale
+from samreg.geometry.rois import PairedRois, RoiSet
+from samreg.pairs.assignment import assign, best_pairs, cosine_similarity
+from samreg.regions.regions import Regions
+from samreg.types import Matrix
+
+__all__ = ["overlap_after", "pair_overlaps", "pair_regions"]
+
+_MIN_OVERLAP = 0.2
+"""Soft IoU under the start below which a pair contradicts the geometry."""
+_CERTAIN = (0.3, 0.8)
+"""Soft IoU under the start at which a pair begins to count, and at which it counts in full."""
+_CELLS = 64
+
+
+def pair_regions(
+    fixed: Regions, moving: Regions, affine: Matrix, start: Tensor, config: MatchConfig, *, by_slice: bool
+) -> PairedRois:
+    """One-to-one pairs of regions.
+
+    Without `config.verify` this is the paper: cosine similarity of prototypes, assignment above epsilon. With it the
+    regions are also carried through the start (affine map and displacement), and appearance and overlap decide
+    together: score = (cosine + IoU) / 2. Pairs that hardly overlap are dropped, and the weight of the others in
+    equation (2) rises with their overlap: a false pair pulls harder than a true one.
+
+    Args:
+        fixed: regions of the fixed image.
+        moving: regions of the moving image.
+        affine: (d + 1, d + 1) fixed world to moving world.
+        start: (d, *fixed shape) displacement in fixed voxels.
+        config: method, epsilon, K, verify.
+        by_slice: pair only regions of the same slice.
+    """
+    similarity = cosine_similarity(fixed.prototypes, moving.prototypes, centre=config.centre)
+    allowed = np.ones(similarity.shape, dtype=bool)
+    if by_slice:
+        allowed = fixed.slice_index[:, None] == moving.slice_index[None, :]
+    if not config.verify:
+        pairs = best_pairs(np.where(allowed, similarity, -2.0), config)
+        return _paired(fixed, moving, pairs, similarity[pairs[:, 0], pairs[:, 1]], None)
+    overlap = overlap_after(fixed.rois, moving.rois, affine, start)
+    score = np.where(
+        allowed & (similarity >= config.epsilon) & (overlap >= _MIN_OVERLAP), (similarity + overlap) / 2, -2.0
+    )
+    pairs = assign(score, 0.0, config.method)
+    pairs = pairs[: config.max_pairs] if config.max_pairs else pairs
+    values, agreement = (t[pairs[:, 0], pairs[:, 1]] for t in (similarity, overlap))
+    low, high = _CERTAIN
+    return _paired(fixed, moving, pairs, values, np.clip((agreement - low) / (high - low), 0.0, 1.0))
+
+
+def _paired(
+    fixed: Regions, moving: Regions, pairs: np.ndarray, similarity: np.ndarray, confidence: np.ndarray | None
+) -> PairedRois:
+    return PairedRois(fixed.rois.select(pairs[:, 0]), moving.rois.select(pairs[:, 1]), similarity, confidence)
+
+
+def overlap_after(fixed: RoiSet, moving: RoiSet, affine: Matrix, start: Tensor) -> np.ndarray:
+    """Soft IoU of every fixed mask with every moving mask carried through the start.
+
+    Masks are compared on a grid of at most 64 cells along an axis: sharp enough to tell regions apart.
+
+    Args:
+        fixed: n regions on the fixed grid.
+        moving: m regions on the moving grid.
+        affine: (d + 1, d + 1) fixed world to moving world.
+        start: (d, *fixed shape) displacement in fixed voxels.
+
+    Returns:
+        (n, m) in [0, 1].
+    """
+    f, m = _carried(fixed, moving, affine, start)
+    both = (f @ m.T).toarray()
+    union = f.sum(axis=1) + m.sum(axis=1).T - both
+    result: np.ndarray = np.asarray(both / np.maximum(union, 1e-6))
+    return result
+
+
+def pair_overlaps(pairs: PairedRois, affine: Matrix, start: Tensor) -> np.ndarray:
+    """Soft IoU of each pair's own two masks after the transform, (k,) in [0, 1]; see `overlap_after`."""
+    f, m = _carried(pairs.fixed, pairs.moving, affine, start)
+    both = f.multiply(m).sum(axis=1)
+    result: np.ndarray = np.asarray(both / np.maximum(f.sum(axis=1) + m.sum(axis=1) - both, 1e-6)).ravel()
+    return result
+
+
+def _carried(fixed: RoiSet, moving: RoiSet, affine: Matrix, start: Tensor) -> tuple[csr_matrix, csr_matrix]:
+    """Cell shares of fixed masks, and of moving masks where the transform puts them: (n, cells) and (m, cells)."""
+    shape = tuple(min(n, _CELLS) for n in fixed.grid.shape)
+    other = tuple(min(n, _CELLS) for n in moving.grid.shape)
+    frame = Frame(fixed.grid.with_shape(shape), moving.grid.with_shape(other), affine)
+    index = frame.moving_index(frame.identity() + rescale(start, shape))
+    nearest = index.round().long().flip(-1).reshape(-1, len(shape)).numpy()
+    inside = np.flatnonzero(((nearest >= 0) & (nearest < other)).all(axis=1))
+    come_from = np.ravel_multi_index(tuple(nearest[inside].T), other)
+    # Cells of the moving image to the cells of the fixed image that they are carried to.
+    ones = np.ones(len(inside), dtype=np.float32)
+    carry = csr_matrix((ones, (come_from, inside)), shape=(int(np.prod(other)), len(nearest)))
+    return _cells(fixed, shape), _cells(moving, other) @ carry
+
+
+def _cells(rois: RoiSet, shape: tuple[int, ...]) -> csr_matrix:
+    """Share of each cell that each region covers, (n, cells); sparse, since a region covers few cells of a volume."""
+    scale = np.asarray(shape, dtype=float) / np.asarray(rois.grid.shape)
+    owner = [
+        np.minimum(((np.arange(n) + 0.5) * k).astype(int), m - 1)
+        for n, m, k in zip(rois.grid.shape, shape, scale, strict=True)
+    ]
+    # Cells of a grid that does not divide evenly hold different numbers of voxels.
+    size = [np.bincount(o, minlength=m) for o, m in zip(owner, shape, strict=True)]
+    capacity = functools.reduce(np.multiply.outer, size).astype(np.float32).ravel()
+    columns, values, ends = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.float32)], [0]
+    for roi in rois.rois:
+        voxels = (np.argwhere(roi.mask) + roi.start).T
+        flat = np.ravel_multi_index(tuple(o[v] for o, v in zip(owner, voxels, strict=True)), shape)
+        cells, counts = np.unique(flat, return_counts=True)
+        columns.append(cells)
+        values.append(counts.astype(np.float32) / capacity[cells])
+        ends.append(ends[-1] + len(cells))
+    return csr_matrix((np.concatenate(values), np.concatenate(columns), ends), shape=(len(rois), len(capacity)))

@@ -1,7 +1,0 @@
-"""Everything mode: prompts over a whole slice, and the masks worth keeping."""
-
-from __future__ import annotations
-
-from samreg.proposals.propose import Proposals, propose
-
-__all__ = ["Proposals", "propose"]

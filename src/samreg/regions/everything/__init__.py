@@ -1,0 +1,7 @@
+"""Everything mode: prompts over a whole slice, and the masks worth keeping."""
+
+from __future__ import annotations
+
+from samreg.regions.everything.propose import Proposals, propose
+
+__all__ = ["Proposals", "propose"]

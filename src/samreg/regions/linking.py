@@ -1,0 +1,115 @@
+"""Slice ROIs to 3D ROIs: regions of neighbouring slices that overlap and look alike are one region."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from samreg.geometry.rois import Roi, RoiSet
+from samreg.regions.regions import Regions
+from samreg.types import Prototypes
+
+__all__ = ["lift", "link_slices"]
+
+
+def lift(regions: Regions) -> Regions:
+    """The same image with its slice ROIs linked into 3D ROIs; a 2D image stays as it is."""
+    if regions.slice_axis is None or not len(regions):
+        return regions
+    rois, prototypes = link_slices(regions.rois, regions.prototypes, regions.slice_index, regions.slice_axis)
+    return replace(regions, rois=rois, prototypes=prototypes, slice_index=np.full(len(rois), -1))
+
+
+def link_slices(
+    rois: RoiSet,
+    prototypes: Prototypes,
+    slice_index: np.ndarray,
+    axis: int,
+    *,
+    min_overlap: float = 0.5,
+    min_similarity: float = 0.8,
+    min_slices: int = 2,
+) -> tuple[RoiSet, Prototypes]:
+    """Link ROIs through the stack and join each chain into one 3D ROI.
+
+    Two ROIs of neighbouring slices are linked if each is the other's best partner by mask IoU, the IoU is at
+    least `min_overlap` and the cosine similarity of their prototypes at least `min_similarity`.
+
+    Args:
+        rois: slice ROIs, each one voxel thick along `axis`.
+        prototypes: (n, c).
+        slice_index: (n,) slice of each ROI.
+        axis: array axis of the stack.
+        min_overlap: in [0, 1].
+        min_similarity: in [-1, 1].
+        min_slices: shorter chains are dropped.
+
+    Returns:
+        The 3D ROIs and their prototypes: the mean over the chain, weighted by area.
+    """
+    successor = _links(rois, prototypes, slice_index, axis, min_overlap, min_similarity)
+    has_predecessor = set(successor.values())
+    joined, rows = [], []
+    area = rois.n_voxels
+    for first in range(len(rois)):
+        if first in has_predecessor:
+            continue
+        chain = [first]
+        while chain[-1] in successor:
+            chain.append(successor[chain[-1]])
+        if len(chain) < min_slices:
+            continue
+        joined.append(_join([rois[i] for i in chain]))
+        rows.append(np.average(prototypes[chain], axis=0, weights=area[chain]))
+    table = np.asarray(rows, dtype=np.float32).reshape(len(joined), prototypes.shape[1])
+    return RoiSet(tuple(joined), rois.grid), table
+
+
+def _links(
+    rois: RoiSet,
+    prototypes: Prototypes,
+    slice_index: np.ndarray,
+    axis: int,
+    min_overlap: float,
+    min_similarity: float,
+) -> dict[int, int]:
+    unit = prototypes / np.maximum(np.linalg.norm(prototypes, axis=1, keepdims=True), 1e-12)
+    links: dict[int, int] = {}
+    for s in np.unique(slice_index):
+        here, there = np.flatnonzero(slice_index == s), np.flatnonzero(slice_index == s + 1)
+        if not len(here) or not len(there):
+            continue
+        iou = np.asarray([[_flat_iou(rois[int(i)], rois[int(j)], axis) for j in there] for i in here])
+        score = np.where((iou >= min_overlap) & (unit[here] @ unit[there].T >= min_similarity), iou, -1.0)
+        best = score.argmax(axis=1)
+        for row, column in enumerate(best):
+            if score[row, column] >= 0 and score[:, column].argmax() == row:
+                links[int(here[row])] = int(there[column])
+    return links
+
+
+def _flat_iou(a: Roi, b: Roi, axis: int) -> float:
+    """IoU of two slice ROIs as if they lay in one slice."""
+    p, q = a.mask.squeeze(axis), b.mask.squeeze(axis)
+    first = [[s for i, s in enumerate(roi.start) if i != axis] for roi in (a, b)]
+    low = [max(x, y) for x, y in zip(*first, strict=True)]
+    high = [min(x + n, y + m) for x, n, y, m in zip(first[0], p.shape, first[1], q.shape, strict=True)]
+    if any(h <= lo for h, lo in zip(high, low, strict=True)):
+        return 0.0
+    cuts = [tuple(slice(lo - s, h - s) for lo, h, s in zip(low, high, start, strict=True)) for start in first]
+    both = int(np.count_nonzero(p[cuts[0]] & q[cuts[1]]))
+    return both / (a.n_voxels + b.n_voxels - both)
+
+
+def _join(chain: Sequence[Roi]) -> Roi:
+    start = [min(roi.start[a] for roi in chain) for a in range(3)]
+    stop = [max(roi.stop[a] for roi in chain) for a in range(3)]
+    mask = np.zeros([b - a for a, b in zip(start, stop, strict=True)], dtype=bool)
+    for roi in chain:
+        box = tuple(slice(a - s, b - s) for a, b, s in zip(roi.start, roi.stop, start, strict=True))
+        mask[box] |= roi.mask
+    weights = [roi.n_voxels for roi in chain]
+    quality = float(np.average([roi.quality for roi in chain], weights=weights))
+    return Roi(mask, tuple(start), quality, chain[len(chain) // 2].name)

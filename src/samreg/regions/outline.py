@@ -1,0 +1,248 @@
+"""Prompts to masks on one slice: the region at a point, in a box, and through neighbouring slices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from samreg.errors import InputError
+from samreg.pairs.assignment import cosine_similarity
+from samreg.regions.everything.boxes import MARGIN, grown
+from samreg.regions.everything.filters import intersections, mask_nms
+from samreg.regions.prototypes import slice_prototypes
+from samreg.regions.stack import AREAS, Stack, View
+from samreg.segmenters.base import Encoding, Prompts, Segmenter
+from samreg.segmenters.pixels import mask_boxes, masks_to_slice
+
+__all__ = [
+    "Outline",
+    "ask_boxes",
+    "ask_points",
+    "at_point",
+    "distinct",
+    "in_box",
+    "iou_with",
+    "joined",
+    "through_slices",
+]
+
+_SIDES = (0.05, 0.07, 0.1, 0.14, 0.2, 0.28, 0.4)
+"""Sides of the boxes tried around a point, as shares of the longer side of the slice."""
+_SAME = 0.8
+"""IoU from which two masks show the same region."""
+_MIN_QUALITY = 0.5
+_POINT, _COMPONENT = -1, -2
+"""Stand for the size of a box in the masks of a point prompt and of a component's box."""
+_COMPONENT_VOTES = 2
+_SUPPORT_POWER = 1 / 16
+"""Chosen on points in 102 structures of hearts, prostates and abdomens: more power prefers small parts that every box
+finds, none prefers large ones."""
+_AT_ONCE = 64
+_MIN_NEIGHBOUR_IOU = 0.4
+
+
+@dataclass(frozen=True, eq=False)
+class Outline:
+    """Masks of one slice.
+
+    Args:
+        masks: (n, y, x) booleans in slice pixels; none empty.
+        quality: (n,) predicted IoU.
+        prototypes: (n, c) mean embedding under each.
+    """
+
+    masks: np.ndarray
+    quality: np.ndarray
+    prototypes: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.masks)
+
+    def select(self, rows: np.ndarray) -> Outline:
+        """The masks at `rows`, in that order."""
+        return Outline(self.masks[rows], self.quality[rows], self.prototypes[rows])
+
+
+def iou_with(masks: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """IoU of n masks (n, y, x) with one (y, x); (n,)."""
+    both = (masks & mask).sum(axis=(1, 2))
+    union = (masks | mask).sum(axis=(1, 2))
+    result: np.ndarray = both / np.maximum(union, 1)
+    return result
+
+
+def ask_boxes(segmenter: Segmenter, encoding: Encoding, boxes: np.ndarray, rounds: int = 1) -> Outline:
+    """Masks of box prompts, prompted again `rounds` times with their own bounding boxes; empty ones left out.
+
+    Args:
+        segmenter: answers.
+        encoding: of the slice.
+        boxes: (n, 4) x0, y0, x1, y1 in slice pixels.
+        rounds: refinements.
+    """
+    masks, quality = _prompt(segmenter, encoding, Prompts(boxes=boxes.astype(np.float32)))
+    newest = masks
+    for _ in range(rounds):
+        # Prompts cost more than anything else here: what is already its own box's answer is not asked again.
+        rows = mask_nms(intersections(torch.from_numpy(newest)), torch.arange(len(newest)), _SAME).numpy()
+        if not len(rows):
+            break
+        own = mask_boxes(torch.from_numpy(newest[rows])).numpy()
+        own = grown(own, MARGIN * max(encoding.shape), encoding.shape)
+        newest, better = _prompt(segmenter, encoding, Prompts(boxes=own))
+        masks, quality = np.concatenate([masks, newest]), np.concatenate([quality, better])
+    return Outline(masks, quality, slice_prototypes(encoding, masks))
+
+
+def ask_points(segmenter: Segmenter, encoding: Encoding, points: np.ndarray) -> Outline:
+    """Masks of single foreground points (n, 2), three a point where the segmenter can."""
+    masks, quality = _prompt(segmenter, encoding, Prompts(points=points[:, None].astype(np.float32)))
+    return Outline(masks, quality, slice_prototypes(encoding, masks))
+
+
+def joined(*outlines: Outline) -> Outline:
+    """The masks of all."""
+    return Outline(
+        np.concatenate([o.masks for o in outlines]),
+        np.concatenate([o.quality for o in outlines]),
+        np.concatenate([o.prototypes for o in outlines]),
+    )
+
+
+def at_point(segmenter: Segmenter, view: View, point: np.ndarray) -> Outline:
+    """The region at a point, as one mask.
+
+    Boxes of several sizes are tried around the point, and boxes around what hangs together there at some grey level.
+    The mask with the highest predicted IoU wins, with a slight advantage for what many prompts agree on: that is a
+    thing of its own, not the echo of its prompt.
+
+    Args:
+        segmenter: answers the prompts.
+        view: the slice.
+        point: (2,) x, y in slice pixels.
+
+    Raises:
+        InputError: if no mask holds the point.
+    """
+    encoding, fitting = view.encoding, view.components
+    half = np.asarray(_SIDES)[:, None] * max(encoding.shape) / 2
+    boxes = grown(np.concatenate([point - half, point + half], axis=1), 0.0, encoding.shape)
+    found = [ask_boxes(segmenter, encoding, box[None]) for box in boxes]
+    sizes = [number for number, answer in enumerate(found) for _ in range(len(answer))]
+    fitting = fitting[((fitting[:, :2] <= point) & (fitting[:, 2:] >= point)).all(axis=1)]
+    if len(fitting):
+        found.append(ask_boxes(segmenter, encoding, fitting))
+        sizes += [_COMPONENT] * len(found[-1])
+    if segmenter.prompt_kind == "points":
+        found.append(ask_points(segmenter, encoding, point[None]))
+        sizes += [_POINT] * len(found[-1])
+    everything = joined(*found)
+    x, y = np.clip(np.round(point).astype(int), 0, np.asarray(encoding.shape[::-1]) - 1)
+    good = everything.masks[:, y, x] & (everything.quality >= _MIN_QUALITY)
+    good &= everything.masks.mean(axis=(1, 2)) <= AREAS[1]
+    rows = np.flatnonzero(good)
+    if not len(rows):
+        raise InputError("no region of the fixed image holds the point: move it, or give a box or a mask")
+    kept = everything.select(rows)
+    support = _support(kept, np.asarray(sizes)[rows])
+    best = int(np.argmax(kept.quality * support**_SUPPORT_POWER))
+    return kept.select(np.asarray([best]))
+
+
+def _support(outline: Outline, sizes: np.ndarray) -> np.ndarray:
+    """(n,) share of the prompts that found the region of each mask; a box that fits has several votes."""
+    flat = torch.from_numpy(outline.masks)
+    shared = intersections(flat)
+    area = shared.diagonal()
+    same = (shared / (area[:, None] + area[None, :] - shared).clamp(min=1) >= _SAME).numpy()
+    votes = {**dict.fromkeys(range(len(_SIDES)), 1), _COMPONENT: _COMPONENT_VOTES}
+    total = sum(n * (same & (sizes == s)[None, :]).any(axis=1) for s, n in votes.items())
+    share = total / sum(votes.values())
+    # A point prompt speaks for every size.
+    result: np.ndarray = np.where(sizes == _POINT, np.maximum(share, 2 / len(_SIDES)), share)
+    return result
+
+
+def in_box(segmenter: Segmenter, encoding: Encoding, box: np.ndarray) -> Outline:
+    """The region that fills a box (4,) x0, y0, x1, y1, as one mask.
+
+    Raises:
+        InputError: if there is none.
+    """
+    answer = ask_boxes(segmenter, encoding, grown(box[None], 0.0, encoding.shape), rounds=0)
+    if not len(answer):
+        raise InputError("no region of the fixed image fills the box: give another box, or a mask")
+    return answer.select(np.asarray([int(answer.quality.argmax())]))
+
+
+def through_slices(
+    segmenter: Segmenter, stack: Stack, start: int, outline: Outline, epsilon: float, span: tuple[int, int]
+) -> dict[int, tuple[np.ndarray, float]]:
+    """Follow a region from slice to slice; each mask's bounding box is the prompt on the next slice.
+
+    It ends where the predicted IoU, the similarity of prototypes or the overlap with the slice before falls.
+
+    Args:
+        segmenter: answers.
+        stack: the image.
+        start: slice of `outline`.
+        outline: one mask.
+        epsilon: cosine similarity to the slice before, below which the region has ended.
+        span: first and last slice allowed.
+
+    Returns:
+        Slice number -> mask and predicted IoU, `start` included.
+    """
+    chain = {start: (outline.masks[0], float(outline.quality[0]))}
+    for step in (1, -1):
+        last, number = outline, start + step
+        while span[0] <= number <= span[1]:
+            following = _next(segmenter, stack.encoding(number), last, epsilon)
+            if following is None:
+                break
+            chain[number] = (following.masks[0], float(following.quality[0]))
+            last, number = following, number + step
+    return dict(sorted(chain.items()))
+
+
+def _next(segmenter: Segmenter, encoding: Encoding, last: Outline, epsilon: float) -> Outline | None:
+    box = mask_boxes(torch.from_numpy(last.masks)).numpy()
+    middle, half = (box[:, :2] + box[:, 2:]) / 2, (box[:, 2:] - box[:, :2]) / 2
+    boxes = np.concatenate([np.concatenate([middle - half * f, middle + half * f], axis=1) for f in (1.05, 0.8)])
+    answer = ask_boxes(segmenter, encoding, grown(boxes, 0.0, encoding.shape), rounds=0)
+    if not len(answer):
+        return None
+    overlap = iou_with(answer.masks, last.masks[0])
+    similarity = cosine_similarity(answer.prototypes, last.prototypes)[:, 0]
+    good = (answer.quality >= _MIN_QUALITY) & (similarity >= epsilon) & (overlap >= _MIN_NEIGHBOUR_IOU)
+    if not good.any():
+        return None
+    best = int(np.argmax(np.where(good, overlap * answer.quality, -1.0)))
+    return answer.select(np.asarray([best]))
+
+
+def _prompt(segmenter: Segmenter, encoding: Encoding, prompts: Prompts) -> tuple[np.ndarray, np.ndarray]:
+    masks, quality = [np.zeros((0, *encoding.shape), dtype=bool)], [np.zeros(0, dtype=np.float32)]
+    for rows in _chunks(len(prompts)):
+        multimask = prompts.points is not None and segmenter.supports_multimask
+        answer = segmenter.prompt(encoding, prompts[rows], multimask=multimask)
+        full = masks_to_slice(answer.logits.flatten(0, 1), encoding) > 0
+        some = full.flatten(1).any(1)
+        masks.append(full[some].cpu().numpy())
+        quality.append(answer.quality.flatten()[some].float().cpu().numpy())
+    return np.concatenate(masks), np.concatenate(quality)
+
+
+def _chunks(n: int) -> Iterator[slice]:
+    return (slice(i, min(i + _AT_ONCE, n)) for i in range(0, n, _AT_ONCE))
+
+
+def distinct(outline: Outline, limit: float) -> Outline:
+    """The best of masks that overlap by an IoU of more than `limit`, by predicted IoU."""
+    if not len(outline):
+        return outline
+    order = torch.argsort(torch.from_numpy(outline.quality), descending=True, stable=True)
+    return outline.select(mask_nms(intersections(torch.from_numpy(outline.masks)), order, limit).numpy())

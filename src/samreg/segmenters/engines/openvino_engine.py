@@ -1,0 +1,225 @@
+"""OpenVINO on the CPU: the encoder, and the decoder for prompts without masks, compiled for one shape each.
+
+Compiling happens on first use and is kept between runs (`compiled_cache`). Several prompts make a batch, several
+batches run at once, one a processor core. Mask prompts and unusual numbers of points go to torch.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import warnings
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from samreg.errors import ConfigError
+from samreg.segmenters.engines import compiled_cache
+from samreg.segmenters.engines.torch_engine import SHORT, Embedding, TorchEngine
+from samreg.segmenters.sam.decoder import SharedCells
+
+if TYPE_CHECKING:
+    from samreg.segmenters.sam.network import SamNetwork
+
+__all__ = ["OpenVinoEngine"]
+
+_REVISION = 4
+"""Part of the cache key: count up whenever the compiled functions change."""
+_BATCH = 4
+"""Prompts a batch: enough for the products to be large, few enough for the tiles of all to stay in cache."""
+_TOKENS = (2, 3)
+"""Prompt tokens that are worth compiling for: a box, a point with its padding, and both."""
+
+
+class _Compiled:
+    """A compiled network and its pool of requests, for any number of threads.
+
+    Args:
+        model: the compiled network.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self.n_requests = int(model.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
+        self._free: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        for _ in range(self.n_requests):
+            self._free.put(model.create_infer_request())
+
+    def run(self, jobs: Iterable[list[np.ndarray]]) -> Iterator[list[np.ndarray]]:
+        """Outputs of each job, in order; as many at once as the machine has streams."""
+        running: deque[tuple[Any, list[np.ndarray]]] = deque()
+        try:
+            for inputs in jobs:
+                # Never wait for a request while holding some: two threads could wait for each other.
+                while running and (self._free.empty() or len(running) == self.n_requests):
+                    yield self._collect(running)
+                request = self._free.get()
+                for i, array in enumerate(inputs):
+                    request.set_input_tensor(i, _shared(array))
+                request.start_async()
+                running.append((request, inputs))  # the request does not own its inputs
+            while running:
+                yield self._collect(running)
+        finally:
+            while running:
+                request, _ = running.popleft()
+                request.wait()
+                self._free.put(request)
+
+    def _collect(self, running: deque[tuple[Any, list[np.ndarray]]]) -> list[np.ndarray]:
+        request, _ = running[0]
+        request.wait()
+        outputs = [np.array(request.get_output_tensor(i).data) for i in range(len(self.model.outputs))]
+        running.popleft()
+        self._free.put(request)
+        return outputs
+
+
+def _shared(array: np.ndarray) -> Any:
+    import openvino
+
+    return openvino.Tensor(array, shared_memory=True)
+
+
+class _Encode(nn.Module):
+    def __init__(self, network: SamNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Embedding:
+        return self.network.encode(images)
+
+
+class _Share(nn.Module):
+    def __init__(self, network: SamNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, features: Tensor) -> SharedCells:
+        return self.network.share((features,))
+
+
+class _Decode(nn.Module):
+    def __init__(self, network: SamNetwork, *, multimask: bool, coarse: bool) -> None:
+        super().__init__()
+        self.network, self.multimask, self.coarse = network, multimask, coarse
+
+    def forward(self, sparse: Tensor, *parts: Tensor) -> tuple[Tensor, Tensor]:
+        n = len(SharedCells._fields)
+        shared, fine = SharedCells(*parts[:n]), parts[n:]
+        return self.network.decode(shared, fine, sparse, multimask=self.multimask, coarse=self.coarse)
+
+
+class OpenVinoEngine:
+    """Encoder and decoder compiled by OpenVINO.
+
+    Args:
+        network: the network in torch, float32 on the CPU: what is compiled, and what serves the rare shapes.
+        fingerprint: sha256 of its weights.
+        precision: arithmetic; None takes bf16 where the processor has it, float32 elsewhere.
+
+    Raises:
+        ConfigError: if the processor does not have the precision.
+    """
+
+    def __init__(self, network: SamNetwork, fingerprint: str, precision: str | None) -> None:
+        import openvino
+
+        self._core = openvino.Core()
+        able = self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        if precision is None:
+            precision = "bfloat16" if "BF16" in able else "float32"
+        wanted = {"bfloat16": "BF16", "float16": "FP16", "float32": "FP32"}[precision]
+        if wanted not in able:
+            raise ConfigError(f"precision={precision} is nothing this processor is good at; use --precision float32")
+        self._torch = TorchEngine(network, "cpu", "float32")
+        self._network = network
+        self._precision = precision
+        self._lock = threading.Lock()
+        self._compiled: dict[str, _Compiled] = {}
+        processor = self._core.get_property("CPU", "FULL_DEVICE_NAME")
+        self._key = f"{_REVISION} {openvino.get_version()} {processor} {sorted(able)} {fingerprint} {precision}"
+        self.name = f"openvino-{SHORT[precision]}-cpu"
+
+    def encode(self, images: Tensor) -> Embedding:
+        """See `Engine.encode`."""
+        one = images[:1]
+        # A core an image is faster than all cores on each in turn, but a lone image is worth all of them.
+        threads = torch.get_num_threads()
+        several = len(images) > 1 or f"encoder streams={threads}" in self._compiled
+        streams = threads if several else 1
+        compiled = self._get(f"encoder streams={streams}", lambda: _Encode(self._network), [one], streams=streams)
+        rows = compiled.run([image[None].numpy()] for image in images)
+        parts = zip(*rows, strict=True)
+        return tuple(torch.from_numpy(np.concatenate(part)) for part in parts)
+
+    def decode(
+        self, embedding: Embedding, sparse: Tensor, mask_logits: Tensor | None, *, multimask: bool, coarse: bool
+    ) -> tuple[Tensor, Tensor]:
+        """See `Engine.decode`."""
+        n, tokens = sparse.shape[:2]
+        if mask_logits is not None or tokens not in _TOKENS:
+            return self._torch.decode(embedding, sparse, mask_logits, multimask=multimask, coarse=coarse)
+        features = embedding[0].contiguous()
+        share = self._get("what prompts share", lambda: _Share(self._network), [features], streams=1)
+        [shared] = share.run([[features.numpy()]])
+        parts = [*map(torch.from_numpy, shared), *embedding[1:]]
+        padded = torch.cat([sparse, sparse[-1:].expand(-n % _BATCH, -1, -1)])
+        kind = f"decoder tokens={tokens} multimask={multimask} coarse={coarse}"
+        compiled = self._get(
+            kind,
+            lambda: _Decode(self._network, multimask=multimask, coarse=coarse),
+            [padded[:_BATCH], *parts],
+            streams=torch.get_num_threads(),
+        )
+        image = [part.contiguous().numpy() for part in parts]
+        batches = [[batch.contiguous().numpy(), *image] for batch in padded.split(_BATCH)]  # type: ignore[no-untyped-call]
+        rows = list(compiled.run(batches))
+        logits, quality = (torch.from_numpy(np.concatenate(part)[:n]) for part in zip(*rows, strict=True))
+        return logits, quality
+
+    def _get(self, kind: str, make: Any, example: list[Tensor], streams: int) -> _Compiled:
+        with self._lock:
+            if kind not in self._compiled:
+                self._compiled[kind] = _Compiled(self._compile(kind, make, example, streams))
+            return self._compiled[kind]
+
+    def _compile(self, kind: str, make: Any, example: list[Tensor], streams: int) -> Any:
+        shapes = [tuple(x.shape) for x in example]
+        threads = torch.get_num_threads()
+        settings = {
+            "INFERENCE_PRECISION_HINT": SHORT[self._precision],
+            "INFERENCE_NUM_THREADS": threads,
+            # Pinned threads of two processes would share one core while the others idle.
+            "ENABLE_CPU_PINNING": False,
+            "ENABLE_HYPER_THREADING": True,
+            "NUM_STREAMS": streams,
+        }
+        key = f"{self._key} {kind} {shapes} {sorted(settings.items())}"
+        kept = compiled_cache.load(key)
+        if kept is not None:
+            try:
+                return self._core.import_model(kept, "CPU")
+            except RuntimeError:  # made by a build that only looks the same: make it again
+                pass
+        compiled = self._core.compile_model(_convert(make(), example), "CPU", settings)
+        blob = compiled.export_model()
+        compiled_cache.store(key, blob.getvalue() if hasattr(blob, "getvalue") else bytes(blob))
+        return compiled
+
+
+def _convert(module: nn.Module, example: list[Tensor]) -> Any:
+    """A torch module as an OpenVINO model of exactly these shapes."""
+    import openvino
+
+    with warnings.catch_warnings(), torch.no_grad():
+        # Tracing warns that shapes become constants, which is what is wanted.
+        warnings.simplefilter("ignore")
+        traced = torch.jit.trace(module, tuple(x.clone() for x in example), check_trace=False)  # type: ignore[no-untyped-call]
+        return openvino.convert_model(
+            traced, example_input=tuple(example), input=[openvino.PartialShape(list(x.shape)) for x in example]
+        )

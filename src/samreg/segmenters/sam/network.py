@@ -1,0 +1,95 @@
+"""A promptable network in torch: image encoder, prompt encoder and mask decoder under one roof."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from samreg.segmenters.sam.decoder import DecoderSpec, MaskDecoder, SharedCells
+from samreg.segmenters.sam.hq_decoder import HqMaskDecoder
+from samreg.segmenters.sam.prompt_encoder import PromptEncoder
+from samreg.segmenters.sam.tinyvit import TinyViT
+
+__all__ = ["SamNetwork"]
+
+
+class SamNetwork(nn.Module):
+    """The three parts, under the names they have in the checkpoints.
+
+    Args:
+        image_encoder: (b, 3, s, s) to (b, c, grid, grid).
+        spec: shape of the mask decoder.
+        size: side of the square input in pixels.
+        mask_channels: hidden channels for mask prompts.
+        decoder: another member of the family's mask decoder; SAM's by default.
+        always_pad: prompts are padded as in SAM 2.
+    """
+
+    position: Tensor
+
+    def __init__(
+        self,
+        image_encoder: nn.Module,
+        spec: DecoderSpec,
+        size: int,
+        mask_channels: int = 16,
+        *,
+        decoder: MaskDecoder | None = None,
+        always_pad: bool = False,
+    ) -> None:
+        super().__init__()
+        self.image_encoder = image_encoder
+        self.prompt_encoder = PromptEncoder(spec.channels, spec.grid, size, mask_channels, always_pad=always_pad)
+        self.mask_decoder = MaskDecoder(spec) if decoder is None else decoder
+
+    def settle(self, state: Mapping[str, Tensor]) -> SamNetwork:
+        """Take the weights, strictly, and make ready for inference; the module may have been built on `meta`.
+
+        Raises:
+            RuntimeError: if names or shapes differ, as `load_state_dict` words it.
+        """
+        self.load_state_dict(state, strict=True, assign=True)
+        self.requires_grad_(requires_grad=False)
+        self.eval()
+        with torch.no_grad():
+            if isinstance(self.image_encoder, TinyViT):
+                self.image_encoder.fuse()
+            self.register_buffer("position", self.prompt_encoder.position(), persistent=False)
+        return self
+
+    def encode(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Embedding (b, c, grid, grid) of (b, 3, s, s) normalised images, then finer features where there are any."""
+        encoded = self.image_encoder(images)
+        features, *early = encoded if isinstance(encoded, tuple) else (encoded,)
+        if isinstance(self.mask_decoder, HqMaskDecoder):
+            return features, self.mask_decoder.fine_features(features, early[0])
+        return (features,)
+
+    def share(self, embedding: tuple[Tensor, ...], mask_logits: Tensor | None = None) -> SharedCells:
+        """What prompts on one image share, once for all of them; with mask prompts, for each.
+
+        Args:
+            embedding: the parts that `encode` returned for the image, without the batch axis.
+            mask_logits: (n, 4 grid, 4 grid), or None.
+        """
+        if mask_logits is None:
+            dense = self.prompt_encoder.no_mask_embed.weight[:, None]
+        else:
+            dense = self.prompt_encoder.dense(mask_logits)
+        return self.mask_decoder.share(self.position, embedding[0].flatten(1).t() + dense)
+
+    def decode(
+        self, shared: SharedCells, fine: tuple[Tensor, ...], sparse: Tensor, *, multimask: bool, coarse: bool
+    ) -> tuple[Tensor, Tensor]:
+        """Logits and quality of n prompts on one image.
+
+        Args:
+            shared: of the image, or of the n prompts.
+            fine: what `encode` returned beside the embedding, without the batch axis.
+            sparse: (n, t, c) prompt tokens.
+            multimask: three masks a prompt instead of one.
+            coarse: every fourth pixel only.
+        """
+        return self.mask_decoder(sparse, self.position, shared, fine, multimask=multimask, coarse=coarse)  # type: ignore[no-any-return]

@@ -1,4 +1,0 @@
-"""Training the baselines of the paper: VoxelMorph, LabelReg, V-Net, FCT and MedNeXt.
-
-`train` takes pairs of labelled images and settings and leaves a checkpoint that `samreg.networks.checkpoint` reads.
-"""
