@@ -7,6 +7,7 @@
     │   ├── ConfigError              a setting, or a combination of settings, without a meaning
     │   ├── ModelError               model weights that are missing, damaged or of another architecture
     │   ├── DatasetError             a dataset folder that is absent or incomplete
+    │   ├── PluginError              a part that is found by name is absent or cannot be imported
     │   └── MissingDependencyError   an optional package that the request needs is not installed
     └── RegistrationError            the images are fine and yet no registration came out
 
@@ -23,6 +24,7 @@ __all__ = [
     "InputError",
     "MissingDependencyError",
     "ModelError",
+    "PluginError",
     "RegistrationError",
     "SamregError",
 ]
@@ -54,6 +56,10 @@ class ModelError(InputError):
 
 class DatasetError(InputError):
     """A dataset folder that is absent or incomplete; the message lists what is missing."""
+
+
+class PluginError(InputError):
+    """A part that is found by name (a solver, a dataset, ...) is absent or cannot be imported."""
 
 
 class MissingDependencyError(InputError):
