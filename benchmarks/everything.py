@@ -52,7 +52,7 @@ def _slices(args: argparse.Namespace) -> list[tuple[np.ndarray, np.ndarray]]:
     from samreg.regions.slices import plan_slices, window
 
     if args.image is None:
-        from samreg.phantom import phantom
+        from samreg.geometry.phantom import phantom
 
         example = phantom(3)
         image, labels = example.fixed, example.fixed_labels

@@ -82,7 +82,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=0.1, help="Adam's step in pixels")
     arguments = parser.parse_args()
     if arguments.fixed is None or arguments.moving is None:
-        from samreg.phantom import phantom
+        from samreg.geometry.phantom import phantom
 
         example = phantom(2)
         fixed, moving = example.fixed, example.moving

@@ -11,7 +11,7 @@ from samreg.geometry.field import DisplacementField
 from samreg.geometry.grid import Grid
 from samreg.geometry.image import Image
 from samreg.geometry.rois import PairedRois, RoiSet
-from samreg.phantom import phantom
+from samreg.geometry.phantom import phantom
 from samreg.result import RegistrationResult
 
 

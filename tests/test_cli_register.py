@@ -14,7 +14,7 @@ import SimpleITK as sitk
 
 from samreg.cli import main
 from samreg.cli.demo import write_phantom
-from samreg.phantom import phantom
+from samreg.geometry.phantom import phantom
 from samreg.runs.run_folder import read_run
 
 QUICK = ["--labels-only", "--max-iterations", "3", "--work-size", "64"]

@@ -9,7 +9,7 @@ import pytest
 
 from samreg.errors import ConfigError
 from samreg.geometry.field import DisplacementField
-from samreg.phantom import phantom
+from samreg.geometry.phantom import phantom
 
 
 @pytest.mark.parametrize("ndim", [2, 3])

@@ -1,34 +1,29 @@
-"""Two segmentations, then one registration: the pipeline."""
+"""The method: two segmentations, then one registration. Nothing here touches a disk."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
 
-import numpy as np
-
-from samreg.config import RegisterConfig, preset
+from samreg.checks.finished import Finished
+from samreg.checks.registry import run_checks
+from samreg.config import RegisterConfig
 from samreg.errors import GeometryError
-from samreg.geometry.image import Image
-from samreg.geometry.rois import PairedRois, Roi, RoiSet
-from samreg.regions.classes import segment_by_class
-from samreg.regions.known import ClassSegmenter
-from samreg.regions.regions import FeatureVolume, Regions
-from samreg.regions.slices import SlicePlan, nearest_masks, plan_slices, window
+from samreg.fit.transform import bring_near, fit_transform
+from samreg.geometry.image import Image, check_pair
+from samreg.geometry.rois import PairedRois
+from samreg.initial.problem import ImagePair
+from samreg.initial.start import find_start
+from samreg.pairs.find import find_pairs
+from samreg.regions.cache import RegionsCache
+from samreg.regions.find import RegionFinder, find_regions, open_finder
+from samreg.regions.regions import Regions
 from samreg.result import RegistrationResult
+from samreg.types import Progress
 
-if TYPE_CHECKING:
-    from samreg.segmenters.base import Segmenter
-
-__all__ = ["Progress", "register", "register_regions", "segment"]
-
-Progress = Callable[[str, int, int], None]
-"""Called with the stage, the steps done and the steps in all."""
-
-_SLICES_AT_ONCE = 8
+__all__ = ["register", "register_regions", "segment"]
 
 
 def register(
@@ -36,8 +31,9 @@ def register(
     moving: Image,
     config: RegisterConfig | None = None,
     *,
-    segmenter: Segmenter | ClassSegmenter | None = None,
-    extra_pairs: PairedRois | None = None,
+    segmenter: RegionFinder | None = None,
+    cache: RegionsCache | None = None,
+    given: PairedRois | None = None,
     progress: Progress | None = None,
 ) -> RegistrationResult:
     """Register two images: segment both, pair their regions, fit a transform.
@@ -45,23 +41,26 @@ def register(
     Args:
         fixed: defines the grid of the result.
         moving: is brought onto it; may differ in size, spacing, direction and number of slices.
-        config: settings; `preset("default")` when None.
-        segmenter: a loaded segmenter; otherwise `config.segment.segmenter` is loaded.
-        extra_pairs: pairs that are given, for example from label maps; they join the pairs that are found.
+        config: settings; the defaults when None.
+        segmenter: what finds the regions; otherwise what `config.segment` names.
+        cache: where regions are kept for the next registration of the same image.
+        given: pairs that are known, for example from label maps; they join the pairs that are found.
         progress: called along the way.
 
     Raises:
         GeometryError: if one image is 2D and the other 3D, or one in mm and the other in pixels.
     """
-    config = config or preset("default")
-    _check_pair(fixed, moving)
+    config = config or RegisterConfig()
+    check_pair(fixed, moving)
     seconds: dict[str, float] = {}
     with _timed(seconds, "load"):
-        segmenter = segmenter or _load(config)
+        segmenter = segmenter or open_finder(config.segment)
     with _timed(seconds, "segment"):
-        fixed_regions = segment(fixed, config, segmenter=segmenter, progress=_renamed(progress, "segment fixed"))
-        moving_regions = segment(moving, config, segmenter=segmenter, progress=_renamed(progress, "segment moving"))
-    result = register_regions(fixed_regions, moving_regions, config, extra_pairs=extra_pairs, progress=progress)
+        regions = [
+            segment(image, config, segmenter=segmenter, cache=cache, progress=_named(progress, f"segment {side}"))
+            for side, image in (("fixed", fixed), ("moving", moving))
+        ]
+    result = register_regions(*regions, config, given=given, progress=progress)
     return replace(result, seconds={**seconds, **result.seconds})
 
 
@@ -69,79 +68,22 @@ def segment(
     image: Image,
     config: RegisterConfig | None = None,
     *,
-    segmenter: Segmenter | ClassSegmenter | None = None,
+    segmenter: RegionFinder | None = None,
+    cache: RegionsCache | None = None,
     progress: Progress | None = None,
 ) -> Regions:
     """Segment everything in one image: encode, propose, prototypes. ROIs of a volume lie in one slice each;
-    `samreg.regions.linking.lift` links them into 3D ROIs.
+    `samreg.regions.linking.link_regions` links them into 3D ROIs.
 
     Args:
         image: 2D or 3D, grey or RGB.
-        config: settings; `preset("default")` when None.
-        segmenter: a loaded segmenter; otherwise `config.segment.segmenter` is loaded.
+        config: settings; the defaults when None.
+        segmenter: what finds the regions; otherwise what `config.segment` names.
+        cache: where regions are kept that were found before.
         progress: called after each slice.
     """
-    config = config or preset("default")
-    segmenter = segmenter or _load(config)
-    settings = config.segment
-    if isinstance(segmenter, ClassSegmenter):
-        return segment_by_class(image, segmenter, settings)
-    plan = plan_slices(image.grid, settings.slice_axis, settings.resize)
-    slices = plan.slices(window(image, settings.window, settings.hounsfield))
-    rois, prototypes, slice_index, features = _segment_slices(plan, slices, segmenter, config, progress)
-    provenance = {
-        "segmenter": segmenter.name,
-        "weights_sha256": segmenter.fingerprint,
-        "engine": segmenter.engine,
-        "prompts": segmenter.prompt_kind if settings.proposals.prompts == "auto" else settings.proposals.prompts,
-        "slice_axis": plan.axis,
-        "n_slices": plan.n_slices,
-        "settings": asdict(settings),
-    }
-    return Regions(image, rois, prototypes, features, plan.axis, slice_index, provenance)
-
-
-def _segment_slices(
-    plan: SlicePlan, slices: list[np.ndarray], segmenter: Segmenter, config: RegisterConfig, progress: Progress | None
-) -> tuple[RoiSet, np.ndarray, np.ndarray, FeatureVolume]:
-    from samreg.regions.everything import propose
-    from samreg.regions.prototypes import slice_prototypes
-
-    rois: list[Roi] = []
-    rows: list[np.ndarray] = []
-    owners: list[int] = []
-    volume: np.ndarray | None = None
-    stride = 1.0
-    for start in range(0, len(slices), _SLICES_AT_ONCE):
-        chunk = slices[start : start + _SLICES_AT_ONCE]
-        for number, encoding in enumerate(segmenter.encode(chunk), start):
-            found = propose(segmenter, encoding, slices[number], config.segment.proposals)
-            rows.append(slice_prototypes(encoding, found.masks))
-            masks = nearest_masks(found.masks, plan.plane_shape)
-            rois += [_slice_roi(m, plan.axis, number, q) for m, q in zip(masks, found.quality, strict=True)]
-            owners += [number] * len(masks)
-            cells = encoding.valid_features.numpy().astype(np.float16)
-            if volume is None:
-                volume = np.empty((len(cells), len(slices), *cells.shape[1:]), dtype=np.float16)
-                stride = encoding.stride
-            volume[:, number] = cells
-            if progress:
-                progress("segment", number + 1, len(slices))
-    if volume is None:
-        raise GeometryError("an image without slices cannot be segmented")
-    grid = plan.feature_grid((volume.shape[2], volume.shape[3]), stride)
-    data = volume[:, 0] if plan.axis is None else np.moveaxis(volume, 1, 1 + plan.axis)
-    prototypes = np.concatenate(rows) if rows else np.zeros((0, volume.shape[0]), dtype=np.float32)
-    return RoiSet(tuple(rois), plan.grid), prototypes, np.asarray(owners, dtype=np.int64), FeatureVolume(data, grid)
-
-
-def _slice_roi(mask: np.ndarray, axis: int | None, number: int, quality: float) -> Roi:
-    flat = Roi.from_mask(mask, quality)
-    if axis is None:
-        return flat
-    start = list(flat.start)
-    start.insert(axis, number)
-    return Roi(np.expand_dims(flat.mask, axis), tuple(start), flat.quality)
+    config = config or RegisterConfig()
+    return find_regions(image, segmenter or open_finder(config.segment), config.segment, cache, progress)
 
 
 def register_regions(
@@ -149,73 +91,68 @@ def register_regions(
     moving: Regions,
     config: RegisterConfig | None = None,
     *,
-    extra_pairs: PairedRois | None = None,
+    given: PairedRois | None = None,
     progress: Progress | None = None,
 ) -> RegistrationResult:
     """Pair the regions of two segmented images and fit a transform to them.
 
     Args:
         fixed: regions of the fixed image.
-        moving: regions of the moving image, from the same segmenter.
-        config: settings; `preset("default")` when None.
-        extra_pairs: given pairs that join those found; their confidence is kept.
+        moving: regions of the moving image, from the same finder.
+        config: settings; the defaults when None.
+        given: pairs that are known; they come first and their confidence is kept.
         progress: called along the way.
 
     Raises:
-        GeometryError: if the images or the segmenters do not fit together.
+        GeometryError: if the images or the finders do not fit together.
     """
-    from samreg.checks.alignment import align
-
-    config = config or preset("default")
-    _check_pair(fixed.image, moving.image)
-    if fixed.features.data.shape[0] != moving.features.data.shape[0]:
-        raise GeometryError(
-            f"the regions come from different segmenters ({fixed.provenance.get('segmenter')} and "
-            f"{moving.provenance.get('segmenter')}): segment both images with the same one"
-        )
-    found = align(fixed, moving, config, extra_pairs=extra_pairs, progress=progress)
-    provenance: dict[str, Any] = {
-        "fixed": fixed.provenance,
-        "moving": moving.provenance,
-        "n_rois": {"fixed": len(fixed), "moving": len(moving)},
-        "n_pairs": len(found.pairs),
-        **found.notes,
-    }
+    config = config or RegisterConfig()
+    check_pair(fixed.image, moving.image)
+    _check_finders(fixed, moving)
+    seconds: dict[str, float] = {}
+    images = ImagePair.of(fixed, moving, config)
+    with _timed(seconds, "start"):
+        start = find_start(images, config, bring_near, given)
+    with _timed(seconds, "pair"):
+        pairs = find_pairs(images, start, config.match, given)
+    with _timed(seconds, "fit"):
+        fitted = fit_transform(images, pairs, start, config.fit, progress)
+    with _timed(seconds, "check"):
+        finished = Finished(images, pairs, start, fitted, config)
+        checks = run_checks(finished)
     return RegistrationResult(
         fixed=fixed.image,
         moving=moving.image,
-        pairs=found.pairs,
-        affine=found.affine,
-        field=found.field,
+        pairs=pairs,
+        affine=fitted.affine,
+        field=fitted.field,
         config=config,
-        confidence=found.confidence,
-        provenance=provenance,
-        seconds=found.seconds,
-        losses=found.losses,
-        warnings=found.warnings,
+        confidence=finished.confidence,
+        origins=tuple(regions.origin for regions in (fixed, moving) if regions.origin is not None),
+        same_slices=images.same_slices,
+        linked=images.linked,
+        in_plane=images.in_plane,
+        start=start.record,
+        agreement=finished.agreement,
+        iterations=fitted.iterations,
+        seconds=seconds,
+        losses=fitted.losses,
+        checks=checks,
+        notes=fitted.notes,
     )
 
 
-def _check_pair(fixed: Image, moving: Image) -> None:
-    if fixed.grid.ndim != moving.grid.ndim:
+def _check_finders(fixed: Regions, moving: Regions) -> None:
+    channels = [None if r.features is None else len(r.features.data) for r in (fixed, moving)]
+    if channels[0] != channels[1]:
+        names = ["nothing" if r.origin is None else r.origin.segmenter for r in (fixed, moving)]
         raise GeometryError(
-            f"{fixed.name} is {fixed.grid.ndim}D and {moving.name} is {moving.grid.ndim}D; "
-            "both must have as many dimensions"
-        )
-    if fixed.grid.unit != moving.grid.unit:
-        raise GeometryError(
-            f"{fixed.name} is measured in {fixed.grid.unit} and {moving.name} in {moving.grid.unit}; "
-            "both must share a unit"
+            f"the regions come from different segmenters ({names[0]} and {names[1]}): segment both images with the "
+            "same one"
         )
 
 
-def _load(config: RegisterConfig) -> Segmenter | ClassSegmenter:
-    from samreg.lab.baselines.segmenter import configured_segmenter
-
-    return configured_segmenter(config.segment)
-
-
-def _renamed(progress: Progress | None, name: str) -> Progress | None:
+def _named(progress: Progress | None, name: str) -> Progress | None:
     return None if progress is None else (lambda _, done, total: progress(name, done, total))
 
 

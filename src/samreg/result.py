@@ -3,17 +3,102 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
 
+from samreg.config import RegisterConfig
 from samreg.geometry.field import DisplacementField
 from samreg.geometry.image import Image
 from samreg.geometry.rois import PairedRois
 from samreg.types import Matrix
 
-if TYPE_CHECKING:
-    from samreg.config import RegisterConfig
+__all__ = ["Agreement", "CheckResult", "Origin", "PromptRecord", "RegistrationResult", "StartRecord"]
 
-__all__ = ["RegistrationResult"]
+
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """What found the regions of one image.
+
+    Args:
+        segmenter: the name the user gave.
+        weights_sha256: sha256 of its weights; empty where there are none.
+        engine: what computed, for example `openvino-bf16-cpu`.
+        prompts: kind of prompts of everything mode, `boxes` or `points`; empty where there were none.
+        classes: names of the classes, for a network that knows classes.
+        n_slices: slices that were segmented.
+        n_rois: regions found.
+    """
+
+    segmenter: str
+    weights_sha256: str = ""
+    engine: str = ""
+    prompts: str = ""
+    classes: tuple[str, ...] = ()
+    n_slices: int = 1
+    n_rois: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class StartRecord:
+    """How the affine map was chosen that a registration starts from.
+
+    Args:
+        chosen: name of the candidate.
+        costs: mean descriptor cost of each candidate, by name; lower is better.
+        n_matches: cells of the embeddings that are each other's most similar cell.
+        agreeing: weighted share of these that agree with one affine map, in [0, 1].
+    """
+
+    chosen: str
+    costs: Mapping[str, float]
+    n_matches: int
+    agreeing: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Agreement:
+    """How well the images agree after the fit.
+
+    Args:
+        regions: mean overlap (soft IoU) of the pairs, weighted by their confidence; None without pairs that count.
+        embedding: mean cosine of the descriptors in the tissue of the fixed image; None without a dense fit.
+    """
+
+    regions: float | None = None
+    embedding: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class PromptRecord:
+    """Where one prompt was answered.
+
+    Args:
+        fixed_slice: slice of the region in the fixed image.
+        moving_slice: slice of its counterpart; None without one.
+        n_fixed_encoded: slices of the fixed image that were encoded.
+        n_moving_encoded: slices of the moving image that were encoded.
+        cycle_iou: IoU of the region with what its counterpart leads back to.
+    """
+
+    fixed_slice: int
+    moving_slice: int | None
+    n_fixed_encoded: int
+    n_moving_encoded: int
+    cycle_iou: float
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckResult:
+    """What one named check found.
+
+    Args:
+        name: of the check.
+        value: what was measured; None where it could not be.
+        message: one sentence for the user; empty where there is nothing to say.
+    """
+
+    name: str
+    value: float | None
+    message: str = ""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -28,10 +113,18 @@ class RegistrationResult:
         field: the whole transform (affine part included) on the fixed grid; None when `transform` is `none`.
         config: the settings of the run.
         confidence: how far the run trusts itself, in [0, 1].
-        provenance: segmenter, weights, engine, device, versions.
+        origins: what found the regions of the fixed and of the moving image; empty where nothing had to be found.
+        same_slices: both images are the same stack of thick slices.
+        linked: ROIs were paired as 3D ROIs, linked through the slices.
+        in_plane: the fit moved nothing across the slices.
+        start: how the affine map was chosen; None where it was not searched for.
+        agreement: how well the images agree after the fit.
+        iterations: steps of the optimiser at each level.
+        prompt: where one prompt was answered; None for a whole registration.
         seconds: wall time of each stage.
         losses: value of each term of the objective at the end of the fit.
-        warnings: what the user should know, one sentence each.
+        checks: what each check found.
+        notes: what else the user should know, one sentence each.
     """
 
     fixed: Image
@@ -41,7 +134,20 @@ class RegistrationResult:
     field: DisplacementField | None
     config: RegisterConfig
     confidence: float = 1.0
-    provenance: dict[str, Any] = dataclasses.field(default_factory=dict)
-    seconds: dict[str, float] = dataclasses.field(default_factory=dict)
-    losses: dict[str, float] = dataclasses.field(default_factory=dict)
-    warnings: tuple[str, ...] = ()
+    origins: tuple[Origin, ...] = ()
+    same_slices: bool = False
+    linked: bool = False
+    in_plane: bool = False
+    start: StartRecord | None = None
+    agreement: Agreement = Agreement()
+    iterations: tuple[int, ...] = ()
+    prompt: PromptRecord | None = None
+    seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    losses: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    checks: tuple[CheckResult, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """All that the user should know, one sentence each: notes, then what the checks say."""
+        return self.notes + tuple(check.message for check in self.checks if check.message)

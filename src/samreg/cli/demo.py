@@ -15,7 +15,7 @@ from samreg.cli.progress import ProgressLines
 from samreg.config import RegisterConfig
 
 if TYPE_CHECKING:
-    from samreg.phantom import Phantom
+    from samreg.geometry.phantom import Phantom
 
 __all__ = ["Demo", "write_phantom"]
 
@@ -45,7 +45,7 @@ class Demo:
         from samreg.files import check_output
         from samreg.geometry.field import DisplacementField
         from samreg.metrics import measures as metrics
-        from samreg.phantom import phantom
+        from samreg.geometry.phantom import phantom
         from samreg.runs.run_folder import write_run
 
         for folder in (self.out / "images", self.out / "run") if self.overwrite else (self.out,):

@@ -2,16 +2,53 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from samreg.geometry.grid import Grid
 from samreg.regions.regions import FeatureVolume
 
-__all__ = ["joint_descriptors"]
+__all__ = ["CHANNELS", "Descriptors", "joint_descriptors"]
 
+CHANNELS = 32
+"""Principal components that the start is searched with."""
 _SAMPLE = 40_000
+
+
+@dataclass(frozen=True, eq=False)
+class Descriptors:
+    """The embeddings of two images as comparable unit vectors on their feature grids, least component first.
+
+    Args:
+        fixed: (c, *fixed_grid.shape).
+        fixed_grid: its cells.
+        moving: (c, *moving_grid.shape).
+        moving_grid: its cells.
+    """
+
+    fixed: Tensor
+    fixed_grid: Grid
+    moving: Tensor
+    moving_grid: Grid
+
+    @classmethod
+    def of(cls, fixed: FeatureVolume, moving: FeatureVolume) -> Descriptors:
+        """Of the embeddings of two images."""
+        f, m = joint_descriptors(fixed, moving, CHANNELS)
+        return cls(f, fixed.grid, m, moving.grid)
+
+    @property
+    def swapped(self) -> Descriptors:
+        """The same with the images in each other's place."""
+        return Descriptors(self.moving, self.moving_grid, self.fixed, self.fixed_grid)
+
+    def leading(self, n: int) -> Descriptors:
+        """The first n principal components alone, no longer of unit length."""
+        return Descriptors(self.fixed[-n:], self.fixed_grid, self.moving[-n:], self.moving_grid)
 
 
 def joint_descriptors(fixed: FeatureVolume, moving: FeatureVolume, channels: int) -> tuple[Tensor, Tensor]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -15,75 +13,37 @@ from samreg.geometry.frame import Frame
 from samreg.geometry.grid import Grid
 from samreg.geometry.ops.displacement import per_axis, rescale
 from samreg.geometry.ops.resample import resize
-from samreg.initial.affine import AffineChoice, Candidate, choose, mutual_matches, ransac_affine
-from samreg.initial.descriptors import joint_descriptors
+from samreg.initial.affine import Candidate, choose, mutual_matches, ransac_affine
+from samreg.initial.descriptors import Descriptors
 from samreg.initial.discrete import Search, coupled_convex, descriptor_cost, make_consistent
-from samreg.regions.regions import Regions
+from samreg.initial.problem import ImagePair
+from samreg.result import StartRecord
 from samreg.types import Matrix, ScalarArray
 
-__all__ = ["Descriptors", "affine_start", "both_ways", "on_grid", "one_way", "tissue_cells"]
+__all__ = ["affine_start", "both_ways", "on_grid", "one_way", "tissue_cells"]
 
-_CHANNELS = 32
 _TISSUE = 0.03
 _MATCH_TOLERANCE = 0.06
 """Distance up to which a match agrees with an affine map, as a share of the fixed image's diagonal."""
 _MIN_INLIERS = 0.08
 
 
-@dataclass(frozen=True, eq=False)
-class Descriptors:
-    """The embeddings of two images as comparable unit vectors on their feature grids.
-
-    Args:
-        fixed: (c, *fixed_grid.shape).
-        fixed_grid: its cells.
-        moving: (c, *moving_grid.shape).
-        moving_grid: its cells.
-        stack_axis: array axis of a stack of thick slices that both images share; None otherwise.
-    """
-
-    fixed: Tensor
-    fixed_grid: Grid
-    moving: Tensor
-    moving_grid: Grid
-    stack_axis: int | None = field(default=None, kw_only=True)
-
-    @classmethod
-    def of(cls, fixed: Regions, moving: Regions, stack_axis: int | None) -> Descriptors:
-        """Of two segmented images."""
-        f, m = joint_descriptors(fixed.features, moving.features, _CHANNELS)
-        return cls(f, fixed.features.grid, m, moving.features.grid, stack_axis=stack_axis)
-
-    @property
-    def swapped(self) -> Descriptors:
-        """The same with the images in each other's place."""
-        return Descriptors(self.moving, self.moving_grid, self.fixed, self.fixed_grid, stack_axis=self.stack_axis)
-
-    @property
-    def both(self) -> tuple[Tensor, Grid, Tensor, Grid]:
-        """What `DenseProblem` takes."""
-        return self.fixed, self.fixed_grid, self.moving, self.moving_grid
-
-
-def affine_start(
-    found: Descriptors, grids: Sequence[Grid], grey: Sequence[ScalarArray], seed: int
-) -> tuple[AffineChoice, dict[str, Any]]:
+def affine_start(found: Descriptors, images: ImagePair, seed: int) -> tuple[Matrix, StartRecord]:
     """The affine map that explains the embeddings best: headers, image centres, or what mutual matches agree on.
 
     Args:
         found: of both images.
-        grids: of the fixed and the moving image.
-        grey: their grey values in [0, 1].
+        images: the same images.
         seed: of the random samples.
 
     Returns:
-        The choice, and how many matches there were and agree.
+        (d + 1, d + 1) fixed world to moving world, and how it was chosen.
     """
-    fixed_grid, moving_grid = grids
-    masks = [
-        tissue_cells(values, grid, cells)
-        for values, grid, cells in zip(grey, grids, (found.fixed_grid, found.moving_grid), strict=True)
-    ]
+    fixed_grid, moving_grid = images.fixed_grid, images.moving_grid
+    masks = (
+        tissue_cells(images.fixed_grey, fixed_grid, found.fixed_grid),
+        tissue_cells(images.moving_grey, moving_grid, found.moving_grid),
+    )
     middle = np.eye(fixed_grid.ndim + 1)
     middle[:-1, -1] = np.asarray(moving_grid.centre) - np.asarray(fixed_grid.centre)
     candidates = [Candidate("headers", np.eye(fixed_grid.ndim + 1)), Candidate("centres", middle)]
@@ -93,22 +53,23 @@ def affine_start(
     if share >= _MIN_INLIERS:
         candidates.append(Candidate("matches", matrix))
     choice = choose(candidates, found.fixed, found.fixed_grid, masks[0], found.moving, found.moving_grid)
-    return choice, {"n": len(p), "agreeing": share}
+    return choice.matrix, StartRecord(choice.name, choice.costs, len(p), share)
 
 
-def one_way(found: Descriptors, affine: Matrix) -> Tensor:
+def one_way(found: Descriptors, affine: Matrix, stack_axis: int | None) -> Tensor:
     """Large displacements by a discrete search, coarse to fine.
 
     Args:
         found: of both images.
         affine: (d + 1, d + 1) fixed world to moving world.
+        stack_axis: array axis of a stack of thick slices that both images share; None if they share none.
 
     Returns:
         (d, *shape) in cells of the fixed feature grid, array order.
     """
     f_grid, m_grid = found.fixed_grid, found.moving_grid
     u: Tensor | None = None
-    for level in _levels(f_grid, found.stack_axis):
+    for level in _levels(f_grid, stack_axis):
         grid = f_grid.with_shape(level.shape)
         fixed = functional.normalize(resize(found.fixed, level.shape), dim=0)
         coarse = [
@@ -126,21 +87,23 @@ def one_way(found: Descriptors, affine: Matrix) -> Tensor:
     return rescale(u, f_grid.shape)
 
 
-def both_ways(found: Descriptors, affine: Matrix, there: Tensor) -> Tensor:
+def both_ways(found: Descriptors, affine: Matrix, forward: Tensor) -> Tensor:
     """`one_way`, made consistent with the same search from the moving image: what is not confirmed shrinks.
+
+    For images that share no stack of slices.
 
     Args:
         found: of both images.
         affine: (d + 1, d + 1) fixed world to moving world.
-        there: what `one_way` found for the same.
+        forward: what `one_way` found for the same.
 
     Returns:
         (d, *shape) in cells of the fixed feature grid, array order.
     """
     inverse = np.linalg.inv(affine)
-    back = one_way(found.swapped, inverse)
+    backward = one_way(found.swapped, inverse, None)
     frames = Frame(found.fixed_grid, found.moving_grid, affine), Frame(found.moving_grid, found.fixed_grid, inverse)
-    return make_consistent(there, back, *frames)
+    return make_consistent(forward, backward, *frames)
 
 
 @dataclass(frozen=True)

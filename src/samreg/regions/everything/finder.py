@@ -1,0 +1,128 @@
+"""A promptable segmenter that segments everything in an image, slice by slice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from samreg.config import SegmentConfig
+from samreg.errors import GeometryError
+from samreg.geometry.image import Image
+from samreg.geometry.rois import Roi, RoiSet
+from samreg.regions.everything.propose import propose
+from samreg.regions.prototypes import slice_prototypes
+from samreg.regions.regions import FeatureVolume, Regions
+from samreg.regions.slices import SlicePlan, nearest_masks, plan_slices, window
+from samreg.result import Origin
+from samreg.segmenters.base import Segmenter
+from samreg.types import Progress
+
+__all__ = ["EverythingMode"]
+
+_SLICES_AT_ONCE = 8
+
+
+@dataclass(frozen=True, eq=False)
+class EverythingMode:
+    """The `RegionFinder` that any promptable segmenter becomes: encode each slice, prompt all over it, keep good masks.
+
+    Args:
+        segmenter: answers the prompts.
+    """
+
+    segmenter: Segmenter
+
+    @property
+    def name(self) -> str:
+        """The name the user gave."""
+        return self.segmenter.name
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 of the weights."""
+        return self.segmenter.fingerprint
+
+    def find(self, image: Image, settings: SegmentConfig, progress: Progress | None = None) -> Regions:
+        """The regions of one image; those of a volume lie in one slice each. See `RegionFinder.find`."""
+        plan = plan_slices(image.grid, settings.slice_axis, settings.resize)
+        slices = plan.slices(window(image, settings.window, settings.hounsfield))
+        collected = _Collected(plan)
+        for first in range(0, len(slices), _SLICES_AT_ONCE):
+            chunk = slices[first : first + _SLICES_AT_ONCE]
+            for number, encoding in enumerate(self.segmenter.encode(chunk), first):
+                found = propose(self.segmenter, encoding, slices[number], settings.proposals)
+                masks = nearest_masks(found.masks, plan.plane_shape)
+                collected.add(
+                    number, masks, found.quality, slice_prototypes(encoding, found.masks), encoding.valid_features.numpy()
+                )
+                collected.stride = encoding.stride
+                if progress:
+                    progress("segment", number + 1, len(slices))
+        segmenter = self.segmenter
+        prompts = settings.proposals.prompts
+        origin = Origin(
+            segmenter.name,
+            segmenter.fingerprint,
+            segmenter.engine,
+            prompts=segmenter.prompt_kind if prompts == "auto" else prompts,
+            n_slices=plan.n_slices,
+            n_rois=len(collected.rois),
+        )
+        return collected.regions(image, origin)
+
+
+class _Collected:
+    """Regions, prototypes and embedding of the slices seen so far.
+
+    Args:
+        plan: how the image is cut.
+    """
+
+    def __init__(self, plan: SlicePlan) -> None:
+        self.plan, self.stride = plan, 1.0
+        self.rois: list[Roi] = []
+        self._prototypes: list[np.ndarray] = []
+        self._owners: list[int] = []
+        self._embedding: np.ndarray | None = None
+
+    def add(
+        self, number: int, masks: np.ndarray, quality: np.ndarray, prototypes: np.ndarray, cells: np.ndarray
+    ) -> None:
+        """Take in one slice: masks (n, y, x) in voxels, quality (n,), prototypes (n, c), embedding (c, h, w)."""
+        self.rois += [_slice_roi(m, self.plan.axis, number, q) for m, q in zip(masks, quality, strict=True)]
+        self._prototypes.append(prototypes)
+        self._owners += [number] * len(masks)
+        if self._embedding is None:
+            self._embedding = np.empty((len(cells), self.plan.n_slices, *cells.shape[1:]), dtype=np.float16)
+        self._embedding[:, number] = cells.astype(np.float16)
+
+    def regions(self, image: Image, origin: Origin) -> Regions:
+        """All of it.
+
+        Raises:
+            GeometryError: if there was no slice.
+        """
+        plan, volume = self.plan, self._embedding
+        if volume is None:
+            raise GeometryError(f"{image.name} has no slice: there is nothing to segment")
+        grid = plan.feature_grid((volume.shape[2], volume.shape[3]), self.stride)
+        data = volume[:, 0] if plan.axis is None else np.moveaxis(volume, 1, 1 + plan.axis)
+        return Regions(
+            image,
+            RoiSet(tuple(self.rois), plan.grid),
+            np.concatenate(self._prototypes),
+            FeatureVolume(data, grid),
+            plan.axis,
+            np.asarray(self._owners, dtype=np.int64),
+            origin,
+        )
+
+
+def _slice_roi(mask: np.ndarray, axis: int | None, number: int, quality: float) -> Roi:
+    flat = Roi.from_mask(mask, quality)
+    if axis is None:
+        return flat
+    start = list(flat.start)
+    start.insert(axis, number)
+    return Roi(np.expand_dims(flat.mask, axis), tuple(start), flat.quality)
