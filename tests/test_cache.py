@@ -16,6 +16,7 @@ import pytest
 from samreg import FeatureVolume, Grid, Image, Regions, RoiSet, preset
 from samreg.errors import ConfigError
 from samreg.regions.cache import RegionsCache, cached_segment, regions_key
+from samreg.segmenters import open_segmenter
 from samreg.segmenters.engines.compiled_cache import cache_folder
 from worlds import GRIDS, noise
 
@@ -217,18 +218,17 @@ def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
 def test_a_segmenter_is_not_loaded_for_images_that_the_cache_knows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from samreg.lab.baselines import segmenter as classes
+    from samreg.segmenters.weights.load import Weights
 
     image, config = make_image(), preset("default")
-    deferred = classes.deferred_segmenter(config.segment)
-    assert isinstance(deferred, classes.DeferredSegmenter)
+    lazy = open_segmenter(config.segment.segmenter)
     cache = RegionsCache(tmp_path)
-    cache.put(regions_key(image, config, deferred), make_regions(image))
+    cache.put(regions_key(image, config, lazy), make_regions(image))
 
     def loads(*_: object) -> None:
         raise AssertionError("the segmenter was loaded")
 
-    monkeypatch.setattr(classes, "configured_segmenter", loads)
-    same(cached_segment(image, config, deferred, cache), make_regions(image))
+    monkeypatch.setattr(Weights, "load", loads)
+    same(cached_segment(image, config, lazy, cache), make_regions(image))
     with pytest.raises(AssertionError, match="was loaded"):
-        cached_segment(make_image(1), config, deferred, cache)
+        cached_segment(make_image(1), config, lazy, cache)

@@ -169,7 +169,7 @@ class TestFront:
         assert "interrupted" in said(capfd)
 
     def test_models_names_every_family_in_full(self, capsys: pytest.CaptureFixture[str]) -> None:
-        from samreg.segmenters.catalogue import families
+        from samreg.segmenters.registry import families
 
         assert main(["models"]) == 0
         text = capsys.readouterr().out

@@ -11,7 +11,7 @@ from tests import sam_fixtures as fixtures
 
 from samreg.config import ProposalConfig
 from samreg.regions.everything.points import Crop, automatic_masks, box_nms, crops, cut_off, generate_exact
-from samreg.segmenters import Segmenter, load_segmenter
+from samreg.segmenters import Segmenter, open_segmenter
 
 amg: ModuleType = pytest.importorskip("segment_anything.utils.amg")
 
@@ -33,7 +33,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[torch.nn.Module, Seg
             last.bias.copy_(16 * (last.bias - last.bias.mean()))
         reference.mask_decoder.iou_prediction_head.layers[-1].weight *= 4
     torch.save(reference.state_dict(), path)
-    return reference, load_segmenter(str(path), engine="torch", device="cpu", precision="float32")
+    return reference, open_segmenter(str(path), engine="torch", device="cpu", precision="float32")
 
 
 def _image(shape: tuple[int, int]) -> np.ndarray:

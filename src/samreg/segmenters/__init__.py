@@ -1,8 +1,11 @@
-"""Promptable segmenters: encode an image once, answer prompts, keep no state in between."""
+"""Promptable segmenters: slices and prompts (points, boxes, masks) go in, and image embeddings and masks come out."""
 
 from __future__ import annotations
 
 from samreg.segmenters.base import Encoding, Masks, Prompts, Segmenter
-from samreg.segmenters.weights.load import load_segmenter
+from samreg.segmenters.registry import LazySegmenter, open_segmenter
 
-__all__ = ["Encoding", "Masks", "Prompts", "Segmenter", "load_segmenter"]
+__all__ = ["Encoding", "LazySegmenter", "Masks", "Prompts", "Segmenter", "load_segmenter", "open_segmenter"]
+
+load_segmenter = open_segmenter
+"""The name of `open_segmenter` in the public interface, `samreg.load_segmenter`."""

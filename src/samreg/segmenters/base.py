@@ -1,4 +1,4 @@
-"""What a segmenter is: encode an image once, then answer prompts; no state in between."""
+"""The protocol of promptable segmenters: encode an image once, then answer prompts; no state in between."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ __all__ = ["Encoding", "Masks", "Prompts", "Segmenter"]
 class Encoding:
     """One encoded 2D slice.
 
-    The model sees the slice scaled by `scale` (its longer side fills `input_size`) and padded at the
-    bottom and right to a square. Everything outside the segmenter speaks slice pixels, (x, y), 0 at
-    the centre of the first pixel; the segmenter converts.
+    The model's input is the slice scaled by `scale` (its longer side fills `input_size`) and padded at the bottom and
+    right to a square. Everything outside the segmenter is in slice pixels, (x, y), 0 at the centre of the first pixel;
+    the segmenter converts.
 
     Args:
         features: (c, h, w) image embedding of the whole padded square.
         shape: (y, x) of the slice.
         input_size: side of the square model input, in pixels.
-        extra: what else the decoder needs (high-resolution features, first-layer projections).
+        extra: what else the segmenter's own decoder needs, for example features of higher resolution.
     """
 
     features: Tensor
@@ -46,13 +46,13 @@ class Encoding:
 
     @property
     def valid(self) -> tuple[int, int]:
-        """(h, w) cells of `features` that see the slice, not the padding."""
+        """(h, w) cells of `features` that cover the slice, not the padding."""
         h, w = (max(1, int(np.ceil(n / self.stride - 1e-6))) for n in self.shape)
         return min(h, self.features.shape[-2]), min(w, self.features.shape[-1])
 
     @property
     def valid_features(self) -> Tensor:
-        """(c, h, w) cells of `features` that see the slice."""
+        """(c, h, w) cells of `features` that cover the slice."""
         h, w = self.valid
         return self.features[:, :h, :w]
 
@@ -79,9 +79,9 @@ class Prompts:
                 return len(part)
         return 0
 
-    def __getitem__(self, rows: Any) -> Prompts:
-        pick = [None if p is None else p[rows] for p in (self.points, self.point_labels, self.boxes, self.mask_logits)]
-        return Prompts(*pick)
+    def __getitem__(self, rows: slice | np.ndarray) -> Prompts:
+        parts = (self.points, self.point_labels, self.boxes, self.mask_logits)
+        return Prompts(*(None if part is None else part[rows] for part in parts))
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +105,7 @@ class Segmenter(Protocol):
     - `encode` and `prompt` are functions of their arguments alone: the same call gives the same answer, in
       any order, from any thread.
     - Images come in as float32 slices in [0, 1], `(y, x)` or `(y, x, 3)`; the segmenter scales, pads and normalises.
-    - Prompts are in slice pixels. Logits are positive inside; `masks_to_slice` (segmenters.geometry) maps
+    - Prompts are in slice pixels. Logits are positive inside; `masks_to_slice` (segmenters.pixels) maps
       them to slice pixels.
     """
 
@@ -116,12 +116,12 @@ class Segmenter(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """sha256 of the weights: what a cache may key on."""
+        """sha256 of the weights; part of the keys of caches."""
         ...
 
     @property
     def engine(self) -> str:
-        """What computes: `torch` or `openvino`, with precision and device, for example `openvino-bf16-cpu`."""
+        """Engine, precision and device, for example `openvino-bf16-cpu`."""
         ...
 
     @property

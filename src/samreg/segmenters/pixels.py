@@ -57,21 +57,18 @@ def model_pixels(points: np.ndarray, encoding: Encoding) -> Tensor:
     return torch.from_numpy(at.astype(np.float32))
 
 
-def masks_to_slice(logits: Tensor, encoding: Encoding, *, coarse: bool | None = None) -> Tensor:
+def masks_to_slice(logits: Tensor, encoding: Encoding) -> Tensor:
     """Logits on the model's output grid, at the centres of the slice's pixels (bilinear, edge values beyond).
 
     Args:
-        logits: (..., h, w) as `Segmenter.prompt` returns them.
+        logits: (..., h, w) as `Segmenter.prompt` returns them; where h is that of the embedding, they are coarse.
         encoding: the slice they belong to.
-        coarse: whether they are every fourth pixel of the output; by default, whether h is that of the embedding.
 
     Returns:
         (..., y, x) float32.
     """
     h, w = logits.shape[-2:]
-    if coarse is None:
-        coarse = h == encoding.features.shape[-2]
-    step = 4 if coarse else 1
+    step = 4 if h == encoding.features.shape[-2] else 1
     scaled = scaled_shape(encoding.shape, encoding.input_size)
     flat = logits.reshape(-1, h, w).float()
     for axis, size in ((1, w), (0, h)):

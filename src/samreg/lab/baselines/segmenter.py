@@ -120,7 +120,7 @@ def open_segmenter(
     """
     if is_class_checkpoint(name):
         return load_class_segmenter(name, device=device, precision=precision)
-    from samreg.segmenters.weights.load import load_segmenter
+    from samreg.segmenters import load_segmenter
 
     return load_segmenter(name, engine=engine, device=device, precision=precision)
 
@@ -156,10 +156,5 @@ class DeferredSegmenter:
 
 
 def deferred_segmenter(settings: SegmentConfig) -> Segmenter | TrainedSegmenter | DeferredSegmenter:
-    """The segmenter that settings name, its loading put off where its weights can be told apart without it."""
-    from samreg.segmenters.weights.load import weights_fingerprint
-
-    if is_class_checkpoint(settings.segmenter):
-        return configured_segmenter(settings)
-    fingerprint = weights_fingerprint(settings.segmenter)
-    return configured_segmenter(settings) if fingerprint is None else DeferredSegmenter(settings, fingerprint)
+    """The segmenter that settings name; a promptable one is loaded when it is first used."""
+    return configured_segmenter(settings)

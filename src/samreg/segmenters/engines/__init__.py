@@ -1,3 +1,3 @@
-"""What computes a network: a network and a device go in, and an engine with the same two functions on torch or
-OpenVINO comes out.
+"""Engines that compute a network: a network and a device go in, and an object with `encode` and `decode` comes out,
+on torch or OpenVINO.
 """

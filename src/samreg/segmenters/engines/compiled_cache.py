@@ -1,7 +1,7 @@
 """Compiled networks, kept between runs in the user's cache folder.
 
-A file is a line of sha256 and the bytes it belongs to: a file that was cut off or changed is made anew, never read.
-Whatever goes wrong here costs time, never the run.
+A file is a line with the sha256 of its content, then the content: a file that was cut off or changed is written again,
+never used. An error here costs time and never ends the run.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _ALL_TOGETHER = 4 << 30
 
 
 def cache_folder() -> Path:
-    """Where samreg keeps what it can make again: `SAMREG_CACHE_DIR`, or the platform's cache folder for samreg."""
+    """Where samreg keeps what it can compute again: `SAMREG_CACHE_DIR`, or the platform's cache folder for samreg."""
     if given := os.environ.get("SAMREG_CACHE_DIR"):
         return Path(given)
     if sys.platform == "win32":
@@ -48,14 +48,14 @@ def load(key: str) -> bytes | None:
 
 
 def store(key: str, body: bytes) -> None:
-    """Keep bytes under a key, for the next run; the oldest files give way when there is too much."""
+    """Keep bytes under a key, for the next run; the oldest files are deleted when there is too much."""
     if len(body) > _LARGEST:
         return
     try:
         path = _path(key)
         path.parent.mkdir(parents=True, exist_ok=True)
         _make_room(path.parent, len(body))
-        # Written beside and moved into place: two runs may store the same key at once.
+        # Written to a file beside and moved: two runs may store the same key at once.
         handle, partial = tempfile.mkstemp(dir=path.parent)
         try:
             with os.fdopen(handle, "wb") as stream:

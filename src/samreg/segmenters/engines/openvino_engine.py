@@ -1,7 +1,7 @@
 """OpenVINO on the CPU: the encoder, and the decoder for prompts without masks, compiled for one shape each.
 
-Compiling happens on first use and is kept between runs (`compiled_cache`). Several prompts make a batch, several
-batches run at once, one a processor core. Mask prompts and unusual numbers of points go to torch.
+Networks are compiled on first use and kept between runs (`compiled_cache`). Several prompts make a batch, several
+batches run at once, one a processor core. Mask prompts and rare numbers of points are computed by torch.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import queue
 import threading
 import warnings
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,8 +19,9 @@ from torch import Tensor, nn
 
 from samreg.errors import ConfigError
 from samreg.segmenters.engines import compiled_cache
-from samreg.segmenters.engines.torch_engine import SHORT, Embedding, TorchEngine
-from samreg.segmenters.sam.decoder import SharedCells
+from samreg.segmenters.engines.base import SHORT, Embedding, Precision
+from samreg.segmenters.engines.torch_engine import TorchEngine
+from samreg.segmenters.sam.transformer import SharedCells
 
 if TYPE_CHECKING:
     from samreg.segmenters.sam.network import SamNetwork
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["OpenVinoEngine"]
 
 _REVISION = 4
-"""Part of the cache key: count up whenever the compiled functions change."""
+"""Part of the cache key: to be increased whenever the compiled functions change."""
 _BATCH = 4
 """Prompts a batch: enough for the products to be large, few enough for the tiles of all to stay in cache."""
 _TOKENS = (2, 3)
@@ -110,15 +111,15 @@ class _Decode(nn.Module):
 
     def forward(self, sparse: Tensor, *parts: Tensor) -> tuple[Tensor, Tensor]:
         n = len(SharedCells._fields)
-        shared, fine = SharedCells(*parts[:n]), parts[n:]
-        return self.network.decode(shared, fine, sparse, multimask=self.multimask, coarse=self.coarse)
+        shared, high_res = SharedCells(*parts[:n]), parts[n:]
+        return self.network.decode(shared, high_res, sparse, multimask=self.multimask, coarse=self.coarse)
 
 
 class OpenVinoEngine:
     """Encoder and decoder compiled by OpenVINO.
 
     Args:
-        network: the network in torch, float32 on the CPU: what is compiled, and what serves the rare shapes.
+        network: the network in torch, float32 on the CPU: it is compiled, and computes the rare shapes itself.
         fingerprint: sha256 of its weights.
         precision: arithmetic; None takes bf16 where the processor has it, float32 elsewhere.
 
@@ -126,29 +127,31 @@ class OpenVinoEngine:
         ConfigError: if the processor does not have the precision.
     """
 
-    def __init__(self, network: SamNetwork, fingerprint: str, precision: str | None) -> None:
+    def __init__(self, network: SamNetwork, fingerprint: str, precision: Precision | None) -> None:
         import openvino
 
         self._core = openvino.Core()
-        able = self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        supported = self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         if precision is None:
-            precision = "bfloat16" if "BF16" in able else "float32"
+            precision = "bfloat16" if "BF16" in supported else "float32"
         wanted = {"bfloat16": "BF16", "float16": "FP16", "float32": "FP32"}[precision]
-        if wanted not in able:
-            raise ConfigError(f"precision={precision} is nothing this processor is good at; use --precision float32")
+        if wanted not in supported:
+            raise ConfigError(
+                f"precision={precision} is not supported by this processor in OpenVINO; use --precision float32"
+            )
         self._torch = TorchEngine(network, "cpu", "float32")
         self._network = network
         self._precision = precision
         self._lock = threading.Lock()
         self._compiled: dict[str, _Compiled] = {}
         processor = self._core.get_property("CPU", "FULL_DEVICE_NAME")
-        self._key = f"{_REVISION} {openvino.get_version()} {processor} {sorted(able)} {fingerprint} {precision}"
+        self._key = f"{_REVISION} {openvino.get_version()} {processor} {sorted(supported)} {fingerprint} {precision}"
         self.name = f"openvino-{SHORT[precision]}-cpu"
 
     def encode(self, images: Tensor) -> Embedding:
         """See `Engine.encode`."""
         one = images[:1]
-        # A core an image is faster than all cores on each in turn, but a lone image is worth all of them.
+        # One core an image is faster than all cores on one image after the other; a single image gets all cores.
         threads = torch.get_num_threads()
         several = len(images) > 1 or f"encoder streams={threads}" in self._compiled
         streams = threads if several else 1
@@ -165,7 +168,7 @@ class OpenVinoEngine:
         if mask_logits is not None or tokens not in _TOKENS:
             return self._torch.decode(embedding, sparse, mask_logits, multimask=multimask, coarse=coarse)
         features = embedding[0].contiguous()
-        share = self._get("what prompts share", lambda: _Share(self._network), [features], streams=1)
+        share = self._get("shared cells", lambda: _Share(self._network), [features], streams=1)
         [shared] = share.run([[features.numpy()]])
         parts = [*map(torch.from_numpy, shared), *embedding[1:]]
         padded = torch.cat([sparse, sparse[-1:].expand(-n % _BATCH, -1, -1)])
@@ -182,13 +185,13 @@ class OpenVinoEngine:
         logits, quality = (torch.from_numpy(np.concatenate(part)[:n]) for part in zip(*rows, strict=True))
         return logits, quality
 
-    def _get(self, kind: str, make: Any, example: list[Tensor], streams: int) -> _Compiled:
+    def _get(self, kind: str, make: Callable[[], nn.Module], example: list[Tensor], streams: int) -> _Compiled:
         with self._lock:
             if kind not in self._compiled:
                 self._compiled[kind] = _Compiled(self._compile(kind, make, example, streams))
             return self._compiled[kind]
 
-    def _compile(self, kind: str, make: Any, example: list[Tensor], streams: int) -> Any:
+    def _compile(self, kind: str, make: Callable[[], nn.Module], example: list[Tensor], streams: int) -> Any:
         shapes = [tuple(x.shape) for x in example]
         threads = torch.get_num_threads()
         settings = {
@@ -204,7 +207,7 @@ class OpenVinoEngine:
         if kept is not None:
             try:
                 return self._core.import_model(kept, "CPU")
-            except RuntimeError:  # made by a build that only looks the same: make it again
+            except RuntimeError:  # written by another build with the same key: compile again
                 pass
         compiled = self._core.compile_model(_convert(make(), example), "CPU", settings)
         blob = compiled.export_model()
@@ -217,7 +220,7 @@ def _convert(module: nn.Module, example: list[Tensor]) -> Any:
     import openvino
 
     with warnings.catch_warnings(), torch.no_grad():
-        # Tracing warns that shapes become constants, which is what is wanted.
+        # Tracing warns that shapes become constants, as intended here.
         warnings.simplefilter("ignore")
         traced = torch.jit.trace(module, tuple(x.clone() for x in example), check_trace=False)  # type: ignore[no-untyped-call]
         return openvino.convert_model(

@@ -1,3 +1,3 @@
-"""Networks of the SAM family: tensors of weights go in, and a segmenter that encodes slices and answers prompts comes
+"""Networks of the SAM family: weights by name go in, and a torch network that encodes images and decodes prompts comes
 out.
 """

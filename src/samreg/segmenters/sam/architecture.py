@@ -1,4 +1,4 @@
-"""Which network a table of tensors belongs to, read from the tensors themselves: their names and shapes."""
+"""The network of a table of tensors, recognised by the names and shapes of the tensors themselves."""
 
 from __future__ import annotations
 
@@ -7,25 +7,40 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from samreg.errors import ModelError
-from samreg.segmenters.sam.decoder import DecoderSpec
 from samreg.segmenters.sam.hq_decoder import HqMaskDecoder
 from samreg.segmenters.sam.network import SamNetwork
-from samreg.segmenters.sam.segmenter import InputSpec
+from samreg.segmenters.sam.sam2 import Sam2MaskDecoder, Sam2Network
 from samreg.segmenters.sam.tinyvit import LITEMEDSAM, MOBILESAM, TinyViT
+from samreg.segmenters.sam.transformer import DecoderSpec
 from samreg.segmenters.sam.vit import ViT, ViTSpec
 
-__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "Model", "build", "decoder_spec", "settle"]
+__all__ = ["InputSpec", "Model", "build", "build_sam2"]
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+_IMAGENET_MEAN = (0.485, 0.456, 0.406)
+_IMAGENET_STD = (0.229, 0.224, 0.225)
 
 _TINY_STEM = "image_encoder.patch_embed.seq.0.c.weight"
 _VIT_STEM = "image_encoder.patch_embed.proj.weight"
 _UNUSED = ("image_encoder.norm_head.", "image_encoder.head.", "pixel_mean", "pixel_std")
-"""What checkpoints carry along and no mask depends on: TinyViT's classification head, SAM's own normalisation."""
+"""Tensors of checkpoints on which no mask depends: TinyViT's classification head, SAM's own normalisation."""
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """The input that an image encoder expects.
+
+    Args:
+        size: side of the square input in pixels.
+        mean: subtracted from RGB values in [0, 1].
+        std: divided by after that.
+    """
+
+    size: int
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,14 +48,12 @@ class Model:
     """A network with its weights, and how to use it.
 
     Args:
-        family: what it is, for people.
         network: the network, ready for inference.
-        input_spec: what its encoder wants to see.
+        input_spec: the input that its encoder expects.
         prompt_kind: the prompts it was trained on.
         multimask: whether it was trained to give three masks.
     """
 
-    family: str
     network: SamNetwork
     input_spec: InputSpec
     prompt_kind: Literal["boxes", "points"]
@@ -54,7 +67,7 @@ def build(state: Mapping[str, Tensor], source: str, *, medsam: bool, heads: int 
         state: tensors by name.
         source: where they came from, for error messages.
         medsam: use MedSAM's input (values in [0, 1]) and prompts (boxes) for a network of SAM's shape.
-        heads: attention heads of the mask decoder, which no tensor tells.
+        heads: attention heads of the mask decoder; no tensor contains their number.
         eps: epsilon of the mask decoder's normalisation.
 
     Raises:
@@ -78,25 +91,56 @@ def build(state: Mapping[str, Tensor], source: str, *, medsam: bool, heads: int 
         raise ModelError(
             f"{source}: incomplete weights, {error} is missing or misshapen; download them again"
         ) from None
-    settle(model.network, state, source)
+    _set_weights(model.network, state, source)
     return model
 
 
-def settle(network: SamNetwork, state: Mapping[str, Tensor], source: str) -> None:
-    """Give a network its weights.
+def build_sam2(
+    encoder: nn.Module,
+    state: Mapping[str, Tensor],
+    source: str,
+    *,
+    size: int,
+    patch: int,
+    heads: int,
+    stability_delta: float,
+    stability_threshold: float | None,
+) -> Model:
+    """SAM 2 for single images: the encoder of transformers, and the decoder of its weights.
+
+    Args:
+        encoder: transformers' `Sam2VisionModel`, with its weights.
+        state: tensors of the other parts, with original names.
+        source: where they came from, for error messages.
+        size: side of the square input in pixels.
+        patch: side in pixels of a cell of the embedding.
+        heads: attention heads of the mask decoder.
+        stability_delta: as for `Sam2MaskDecoder`.
+        stability_threshold: as for `Sam2MaskDecoder`.
 
     Raises:
-        ModelError: if names or shapes do not match, in one line.
+        ModelError: if the tensors do not fit the network.
     """
+    spec = _decoder_spec(state, size // patch, heads, 1e-5)
+    with torch.device("meta"):
+        decoder = Sam2MaskDecoder(spec, stability_delta, stability_threshold)
+        network = Sam2Network(encoder, spec, size, decoder, _mask_channels(state))
+    weights = {**state, **{f"image_encoder.{name}": value for name, value in encoder.state_dict().items()}}
+    _set_weights(network, weights, source)
+    return Model(network, InputSpec(size, _IMAGENET_MEAN, _IMAGENET_STD), "points", multimask=True)
+
+
+def _set_weights(network: SamNetwork, state: Mapping[str, Tensor], source: str) -> None:
+    """Load weights into a network; a ModelError in one line if names or shapes differ."""
     try:
-        network.settle({name: value.float() for name, value in state.items()})
+        network.set_weights({name: value.float() for name, value in state.items()})
     except RuntimeError as error:
         lines = [line.strip() for line in str(error).splitlines()[1:] if line.strip()]
         detail = lines[0][:160] if lines else str(error)[:160]
         raise ModelError(f"{source}: the weights do not fit the network they look like: {detail}") from None
 
 
-def decoder_spec(state: Mapping[str, Tensor], grid: int, heads: int, eps: float) -> DecoderSpec:
+def _decoder_spec(state: Mapping[str, Tensor], grid: int, heads: int, eps: float) -> DecoderSpec:
     """Shape of the mask decoder, from its tensors."""
     blocks = _count(state, "mask_decoder.transformer.layers.")
     channels = state["mask_decoder.iou_token.weight"].shape[1]
@@ -115,7 +159,7 @@ def decoder_spec(state: Mapping[str, Tensor], grid: int, heads: int, eps: float)
     )
 
 
-def mask_channels(state: Mapping[str, Tensor]) -> int:
+def _mask_channels(state: Mapping[str, Tensor]) -> int:
     """Hidden channels of the network that shrinks mask prompts."""
     return state["prompt_encoder.mask_downscaling.3.weight"].shape[0]
 
@@ -128,23 +172,21 @@ def _tiny(state: Mapping[str, Tensor], heads: int, eps: float) -> Model:
     lite = state[_TINY_STEM].shape[-1] == 1
     spec = LITEMEDSAM if lite else MOBILESAM
     size = 256 if lite else 1024
-    network = SamNetwork(TinyViT(spec), decoder_spec(state, 64, heads, eps), size, mask_channels(state))
+    network = SamNetwork(TinyViT(spec), _decoder_spec(state, 64, heads, eps), size, _mask_channels(state))
     if lite:
-        return Model("LiteMedSAM", network, InputSpec(size), "boxes", multimask=False)
-    return Model("MobileSAM", network, InputSpec(size, IMAGENET_MEAN, IMAGENET_STD), "points", multimask=True)
+        return Model(network, InputSpec(size), "boxes", multimask=False)
+    return Model(network, InputSpec(size, _IMAGENET_MEAN, _IMAGENET_STD), "points", multimask=True)
 
 
 def _vit(state: Mapping[str, Tensor], heads: int, eps: float, *, medsam: bool) -> Model:
     high_quality = "mask_decoder.hf_token.weight" in state
     encoder = _vit_spec(state, early=high_quality)
-    spec = decoder_spec(state, encoder.grid, heads, eps)
+    spec = _decoder_spec(state, encoder.grid, heads, eps)
     decoder = HqMaskDecoder(spec, encoder.dim) if high_quality else None
-    network = SamNetwork(ViT(encoder), spec, encoder.size, mask_channels(state), decoder=decoder)
-    size = {768: "ViT-B", 1024: "ViT-L", 1280: "ViT-H"}.get(encoder.dim, f"ViT with {encoder.dim} channels")
+    network = SamNetwork(ViT(encoder), spec, encoder.size, _mask_channels(state), decoder=decoder)
     if medsam:
-        return Model(f"MedSAM {size}", network, InputSpec(encoder.size), "boxes", multimask=False)
-    family = f"SAM-HQ {size}" if high_quality else f"SAM {size}"
-    return Model(family, network, InputSpec(encoder.size, IMAGENET_MEAN, IMAGENET_STD), "points", multimask=True)
+        return Model(network, InputSpec(encoder.size), "boxes", multimask=False)
+    return Model(network, InputSpec(encoder.size, _IMAGENET_MEAN, _IMAGENET_STD), "points", multimask=True)
 
 
 def _vit_spec(state: Mapping[str, Tensor], *, early: bool) -> ViTSpec:

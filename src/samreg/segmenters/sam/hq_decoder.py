@@ -1,4 +1,4 @@
-"""SAM-HQ: SAM's decoder with a token of its own that draws a correction from early and late features.
+"""SAM-HQ: SAM's decoder with one more token, which predicts a correction from early and late features.
 
 Source: Ke et al., "Segment anything in high quality" (NeurIPS 2023). Parameter names are those of the original
 checkpoints.
@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from samreg.segmenters.sam.decoder import DecoderSpec, MaskDecoder
+from samreg.segmenters.sam.decoder import MaskDecoder
 from samreg.segmenters.sam.layers import ChannelNorm, Perceptron, Tokens
+from samreg.segmenters.sam.transformer import DecoderSpec
 
 __all__ = ["HqMaskDecoder"]
 
@@ -28,7 +29,7 @@ def _upscaler(c_in: int, middle: int, c_out: int) -> nn.Sequential:
 
 
 class HqMaskDecoder(MaskDecoder):
-    """Masks are the sum of what SAM's token and the high-quality token draw; several come best first.
+    """Masks are the sum of those of SAM's token and of the high-quality token; several come best first.
 
     Args:
         spec: shape of the network.
@@ -49,30 +50,30 @@ class HqMaskDecoder(MaskDecoder):
             nn.Conv2d(c // 4, c // 8, 3, padding=1),
         )
 
-    def own_tokens(self) -> Tensor:
+    def output_tokens(self) -> Tensor:
         """(1 + masks + 1, c): the quality token, the mask tokens, the high-quality token."""
-        return torch.cat([super().own_tokens(), self.hf_token.weight])
+        return torch.cat([super().output_tokens(), self.hf_token.weight])
 
-    def fine_features(self, features: Tensor, early: Tensor) -> Tensor:
-        """What the high-quality token draws with, (b, c / 8, 4 h, 4 w): the same for all prompts."""
+    def high_res_features(self, features: Tensor, early: Tensor) -> Tensor:
+        """Features for the high-quality token, (b, c / 8, 4 h, 4 w): the same for all prompts."""
         out: Tensor = self.embedding_encoder(features) + self.compress_vit_feat(early)
         return out
 
-    def draw(
-        self, tokens: Tensor, tiles: list[Tensor], fine: tuple[Tensor, ...], *, multimask: bool, coarse: bool
+    def predict(
+        self, tokens: Tensor, tiles: list[Tensor], high_res: tuple[Tensor, ...], *, multimask: bool, coarse: bool
     ) -> tuple[Tensor, Tensor]:
-        """See `MaskDecoder.draw`."""
+        """See `MaskDecoder.predict`."""
         # The 3 x 3 convolutions need the neighbours of every pixel: full resolution, whatever is asked for.
-        logits, quality = super().draw(tokens, tiles, (), multimask=multimask, coarse=False)
+        logits, quality = super().predict(tokens, tiles, (), multimask=multimask, coarse=False)
         if multimask:
             quality, order = quality.sort(dim=1, descending=True)
             logits = logits.gather(1, order[:, :, None, None].expand_as(logits))
-        logits = logits + self._correction(tokens[:, 1 + self.n_masks], tiles, fine[0])
+        logits = logits + self._correction(tokens[:, 1 + self.n_masks], tiles, high_res[0])
         return (logits[..., ::4, ::4] if coarse else logits), quality
 
-    def _correction(self, token: Tensor, tiles: list[Tensor], fine: Tensor) -> Tensor:
-        pixels = torch.cat([self.pixels(tile, (), coarse=False) for tile in tiles], dim=1)
-        maps = self.in_image_order(pixels.transpose(1, 2), coarse=False)
+    def _correction(self, token: Tensor, tiles: list[Tensor], high_res: Tensor) -> Tensor:
+        pixels = torch.cat([self.upscale(tile, (), coarse=False) for tile in tiles], dim=1)
+        maps = self.to_image_order(pixels.transpose(1, 2), coarse=False)
         wide, norm, _, narrow = self.embedding_maskfeature
         x = functional.gelu(norm(wide(maps)))
         weight = self.hf_mlp(token)
@@ -80,6 +81,6 @@ class HqMaskDecoder(MaskDecoder):
         last = cast("nn.Conv2d", narrow)
         kernels = torch.einsum("no,oihw->nihw", weight, last.weight)
         n, _, h, w = x.shape
-        drawn = functional.conv2d(x.reshape(1, -1, h, w), kernels, padding=1, groups=n).view(n, h, w)
+        corrected = functional.conv2d(x.reshape(1, -1, h, w), kernels, padding=1, groups=n).view(n, h, w)
         bias = torch.zeros_like(weight[0]) if last.bias is None else last.bias
-        return (drawn + torch.einsum("no,ohw->nhw", weight, fine + bias[:, None, None]))[:, None]
+        return (corrected + torch.einsum("no,ohw->nhw", weight, high_res + bias[:, None, None]))[:, None]

@@ -44,7 +44,7 @@ class Perceptron(nn.Module):
 
 
 class Tokens(nn.Module):
-    """n learned tokens, `weight` (n, c): an embedding table without the random start that loading overwrites."""
+    """n learned tokens, `weight` (n, c): an embedding table without random initial values, which loading would overwrite."""
 
     def __init__(self, n: int, channels: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""A promptable network in torch: image encoder, prompt encoder and mask decoder under one roof."""
+"""A promptable network in torch: image encoder, prompt encoder and mask decoder in one module."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from samreg.segmenters.sam.decoder import DecoderSpec, MaskDecoder, SharedCells
+from samreg.segmenters.sam.decoder import MaskDecoder
 from samreg.segmenters.sam.hq_decoder import HqMaskDecoder
 from samreg.segmenters.sam.prompt_encoder import PromptEncoder
 from samreg.segmenters.sam.tinyvit import TinyViT
+from samreg.segmenters.sam.transformer import DecoderSpec, SharedCells
 
 __all__ = ["SamNetwork"]
 
@@ -23,7 +24,7 @@ class SamNetwork(nn.Module):
         spec: shape of the mask decoder.
         size: side of the square input in pixels.
         mask_channels: hidden channels for mask prompts.
-        decoder: another member of the family's mask decoder; SAM's by default.
+        decoder: the mask decoder of another member of the family; SAM's by default.
         always_pad: prompts are padded as in SAM 2.
     """
 
@@ -34,7 +35,7 @@ class SamNetwork(nn.Module):
         image_encoder: nn.Module,
         spec: DecoderSpec,
         size: int,
-        mask_channels: int = 16,
+        mask_channels: int,
         *,
         decoder: MaskDecoder | None = None,
         always_pad: bool = False,
@@ -44,8 +45,8 @@ class SamNetwork(nn.Module):
         self.prompt_encoder = PromptEncoder(spec.channels, spec.grid, size, mask_channels, always_pad=always_pad)
         self.mask_decoder = MaskDecoder(spec) if decoder is None else decoder
 
-    def settle(self, state: Mapping[str, Tensor]) -> SamNetwork:
-        """Take the weights, strictly, and make ready for inference; the module may have been built on `meta`.
+    def set_weights(self, state: Mapping[str, Tensor]) -> None:
+        """Load the weights, strictly, and prepare for inference; the module may have been built on `meta`.
 
         Raises:
             RuntimeError: if names or shapes differ, as `load_state_dict` words it.
@@ -57,14 +58,13 @@ class SamNetwork(nn.Module):
             if isinstance(self.image_encoder, TinyViT):
                 self.image_encoder.fuse()
             self.register_buffer("position", self.prompt_encoder.position(), persistent=False)
-        return self
 
     def encode(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Embedding (b, c, grid, grid) of (b, 3, s, s) normalised images, then finer features where there are any."""
+        """Embedding (b, c, grid, grid) of (b, 3, s, s) normalised images, then those of higher resolution, if any."""
         encoded = self.image_encoder(images)
         features, *early = encoded if isinstance(encoded, tuple) else (encoded,)
         if isinstance(self.mask_decoder, HqMaskDecoder):
-            return features, self.mask_decoder.fine_features(features, early[0])
+            return features, self.mask_decoder.high_res_features(features, early[0])
         return (features,)
 
     def share(self, embedding: tuple[Tensor, ...], mask_logits: Tensor | None = None) -> SharedCells:
@@ -81,15 +81,15 @@ class SamNetwork(nn.Module):
         return self.mask_decoder.share(self.position, embedding[0].flatten(1).t() + dense)
 
     def decode(
-        self, shared: SharedCells, fine: tuple[Tensor, ...], sparse: Tensor, *, multimask: bool, coarse: bool
+        self, shared: SharedCells, high_res: tuple[Tensor, ...], sparse: Tensor, *, multimask: bool, coarse: bool
     ) -> tuple[Tensor, Tensor]:
         """Logits and quality of n prompts on one image.
 
         Args:
             shared: of the image, or of the n prompts.
-            fine: what `encode` returned beside the embedding, without the batch axis.
+            high_res: what `encode` returned beside the embedding, without the batch axis.
             sparse: (n, t, c) prompt tokens.
             multimask: three masks a prompt instead of one.
             coarse: every fourth pixel only.
         """
-        return self.mask_decoder(sparse, self.position, shared, fine, multimask=multimask, coarse=coarse)  # type: ignore[no-any-return]
+        return self.mask_decoder(sparse, self.position, shared, high_res, multimask=multimask, coarse=coarse)  # type: ignore[no-any-return]

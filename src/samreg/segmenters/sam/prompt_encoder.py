@@ -27,7 +27,7 @@ class _FourierPosition(nn.Module):
         self.register_buffer("positional_encoding_gaussian_matrix", torch.zeros(2, channels // 2))
 
     def forward(self, points: Tensor) -> Tensor:
-        # float32 whatever the network computes in: bf16 would quantise positions to whole pixels.
+        # float32, whatever the precision of the network: bf16 would round positions to whole pixels.
         matrix = self.positional_encoding_gaussian_matrix.float()
         angle = 2 * math.pi * ((2 * points.float() - 1) @ matrix)
         return torch.cat([angle.sin(), angle.cos()], dim=-1)
@@ -46,7 +46,7 @@ class PromptEncoder(nn.Module):
     """
 
     def __init__(
-        self, channels: int, grid: int, input_size: int, mask_channels: int = 16, *, always_pad: bool = False
+        self, channels: int, grid: int, input_size: int, mask_channels: int, *, always_pad: bool = False
     ) -> None:
         super().__init__()
         self.channels, self.grid, self.input_size, self.always_pad = channels, grid, input_size, always_pad

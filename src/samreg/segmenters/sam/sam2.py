@@ -1,6 +1,7 @@
-"""SAM 2 in image mode: a Hiera encoder that also gives finer features, and a decoder that adds them when it upscales.
+"""SAM 2 for single images: a Hiera encoder that also gives features of higher resolution, which the decoder adds in its
+upscaling.
 
-The encoder is transformers' own; prompts and masks are ours, as for the rest of the family.
+The encoder is that of transformers; prompts and masks are computed as for the rest of the family.
 Source: Ravi et al., "SAM 2: Segment anything in images and videos" (2024). Parameter names of the decoder are those of
 the original checkpoints.
 """
@@ -10,20 +11,22 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from samreg.segmenters.sam.decoder import DecoderSpec, MaskDecoder
+from samreg.segmenters.sam.decoder import MaskDecoder
 from samreg.segmenters.sam.layers import Perceptron, Tokens
 from samreg.segmenters.sam.network import SamNetwork
+from samreg.segmenters.sam.transformer import DecoderSpec
 
 __all__ = ["Sam2MaskDecoder", "Sam2Network"]
 
 
 class Sam2MaskDecoder(MaskDecoder):
-    """SAM's decoder with a token for the presence of the object, finer features, and a fallback for unstable masks.
+    """SAM's decoder with a token for the presence of the object, features of higher resolution, and a fallback for
+    unstable masks.
 
     Args:
         spec: shape of the network.
         stability_delta: logit offset of the stability score.
-        stability_threshold: single masks less stable than this give way to the best of three; None turns it off.
+        stability_threshold: single masks less stable than this are replaced by the best of three; None turns it off.
     """
 
     def __init__(self, spec: DecoderSpec, stability_delta: float, stability_threshold: float | None) -> None:
@@ -35,23 +38,23 @@ class Sam2MaskDecoder(MaskDecoder):
         self.conv_s0 = nn.Conv2d(c, c // 8, 1)
         self.conv_s1 = nn.Conv2d(c, c // 4, 1)
 
-    def own_tokens(self) -> Tensor:
+    def output_tokens(self) -> Tensor:
         """(2 + masks, c): the object token, then SAM's."""
-        return torch.cat([self.obj_score_token.weight, super().own_tokens()])
+        return torch.cat([self.obj_score_token.weight, super().output_tokens()])
 
     def quality(self, token: Tensor, first: int, last: int) -> Tensor:
         """See `MaskDecoder.quality`; SAM 2 predicts IoU through a sigmoid."""
         return super().quality(token, first, last).sigmoid()
 
-    def draw(
-        self, tokens: Tensor, tiles: list[Tensor], fine: tuple[Tensor, ...], *, multimask: bool, coarse: bool
+    def predict(
+        self, tokens: Tensor, tiles: list[Tensor], high_res: tuple[Tensor, ...], *, multimask: bool, coarse: bool
     ) -> tuple[Tensor, Tensor]:
-        """See `MaskDecoder.draw`."""
+        """See `MaskDecoder.predict`."""
         of_masks = tokens[:, 1:]
         if multimask or self.stability_threshold is None:
-            return super().draw(of_masks, tiles, fine, multimask=multimask, coarse=coarse)
-        # Stability is judged on every pixel, so that coarse and full logits choose the same mask.
-        logits = self.masks(of_masks[:, 1:], tiles, fine, 0, self.n_masks, coarse=False)
+            return super().predict(of_masks, tiles, high_res, multimask=multimask, coarse=coarse)
+        # Stability is measured on every pixel, so that coarse and full logits choose the same mask.
+        logits = self.masks(of_masks[:, 1:], tiles, high_res, 0, self.n_masks, coarse=False)
         quality = self.quality(of_masks[:, 0], 0, self.n_masks)
         single = logits[:, :1].flatten(2)
         inner = (single > self.stability_delta).sum(dim=2).to(single.dtype)
@@ -83,7 +86,7 @@ class Sam2Network(SamNetwork):
         self.no_memory_embedding = nn.Parameter(torch.zeros(1, 1, spec.channels))
 
     def encode(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Embedding (b, c, g, g), and the finer features of the two upscaling steps in the order of its pixels."""
+        """Embedding (b, c, g, g), and the features of the two upscaling steps in the order of its pixels."""
         levels = self.image_encoder(images, return_dict=True).fpn_hidden_states
         decoder: Sam2MaskDecoder = self.mask_decoder  # type: ignore[assignment]
         embedding = levels[2] + self.no_memory_embedding.view(1, -1, 1, 1)

@@ -170,7 +170,7 @@ class _Block(nn.Module):
         b, h, w, c = x.shape
         s = self.window
         ph, pw = -h % s, -w % s
-        # The zeros take part in the attention of the windows at the border: so was the network trained.
+        # The zeros take part in the attention of the windows at the border, as in training.
         y = functional.pad(x, (0, 0, 0, pw, 0, ph))
         nh, nw = (h + ph) // s, (w + pw) // s
         y = y.view(b, nh, s, nw, s, c).transpose(2, 3).reshape(b * nh * nw, s * s, c)

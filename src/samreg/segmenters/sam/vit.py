@@ -36,7 +36,7 @@ class ViTSpec:
         global_blocks: indices of the blocks that attend to the whole image.
         out_channels: channels of the embedding.
         qkv_bias: whether queries, keys and values have a bias.
-        early: also return what the first global block made, as SAM-HQ wants it.
+        early: also return the output of the first global block, which SAM-HQ uses.
         eps: epsilon of the normalisation.
     """
 

@@ -1,3 +1,3 @@
-"""Files of weights: a checkpoint, a model folder or a Hugging Face id goes in, and tensors under this project's names
-come out.
+"""Files of weights: a name (a file, a folder, a Hugging Face id) goes in, and the sha256 of its weights, or a network
+with these weights, comes out.
 """

@@ -1,44 +1,36 @@
-"""Weight files: read without running code from them, and identified by their sha256."""
+"""Files of tensors, read without running code from them."""
 
 from __future__ import annotations
 
-import hashlib
 import pickle
 import zipfile
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+
+import torch
+from torch import Tensor
 
 from samreg.errors import MissingDependencyError, ModelError
 
-__all__ = ["read_safetensors", "read_torch_checkpoint", "sha256_of"]
+__all__ = ["read_tensors"]
 
 
-def sha256_of(path: Path) -> str:
-    """sha256 of a file, as hexadecimal digits."""
-    digest = hashlib.sha256()
-    with path.open("rb") as handle:
-        while chunk := handle.read(1 << 22):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def read_torch_checkpoint(path: Path) -> dict[str, Any]:
-    """Tensors by name from a `.pth` or `.pt` file; nested ones (`model`, `state_dict`) are unwrapped.
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Tensors by name from a `.safetensors` file, or from a torch checkpoint (`.pth`, `.pt`, `.bin`).
 
     Raises:
-        ModelError: if the file is missing, cut off, or no checkpoint of tensors.
+        MissingDependencyError: if safetensors is needed and not installed.
+        ModelError: if the file is missing, cut off, or no table of tensors.
     """
-    import torch
+    return _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch_checkpoint(path)
 
+
+def _read_torch_checkpoint(path: Path) -> dict[str, Tensor]:
+    """Tensors of a torch checkpoint; nested ones (`model`, `state_dict`) are unwrapped."""
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise ModelError(
-            f"{path}: there is no such file; give a checkpoint, a model folder or a Hugging Face id"
-        ) from None
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile):
-        # torch's own words fill a screen, and advise to switch the safety off.
+        # torch's own message fills a screen, and advises to switch the protection off.
         raise ModelError(
             f"{path}: cannot be read as a torch checkpoint of plain tensors (cut off, or another kind of file); "
             "download it again"
@@ -48,17 +40,14 @@ def read_torch_checkpoint(path: Path) -> dict[str, Any]:
             content = content[key]
     tensors = isinstance(content, dict) and content and all(isinstance(v, torch.Tensor) for v in content.values())
     if not tensors:
-        raise ModelError(f"{path}: holds no table of tensors; give the checkpoint of a model of the SAM family")
+        raise ModelError(
+            f"{path}: holds other things than tensors; a promptable segmenter is a checkpoint of the SAM family "
+            "(`samreg models` lists them)"
+        )
     return dict(content)
 
 
-def read_safetensors(path: Path) -> dict[str, Any]:
-    """Tensors by name from a `.safetensors` file.
-
-    Raises:
-        MissingDependencyError: if safetensors is not installed.
-        ModelError: if the file is cut off or not of this format.
-    """
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
     if find_spec("safetensors") is None:
         raise MissingDependencyError("safetensors", f"reading {path.name}", "hf")
     from safetensors import SafetensorError
@@ -67,4 +56,4 @@ def read_safetensors(path: Path) -> dict[str, Any]:
     try:
         return dict(load_file(path))
     except (SafetensorError, OSError, ValueError):
-        raise ModelError(f"{path}: not a whole safetensors file (cut off?); download it again") from None
+        raise ModelError(f"{path}: cannot be read as a safetensors file (cut off?); download it again") from None

@@ -1,6 +1,7 @@
 """Models of transformers, from a local folder or from the Hugging Face hub.
 
-Only what the user named is fetched, by the hub's own client (its cache, its progress bars, `HF_HUB_OFFLINE`).
+Only the model that the user named is downloaded, by the hub's own client (its cache, its progress bars,
+`HF_HUB_OFFLINE`).
 SAM and SAM-HQ run in samreg's own network; for SAM 2 the encoder is transformers'.
 """
 
@@ -11,28 +12,18 @@ import json
 import re
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from samreg.errors import MissingDependencyError, ModelError
-from samreg.segmenters.sam.architecture import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    Model,
-    build,
-    decoder_spec,
-    mask_channels,
-    settle,
-)
-from samreg.segmenters.sam.segmenter import InputSpec
-from samreg.segmenters.weights.checkpoints import read_safetensors, read_torch_checkpoint, sha256_of
-from samreg.segmenters.weights.sam_names import original_names
+from samreg.files import sha256_of
 
-__all__ = ["is_hub_id", "load_folder", "snapshot"]
+if TYPE_CHECKING:
+    from samreg.segmenters.sam.architecture import Model
+
+__all__ = ["fingerprint", "is_hub_id", "load_folder", "snapshot"]
 
 _SAM2 = ("sam2", "sam2_video")
+_KINDS = ("sam", "sam_hq", *_SAM2)
 
 
 def is_hub_id(name: str) -> bool:
@@ -78,8 +69,23 @@ def snapshot(hub_id: str) -> Path:
         raise ModelError(f"{hub_id}: cannot be fetched ({type(error).__name__}); check the connection") from None
 
 
-def load_folder(folder: Path, name: str, *, medsam: bool) -> tuple[Model, str]:
-    """A model folder as transformers writes it, and the sha256 of its weights.
+def fingerprint(folder: Path, name: str) -> str:
+    """sha256 of the weights in a model folder: of the file, or of the digests of several.
+
+    Args:
+        folder: holds config.json and the weights.
+        name: what the user gave, for error messages.
+
+    Raises:
+        ModelError: if the folder is not a model of the family.
+    """
+    _read_config(folder, name)
+    digests = [sha256_of(file) for file in _weight_files(folder, name)]
+    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+def load_folder(folder: Path, name: str, *, medsam: bool) -> Model:
+    """A model folder as transformers writes it.
 
     Args:
         folder: holds config.json and the weights.
@@ -90,36 +96,38 @@ def load_folder(folder: Path, name: str, *, medsam: bool) -> tuple[Model, str]:
         ModelError: if the folder is not a readable model of the family.
         MissingDependencyError: if SAM 2 is asked for without transformers.
     """
-    config = _read_json(folder / "config.json")
-    if config is None:
-        raise ModelError(f"{name}: no config.json in this folder; give a folder that transformers wrote")
-    kind = config.get("model_type")
-    if kind not in ("sam", "sam_hq", *_SAM2):
-        raise ModelError(f"{name}: model_type {kind!r} is not one of sam, sam_hq, sam2; `samreg models` lists families")
+    from samreg.segmenters.sam.architecture import build
+    from samreg.segmenters.weights.checkpoints import read_tensors
+    from samreg.segmenters.weights.sam_names import original_names
+
+    config = _read_config(folder, name)
     files = _weight_files(folder, name)
-    fingerprint = _fingerprint(files)
-    if kind in _SAM2:
-        return _sam2(folder, name), fingerprint
+    if config["model_type"] in _SAM2:
+        return _load_sam2(folder, name)
     decoder = config.get("mask_decoder_config") or {}
-    state: dict[str, Tensor] = {}
-    for file in files:
-        state |= read_safetensors(file) if file.suffix == ".safetensors" else read_torch_checkpoint(file)
-    model = build(
+    state = {key: value for file in files for key, value in read_tensors(file).items()}
+    return build(
         original_names(state),
         name,
         medsam=medsam,
         heads=decoder.get("num_attention_heads", 8),
         eps=decoder.get("layer_norm_eps", 1e-6),
     )
-    return model, fingerprint
 
 
-def _read_json(path: Path) -> dict[str, Any] | None:
+def _read_config(folder: Path, name: str) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return None
-    return content if isinstance(content, dict) else None
+        config = None
+    if not isinstance(config, dict):
+        raise ModelError(f"{name}: no readable config.json in this folder; give a folder that transformers wrote")
+    kind = config.get("model_type")
+    if kind not in _KINDS:
+        raise ModelError(
+            f"{name}: model_type {kind!r} is not one of {', '.join(_KINDS)}; `samreg models` lists what there is"
+        )
+    return config
 
 
 def _weight_files(folder: Path, name: str) -> list[Path]:
@@ -129,19 +137,15 @@ def _weight_files(folder: Path, name: str) -> list[Path]:
     raise ModelError(f"{name}: no weights (*.safetensors or pytorch_model*.bin) in this folder; download it again")
 
 
-def _fingerprint(files: list[Path]) -> str:
-    digests = [sha256_of(file) for file in files]
-    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
-
-
-def _sam2(folder: Path, name: str) -> Model:
+def _load_sam2(folder: Path, name: str) -> Model:
     if find_spec("transformers") is None:
         raise MissingDependencyError("transformers", "SAM 2", "hf")
     from safetensors import SafetensorError
     from transformers import Sam2Model
     from transformers.utils import logging
 
-    from samreg.segmenters.sam.sam2 import Sam2MaskDecoder, Sam2Network
+    from samreg.segmenters.sam.architecture import build_sam2
+    from samreg.segmenters.weights.sam_names import original_names
 
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()  # the folder may hold the video model, whose memory has no use here
@@ -159,21 +163,16 @@ def _sam2(folder: Path, name: str) -> Model:
         raise ModelError(
             f"{name}: incomplete weights, {sorted(report['missing_keys'])[0]} is missing; download it again"
         )
-    config = reference.config
-    encoder = reference.vision_encoder
-    state = {n: v for n, v in original_names(reference.state_dict()).items() if not n.startswith("image_encoder.")}
-    grid = config.prompt_encoder_config.image_size // config.prompt_encoder_config.patch_size
-    decoder_config = config.mask_decoder_config
-    spec = decoder_spec(state, grid, decoder_config.num_attention_heads, 1e-5)
-    threshold = decoder_config.dynamic_multimask_stability_thresh
-    with torch.device("meta"):
-        decoder = Sam2MaskDecoder(
-            spec,
-            decoder_config.dynamic_multimask_stability_delta,
-            threshold if decoder_config.dynamic_multimask_via_stability else None,
-        )
-        size = config.prompt_encoder_config.image_size
-        network = Sam2Network(encoder, spec, size, decoder, mask_channels(state))
-    state |= {f"image_encoder.{n}": v for n, v in encoder.state_dict().items()}
-    settle(network, state, name)
-    return Model("SAM 2", network, InputSpec(size, IMAGENET_MEAN, IMAGENET_STD), "points", multimask=True)
+    prompts, decoder = reference.config.prompt_encoder_config, reference.config.mask_decoder_config
+    return build_sam2(
+        reference.vision_encoder,
+        {n: v for n, v in original_names(reference.state_dict()).items() if not n.startswith("image_encoder.")},
+        name,
+        size=prompts.image_size,
+        patch=prompts.patch_size,
+        heads=decoder.num_attention_heads,
+        stability_delta=decoder.dynamic_multimask_stability_delta,
+        stability_threshold=decoder.dynamic_multimask_stability_thresh
+        if decoder.dynamic_multimask_via_stability
+        else None,
+    )

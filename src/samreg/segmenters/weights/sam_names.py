@@ -1,4 +1,4 @@
-"""Parameter names: from those of transformers to those of the original checkpoints."""
+"""Names of parameters: from those of transformers to those of the original checkpoints."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ _REPEATED = "prompt_encoder.shared_embedding.positional_embedding"
 def original_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors of a transformers SAM, SAM-HQ or SAM 2 model under the original names.
 
-    Names without a rule stay as they are; loading them strictly tells what they were.
+    Names without a rule stay as they are; strict loading then reports them.
     """
     renamed: dict[str, Tensor] = {}
     for name, value in state.items():

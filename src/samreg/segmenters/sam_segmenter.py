@@ -1,4 +1,4 @@
-"""The Segmenter that any network of the SAM family becomes."""
+"""The `Segmenter` of a network of the SAM family: slices are scaled and padded, an engine computes the network."""
 
 from __future__ import annotations
 
@@ -11,58 +11,42 @@ import torch
 
 from samreg.errors import ConfigError
 from samreg.segmenters.base import Encoding, Masks, Prompts
-from samreg.segmenters.engines.torch_engine import Engine
+from samreg.segmenters.engines.base import Engine
 from samreg.segmenters.pixels import model_pixels, model_square
+from samreg.segmenters.sam.architecture import InputSpec
 from samreg.segmenters.sam.prompt_encoder import PromptEncoder
 
-__all__ = ["InputSpec", "SamSegmenter"]
+__all__ = ["SamSegmenter"]
 
 _SLICES_AT_ONCE = 4
 
 
-@dataclass(frozen=True)
-class InputSpec:
-    """What the image encoder wants to see.
-
-    Args:
-        size: side of the square input in pixels.
-        mean: subtracted from RGB values in [0, 1].
-        std: divided by after that.
-    """
-
-    size: int
-    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
-
-
 @dataclass(frozen=True, eq=False)
 class SamSegmenter:
-    """A network of the SAM family behind the `Segmenter` contract.
+    """A network of the SAM family as a `Segmenter`.
 
     Args:
-        name: what the user called it.
+        name: the name the user gave.
         fingerprint: sha256 of the weights.
-        family: what it is, for people.
         prompt_kind: prompts with which everything mode works best.
-        supports_multimask: whether three masks a prompt mean something.
-        input_spec: what the encoder wants to see.
+        supports_multimask: whether it was trained to give three masks a prompt.
+        input_spec: the input that the encoder expects.
         prompt_encoder: prompts to tokens, float32 on the CPU.
-        computes: what computes the rest.
+        network_engine: computes encoder and decoder.
     """
 
     name: str
     fingerprint: str
-    family: str
     prompt_kind: Literal["boxes", "points"]
     supports_multimask: bool
     input_spec: InputSpec
     prompt_encoder: PromptEncoder
-    computes: Engine
+    network_engine: Engine
 
     @property
     def engine(self) -> str:
-        """What computes, for example `openvino-bf16-cpu`."""
-        return self.computes.name
+        """Engine, precision and device, for example `openvino-bf16-cpu`."""
+        return self.network_engine.name
 
     @property
     def input_size(self) -> int:
@@ -76,7 +60,7 @@ class SamSegmenter:
         for start in range(0, len(slices), _SLICES_AT_ONCE):
             chunk = slices[start : start + _SLICES_AT_ONCE]
             images = torch.stack([model_square(pixels, spec.size, spec.mean, spec.std) for pixels in chunk])
-            parts = self.computes.encode(images)
+            parts = self.network_engine.encode(images)
             for i, pixels in enumerate(chunk):
                 # Copies, so that one kept encoding does not keep the memory of its neighbours.
                 first, *rest = (part[i].clone() for part in parts)
@@ -101,4 +85,4 @@ class SamSegmenter:
         given = None if prompts.mask_logits is None else torch.from_numpy(np.float32(prompts.mask_logits))
         sparse = self.prompt_encoder.sparse(n, points, labels, boxes)
         embedding = (encoding.features, *(encoding.extra or ()))
-        return Masks(*self.computes.decode(embedding, sparse, given, multimask=multimask, coarse=coarse))
+        return Masks(*self.network_engine.decode(embedding, sparse, given, multimask=multimask, coarse=coarse))
