@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from samreg.errors import GeometryError
-from samreg.geometry.grid import Grid
+from samreg.geometry.grid import Grid, check_pair
 from samreg.geometry.image import Image
 from samreg.io.itk import grid_of, to_itk
 from worlds import GRIDS, grids, noise
@@ -156,3 +156,11 @@ def test_itk_keeps_the_order_of_axes() -> None:
     assert image.GetSize() == (4, 3, 2)
     assert image[3, 2, 1] == 23
     assert sitk.GetArrayFromImage(image)[1, 2, 3] == 23
+
+
+def test_a_pair_of_grids_shares_dimension_and_unit() -> None:
+    mm, px, volume = Grid((4, 5), (1.0, 1.0)), Grid((4, 5), (1.0, 1.0), unit="px"), Grid((4, 5, 6), (1.0, 1.0, 1.0))
+    check_pair(mm, Grid((9, 9), (2.0, 3.0)), "one", "other")
+    for other, text in ((px, "a.png is 2D in mm and b.png is 2D in px"), (volume, "b.png is 3D in mm")):
+        with pytest.raises(GeometryError, match=text):
+            check_pair(mm, other, "a.png", "b.png")

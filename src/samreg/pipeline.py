@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ import numpy as np
 
 from samreg.config import RegisterConfig, preset
 from samreg.errors import GeometryError
+from samreg.geometry.grid import check_pair
 from samreg.geometry.image import Image
 from samreg.geometry.rois import PairedRois, Roi, RoiSet
 from samreg.regions.classes import segment_by_class
@@ -19,13 +20,13 @@ from samreg.regions.known import ClassSegmenter
 from samreg.regions.regions import FeatureVolume, Regions
 from samreg.regions.slices import SlicePlan, nearest_masks, plan_slices, window
 from samreg.result import RegistrationResult
+from samreg.types import Progress
 
 if TYPE_CHECKING:
     from samreg.segmenters.base import Segmenter
 
 __all__ = ["Progress", "register", "register_regions", "segment"]
 
-Progress = Callable[[str, int, int], None]
 """Called with the stage, the steps done and the steps in all."""
 
 _SLICES_AT_ONCE = 8
@@ -54,7 +55,7 @@ def register(
         GeometryError: if one image is 2D and the other 3D, or one in mm and the other in pixels.
     """
     config = config or preset("default")
-    _check_pair(fixed, moving)
+    check_pair(fixed.grid, moving.grid, fixed.name, moving.name)
     seconds: dict[str, float] = {}
     with _timed(seconds, "load"):
         segmenter = segmenter or _load(config)
@@ -167,7 +168,7 @@ def register_regions(
     from samreg.checks.alignment import align
 
     config = config or preset("default")
-    _check_pair(fixed.image, moving.image)
+    check_pair(fixed.image.grid, moving.image.grid, fixed.image.name, moving.image.name)
     if fixed.features.data.shape[0] != moving.features.data.shape[0]:
         raise GeometryError(
             f"the regions come from different segmenters ({fixed.provenance.get('segmenter')} and "
@@ -194,19 +195,6 @@ def register_regions(
         losses=found.losses,
         warnings=found.warnings,
     )
-
-
-def _check_pair(fixed: Image, moving: Image) -> None:
-    if fixed.grid.ndim != moving.grid.ndim:
-        raise GeometryError(
-            f"{fixed.name} is {fixed.grid.ndim}D and {moving.name} is {moving.grid.ndim}D; "
-            "both must have as many dimensions"
-        )
-    if fixed.grid.unit != moving.grid.unit:
-        raise GeometryError(
-            f"{fixed.name} is measured in {fixed.grid.unit} and {moving.name} in {moving.grid.unit}; "
-            "both must share a unit"
-        )
 
 
 def _load(config: RegisterConfig) -> Segmenter | ClassSegmenter:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from dataclasses import field as default
 from typing import Any
@@ -25,7 +24,7 @@ from samreg.pairs.verification import pair_overlaps, pair_regions
 from samreg.regions.linking import lift
 from samreg.regions.regions import Regions
 from samreg.regions.slices import is_thick, window
-from samreg.types import Matrix
+from samreg.types import Matrix, Progress
 
 __all__ = ["LOW_CONFIDENCE", "Alignment", "align", "slices_correspond"]
 
@@ -63,7 +62,7 @@ def align(
     config: RegisterConfig,
     *,
     extra_pairs: PairedRois | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Alignment:
     """Pair regions and fit a transform; see `samreg.pipeline.register_regions`."""
     work = _Work(fixed, moving, config)
@@ -167,7 +166,7 @@ class _Work:
             self.warnings.append("no two regions correspond: the transform rests on grey values and embeddings alone")
         return pairs
 
-    def fit(self, pairs: PairedRois, progress: Callable[[str, int, int], None] | None) -> Alignment:
+    def fit(self, pairs: PairedRois, progress: Progress | None) -> Alignment:
         """The transform that the settings ask for."""
         kind = self.config.fit.transform
         losses: dict[str, float] = {}

@@ -10,7 +10,7 @@ import numpy as np
 from samreg.errors import GeometryError
 from samreg.types import Matrix, Points, Unit
 
-__all__ = ["Grid"]
+__all__ = ["Grid", "check_pair"]
 
 _ORTHONORMAL_TOLERANCE = 1e-3
 _SAME_TOLERANCE = 1e-3
@@ -206,3 +206,16 @@ class Grid:
         rows = corners.reshape(-1, self.ndim).astype(float)
         gap = np.abs(self.index_to_world(rows) - other.index_to_world(rows)).max()
         return bool(gap <= _SAME_TOLERANCE * min(self.spacing))
+
+
+def check_pair(one: Grid, other: Grid, one_name: str, other_name: str) -> None:
+    """Make sure that two grids have one dimension and one unit, so that a transform can lead from one to the other.
+
+    Raises:
+        GeometryError: if they have not; the message names both.
+    """
+    if (one.ndim, one.unit) != (other.ndim, other.unit):
+        raise GeometryError(
+            f"{one_name} is {one.ndim}D in {one.unit} and {other_name} is {other.ndim}D in {other.unit}; "
+            "both must have the same dimension and unit"
+        )

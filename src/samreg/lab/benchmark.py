@@ -18,6 +18,7 @@ from samreg.lab.peers import load_method, missing_methods
 from samreg.metrics.score import score, score_pseudo_rois
 from samreg.runs.records import Record, RecordLog, read_records
 from samreg.runs.workers import run_tasks
+from samreg.types import Progress
 
 __all__ = ["BenchmarkOptions", "BenchmarkSummary", "evaluate_pair", "record_key", "run_benchmark"]
 
@@ -76,7 +77,7 @@ class BenchmarkSummary:
 def run_benchmark(
     options: BenchmarkOptions,
     *,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
     say: Callable[[str], None] | None = None,
 ) -> BenchmarkSummary:
     """Register every pair with every method and append a record of each to `out/records.jsonl`.

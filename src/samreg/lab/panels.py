@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from samreg.io.palette import pair_colour
 from samreg.lab.datasets import PairRecord
 from samreg.lab.peers.base import thick_axis
 from samreg.result import RegistrationResult
+from samreg.types import Progress
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -108,7 +108,7 @@ def write_panels(
     folder: Path,
     config: RegisterConfig,
     *,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> list[Path]:
     """Register pairs, with regions from the cache where they are there, and draw the panels of each.
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from samreg.errors import DatasetError
+from samreg.files import to_json
 from samreg.geometry.field import DisplacementField
 from samreg.geometry.grid import Grid
 from samreg.geometry.image import Image
@@ -67,7 +68,7 @@ def score(pair: PairRecord, field: DisplacementField, moving: Grid) -> dict[str,
             "p95": float(np.percentile(errors, 95)),
             "n": len(errors),
         }
-    clean: dict[str, Any] = _clean(found)
+    clean: dict[str, Any] = to_json(found)
     return clean
 
 
@@ -125,7 +126,7 @@ def score_pseudo_rois(fixed: Image, moving: Image, field: DisplacementField, seg
         wanted, warped = pairs.fixed.mask(i), _warped(pairs.moving, i, index)
         overlaps.append(metrics.dice(wanted, warped, [1])[1])
         gaps.append(metrics.centroid_tre(wanted, warped, fixed.grid, [1])[1])
-    clean: dict[str, Any] = _clean(
+    clean: dict[str, Any] = to_json(
         {"pse_dice": metrics.mean(overlaps), "pse_tre": metrics.mean(gaps), "n_pse": len(pairs)}
     )
     return clean
@@ -143,14 +144,3 @@ def _warped(rois: RoiSet, i: int, index: Tensor) -> MaskArray:
     share = sample(torch.from_numpy(rois.mask(i).astype(np.float32))[None], index[near])[0]
     out[near.numpy()] = (share >= 0.5).numpy()
     return out
-
-
-def _clean(value: Any) -> Any:
-    """Keys as text, NaN as None, numpy numbers as Python's: what JSON can hold."""
-    if isinstance(value, dict):
-        return {str(key): _clean(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_clean(item) for item in value]
-    if isinstance(value, (float, np.floating)):
-        return None if np.isnan(value) else round(float(value), 6)
-    return int(value) if isinstance(value, np.integer) else value

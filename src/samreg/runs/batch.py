@@ -21,6 +21,7 @@ from samreg.metrics.score import score
 from samreg.runs.records import Record, RecordLog, read_records
 from samreg.runs.shared import shared_segmenter
 from samreg.runs.workers import run_tasks
+from samreg.types import Progress
 
 __all__ = ["BatchOptions", "BatchSummary", "register_pair", "run_batch", "time_left"]
 
@@ -83,7 +84,7 @@ class BatchSummary:
 def run_batch(
     options: BatchOptions,
     *,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
     say: Callable[[str], None] | None = None,
 ) -> BatchSummary:
     """Register every pair of a table; write a run folder, a record and at the end a summary of all.

@@ -1,8 +1,7 @@
-"""Weight files: read without running code from them, and identified by their sha256."""
+"""Weight files: read without running code from them."""
 
 from __future__ import annotations
 
-import hashlib
 import pickle
 import zipfile
 from importlib.util import find_spec
@@ -11,16 +10,7 @@ from typing import Any
 
 from samreg.errors import MissingDependencyError, ModelError
 
-__all__ = ["read_safetensors", "read_torch_checkpoint", "sha256_of"]
-
-
-def sha256_of(path: Path) -> str:
-    """sha256 of a file, as hexadecimal digits."""
-    digest = hashlib.sha256()
-    with path.open("rb") as handle:
-        while chunk := handle.read(1 << 22):
-            digest.update(chunk)
-    return digest.hexdigest()
+__all__ = ["read_safetensors", "read_torch_checkpoint"]
 
 
 def read_torch_checkpoint(path: Path) -> dict[str, Any]:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from samreg.errors import MissingDependencyError, ModelError
+from samreg.files import sha256_of
 from samreg.segmenters.sam.architecture import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -27,7 +28,7 @@ from samreg.segmenters.sam.architecture import (
     settle,
 )
 from samreg.segmenters.sam.segmenter import InputSpec
-from samreg.segmenters.weights.checkpoints import read_safetensors, read_torch_checkpoint, sha256_of
+from samreg.segmenters.weights.checkpoints import read_safetensors, read_torch_checkpoint
 from samreg.segmenters.weights.sam_names import original_names
 
 __all__ = ["is_hub_id", "load_folder", "snapshot"]

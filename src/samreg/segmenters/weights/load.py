@@ -59,7 +59,7 @@ def weights_fingerprint(name: str) -> str | None:
     Raises:
         MissingDependencyError: if the weights of `litemedsam` are not installed.
     """
-    from samreg.segmenters.weights.checkpoints import sha256_of
+    from samreg.files import sha256_of
 
     if name == "litemedsam":
         from samreg.segmenters.weights import litemedsam
@@ -102,9 +102,10 @@ def _load(name: str) -> tuple[Model, str]:
 
 
 def _litemedsam() -> tuple[Model, str]:
+    from samreg.files import sha256_of
     from samreg.segmenters.sam.architecture import build
     from samreg.segmenters.weights import litemedsam
-    from samreg.segmenters.weights.checkpoints import read_torch_checkpoint, sha256_of
+    from samreg.segmenters.weights.checkpoints import read_torch_checkpoint
 
     path = litemedsam.weights_path()
     fingerprint = sha256_of(path)
@@ -116,8 +117,9 @@ def _litemedsam() -> tuple[Model, str]:
 
 
 def _checkpoint(path: Path, *, medsam: bool) -> tuple[Model, str]:
+    from samreg.files import sha256_of
     from samreg.segmenters.sam.architecture import build
-    from samreg.segmenters.weights.checkpoints import read_safetensors, read_torch_checkpoint, sha256_of
+    from samreg.segmenters.weights.checkpoints import read_safetensors, read_torch_checkpoint
     from samreg.segmenters.weights.sam_names import original_names
 
     state = read_safetensors(path) if path.suffix == ".safetensors" else read_torch_checkpoint(path)
