@@ -24,8 +24,7 @@ def test_a_block_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path)
     target = tmp_path / "out.txt"
     target.write_text("old")
     with pytest.raises(RuntimeError), written(target) as partial:
-        partial.write_text("ne")
-        raise RuntimeError
+        raise RuntimeError(partial.write_text("ne"))
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
 

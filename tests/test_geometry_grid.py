@@ -164,3 +164,22 @@ def test_a_pair_of_grids_shares_dimension_and_unit() -> None:
     for other, text in ((px, "a.png is 2D in mm and b.png is 2D in px"), (volume, "b.png is 3D in mm")):
         with pytest.raises(GeometryError, match=text):
             check_pair(mm, other, "a.png", "b.png")
+
+
+@pytest.mark.parametrize(
+    ("shape", "spacing", "axis", "thick"),
+    [
+        ((7, 40, 44), (1.5, 1.5, 8.0), 0, True),
+        ((40, 7, 44), (1.5, 6.0, 1.5), 1, True),
+        ((40, 44, 7), (6.1, 1.0, 2.0), 2, True),  # against the mean of the two in-plane spacings
+        ((7, 40, 44), (1.5, 1.5, 5.9), 0, False),
+        ((40, 40, 40), (1.002, 1.0, 1.001), 0, False),  # a tie, which the first axis wins
+        ((40, 44), (1.0, 9.0), 0, False),
+    ],
+)
+def test_a_stack_of_thick_slices(shape: tuple[int, ...], spacing: tuple[float, ...], axis: int, thick: bool) -> None:
+    grid = Grid(shape, spacing)
+    assert grid.coarsest_axis == axis
+    assert grid.is_thick_stack() is thick
+    if thick:
+        assert not grid.is_thick_stack((axis + 1) % 3)

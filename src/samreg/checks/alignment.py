@@ -23,7 +23,7 @@ from samreg.initial.search import Descriptors, affine_start, both_ways, on_grid,
 from samreg.pairs.verification import pair_overlaps, pair_regions
 from samreg.regions.linking import lift
 from samreg.regions.regions import Regions
-from samreg.regions.slices import is_thick, window
+from samreg.regions.slices import window
 from samreg.types import Matrix, Progress
 
 __all__ = ["LOW_CONFIDENCE", "Alignment", "align", "slices_correspond"]
@@ -53,7 +53,9 @@ class Alignment:
 def slices_correspond(fixed: Regions, moving: Regions) -> bool:
     """Whether both images are the same stack of thick slices, so that slice i shows the same place in both."""
     grid, axis = fixed.image.grid, fixed.slice_axis
-    return axis is not None and moving.slice_axis == axis and is_thick(grid, axis) and grid.same_as(moving.image.grid)
+    return (
+        axis is not None and moving.slice_axis == axis and grid.is_thick_stack(axis) and grid.same_as(moving.image.grid)
+    )
 
 
 def align(

@@ -14,6 +14,8 @@ __all__ = ["Grid", "check_pair"]
 
 _ORTHONORMAL_TOLERANCE = 1e-3
 _SAME_TOLERANCE = 1e-3
+_THICK_RATIO = 4.0
+"""Slices at least this many times as far apart as their pixels make a stack of thick slices."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,29 @@ class Grid:
     def extent(self) -> tuple[float, ...]:
         """Physical size along index axes (x, y, z), voxel edges included."""
         return tuple(n * s for n, s in zip(self.shape[::-1], self.spacing, strict=True))
+
+    @property
+    def coarsest_axis(self) -> int:
+        """Array axis of the coarsest spacing: the axis across the slices of a stack.
+
+        Spacings count to a hundredth of the finest one, so that a nearly isotropic grid is a tie; the first axis wins.
+        """
+        return int(np.argmax(np.round(np.asarray(self.array_spacing) / min(self.spacing), 2)))
+
+    def is_thick_stack(self, axis: int | None = None) -> bool:
+        """Whether slices lie at least four times as far apart as their pixels: a stack is then read slice by slice.
+
+        Args:
+            axis: array axis across the slices; `coarsest_axis` by default.
+
+        Returns:
+            False in 2D.
+        """
+        if self.ndim == 2:
+            return False
+        across = self.coarsest_axis if axis is None else axis
+        pixels = [s for a, s in enumerate(self.array_spacing) if a != across]
+        return bool(self.array_spacing[across] >= _THICK_RATIO * float(np.mean(pixels)))
 
     @property
     def voxel_volume(self) -> float:

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Literal
 
 from samreg.errors import ConfigError, SamregError
+from samreg.io.tables import PairRecord
 from samreg.lab.baselines.splits import only_test
-from samreg.lab.datasets import PairRecord, open_dataset
+from samreg.lab.datasets import open_dataset
 from samreg.lab.peers import load_method, missing_methods
 from samreg.metrics.score import score, score_pseudo_rois
 from samreg.runs.records import Record, RecordLog, read_records

@@ -9,8 +9,7 @@ import numpy as np
 
 from samreg.config import RegisterConfig
 from samreg.io.palette import pair_colour
-from samreg.lab.datasets import PairRecord
-from samreg.lab.peers.base import thick_axis
+from samreg.io.tables import PairRecord
 from samreg.result import RegistrationResult
 from samreg.types import Progress
 
@@ -68,7 +67,7 @@ def _fullest_slice(rois: RoiSet, indices: np.ndarray) -> tuple[int, int] | None:
     """Array axis and index of the slice in which these regions have the most voxels; None in 2D."""
     if rois.grid.ndim == 2:
         return None
-    axis = thick_axis(rois.grid)
+    axis = rois.grid.coarsest_axis
     counts = np.zeros(rois.grid.shape[axis])
     for i in indices:
         roi = rois[int(i)]

@@ -16,9 +16,8 @@ from samreg.geometry.grid import Grid
 from samreg.geometry.image import Image
 from samreg.geometry.ops.resample import sample
 from samreg.geometry.rois import RoiSet
-from samreg.lab.datasets.base import PairRecord
-from samreg.lab.datasets.landmarks import read_landmarks
-from samreg.lab.peers.base import is_thick_stack, thick_axis
+from samreg.io.landmarks import read_landmarks
+from samreg.io.tables import PairRecord
 from samreg.metrics import measures as metrics
 from samreg.types import LabelArray, MaskArray
 
@@ -82,13 +81,13 @@ def score_labels(fixed: LabelArray, warped: LabelArray, grid: Grid) -> dict[str,
         "dice": metrics.dice(fixed, warped, values),
         "centroid_tre": metrics.centroid_tre(fixed, warped, grid, values),
         "centroid_tre_px200": metrics.centroid_tre_resized(
-            fixed, warped, thick_axis(grid) if grid.ndim == 3 else None, labels=values
+            fixed, warped, grid.coarsest_axis if grid.ndim == 3 else None, labels=values
         ),
         "hd95": metrics.hd95(fixed, warped, grid, values),
         "lost_labels": metrics.lost_labels(fixed, warped, values),
     }
-    if is_thick_stack(grid):
-        found["slice_centroid_tre"] = metrics.slice_centroid_tre(fixed, warped, grid, thick_axis(grid), values)
+    if grid.is_thick_stack():
+        found["slice_centroid_tre"] = metrics.slice_centroid_tre(fixed, warped, grid, grid.coarsest_axis, values)
     return found
 
 

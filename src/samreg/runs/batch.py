@@ -15,8 +15,7 @@ from typing import Any
 
 from samreg.config import RegisterConfig
 from samreg.errors import SamregError
-from samreg.lab.datasets.base import PairRecord
-from samreg.lab.datasets.pairs import read_pairs
+from samreg.io.tables import PairRecord, read_pairs
 from samreg.metrics.score import score
 from samreg.runs.records import Record, RecordLog, read_records
 from samreg.runs.shared import shared_segmenter
@@ -99,7 +98,7 @@ def run_batch(
         InputError: if another run writes into the same folder.
     """
     tell = say or (lambda _: None)
-    pairs = read_pairs(options.pairs, check_files=False)
+    pairs = read_pairs(options.pairs, must_exist=False)
     keys = {pair.id: _key(pair, options.config) for pair in pairs}
     folders = _run_folders(pairs, options.out / RUNS)
     path = options.out / RECORDS
