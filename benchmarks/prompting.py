@@ -19,8 +19,8 @@ from scipy.ndimage import distance_transform_edt
 
 from samreg.errors import SamregError
 from samreg.io.images import read_image, read_labels
+from samreg.io.tables import PairRecord
 from samreg.lab.datasets.acdc import read_pairs
-from samreg.lab.datasets.base import PairRecord
 from samreg.prompt import prompt_pair
 from samreg.segmenters import Segmenter, load_segmenter
 

@@ -66,7 +66,7 @@ def test_what_cannot_be_paired_is_refused() -> None:
     grid = Grid((4, 4), (1.0, 1.0))
     with pytest.raises(GeometryError, match="outside the fixed grid"):
         field_to_pairs(DisplacementField.identity(grid), grid, np.asarray([[9.0, 0.0]]))
-    with pytest.raises(GeometryError, match="one kind"):
+    with pytest.raises(GeometryError, match="the field is 2D in mm and the moving grid is 3D"):
         field_to_pairs(DisplacementField.identity(grid), Grid((4, 4, 4), (1.0, 1.0, 1.0)))
     with pytest.raises(GeometryError, match="at least one pair"):
         pairs_to_field(PairedRois.none(grid, grid))

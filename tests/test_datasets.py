@@ -11,8 +11,8 @@ import SimpleITK as sitk
 
 from samreg import read_image
 from samreg.errors import DatasetError
+from samreg.io.landmarks import read_landmarks
 from samreg.lab.datasets import dataset_names, open_dataset
-from samreg.lab.datasets.landmarks import read_landmarks
 from samreg.metrics import measures as metrics
 
 

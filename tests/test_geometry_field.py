@@ -178,7 +178,7 @@ class TestFaults:
 
     def test_another_dimension_or_unit(self) -> None:
         field = DisplacementField.identity(Grid((4, 5), (1.0, 1.0)))
-        with pytest.raises(GeometryError, match="cannot sample a 3D"):
+        with pytest.raises(GeometryError, match="moving image is 3D"):
             field.warp(Image(noise((2, 4, 5)), Grid((2, 4, 5), (1.0, 1.0, 1.0))))
         with pytest.raises(GeometryError, match="in px"):
             field.warp(Image(noise((4, 5)), Grid((4, 5), (1.0, 1.0), unit="px")))

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from samreg.errors import GeometryError
-from samreg.geometry.grid import Grid
+from samreg.geometry.grid import Grid, check_pair
 from samreg.geometry.image import Image
 from samreg.io.itk import grid_of, to_itk
 from worlds import GRIDS, grids, noise
@@ -156,3 +156,30 @@ def test_itk_keeps_the_order_of_axes() -> None:
     assert image.GetSize() == (4, 3, 2)
     assert image[3, 2, 1] == 23
     assert sitk.GetArrayFromImage(image)[1, 2, 3] == 23
+
+
+def test_a_pair_of_grids_shares_dimension_and_unit() -> None:
+    mm, px, volume = Grid((4, 5), (1.0, 1.0)), Grid((4, 5), (1.0, 1.0), unit="px"), Grid((4, 5, 6), (1.0, 1.0, 1.0))
+    check_pair(mm, Grid((9, 9), (2.0, 3.0)), "one", "other")
+    for other, text in ((px, "a.png is 2D in mm and b.png is 2D in px"), (volume, "b.png is 3D in mm")):
+        with pytest.raises(GeometryError, match=text):
+            check_pair(mm, other, "a.png", "b.png")
+
+
+@pytest.mark.parametrize(
+    ("shape", "spacing", "axis", "thick"),
+    [
+        ((7, 40, 44), (1.5, 1.5, 8.0), 0, True),
+        ((40, 7, 44), (1.5, 6.0, 1.5), 1, True),
+        ((40, 44, 7), (6.1, 1.0, 2.0), 2, True),  # against the mean of the two in-plane spacings
+        ((7, 40, 44), (1.5, 1.5, 5.9), 0, False),
+        ((40, 40, 40), (1.002, 1.0, 1.001), 0, False),  # a tie, which the first axis wins
+        ((40, 44), (1.0, 9.0), 0, False),
+    ],
+)
+def test_a_stack_of_thick_slices(shape: tuple[int, ...], spacing: tuple[float, ...], axis: int, thick: bool) -> None:
+    grid = Grid(shape, spacing)
+    assert grid.coarsest_axis == axis
+    assert grid.is_thick_stack() is thick
+    if thick:
+        assert not grid.is_thick_stack((axis + 1) % 3)

@@ -1,18 +1,24 @@
-"""Folders of results that are there whole or not at all."""
+"""Files and folders that are there whole or not at all; checksums; values as JSON."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
+import math
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+import uuid
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from samreg.errors import InputError
 
-__all__ = ["check_output", "sha256_of", "staged"]
+__all__ = ["check_output", "sha256_of", "staged", "to_json", "write_json", "written"]
 
 _MARKER = "manifest.json"
 _CHUNK = 1 << 20
@@ -88,6 +94,26 @@ def _swap(stage: Path, target: Path) -> None:
             shutil.rmtree(aside, ignore_errors=True)
 
 
+@contextlib.contextmanager
+def written(path: str | Path, suffix: str = "") -> Iterator[Path]:
+    """A hidden file beside the real one that takes its place when the block ends well, and vanishes otherwise.
+
+    Two processes may write the same path at once: the file is that of the one that ends last. Errors of the file
+    system are passed on as OSError.
+
+    Args:
+        path: the file; its folder must exist.
+        suffix: ending of the hidden file, for writers that choose by it; the name of the file by default.
+    """
+    target = Path(path)
+    partial = target.with_name(f".partial-{uuid.uuid4().hex[:8]}{suffix or '-' + target.name}")
+    try:
+        yield partial
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
 def sha256_of(path: str | Path) -> str:
     """sha256 of a file, or of all files of a folder in the order of their names."""
     source = Path(path)
@@ -97,3 +123,25 @@ def sha256_of(path: str | Path) -> str:
             while chunk := stream.read(_CHUNK):
                 digest.update(chunk)
     return digest.hexdigest()
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write a value as JSON, whole or not at all; what JSON cannot hold is changed as `to_json` does it."""
+    text = json.dumps(to_json(value), indent=2, ensure_ascii=False, allow_nan=False)
+    with written(path) as partial:
+        partial.write_text(text + "\n", encoding="utf-8")
+
+
+def to_json(value: Any) -> Any:
+    """What JSON can hold: keys as text, numpy values and paths as Python's, NaN and infinity as None."""
+    if isinstance(value, Mapping):
+        return {str(key): to_json(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [to_json(item) for item in value]
+    if isinstance(value, np.ndarray):
+        return to_json(value.tolist())
+    if isinstance(value, np.generic):
+        return to_json(value.item())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, (bool, int, str)) else str(value)

@@ -12,7 +12,8 @@ from samreg.checks.registry import run_checks
 from samreg.config import RegisterConfig
 from samreg.errors import GeometryError
 from samreg.fit.transform import bring_near, fit_transform
-from samreg.geometry.image import Image, check_pair
+from samreg.geometry.grid import check_pair
+from samreg.geometry.image import Image
 from samreg.geometry.rois import PairedRois
 from samreg.initial.problem import ImagePair
 from samreg.initial.start import find_start
@@ -51,7 +52,7 @@ def register(
         GeometryError: if one image is 2D and the other 3D, or one in mm and the other in pixels.
     """
     config = config or RegisterConfig()
-    check_pair(fixed, moving)
+    check_pair(fixed.grid, moving.grid, fixed.name, moving.name)
     seconds: dict[str, float] = {}
     with _timed(seconds, "load"):
         segmenter = segmenter or open_finder(config.segment)
@@ -107,7 +108,7 @@ def register_regions(
         GeometryError: if the images or the finders do not fit together.
     """
     config = config or RegisterConfig()
-    check_pair(fixed.image, moving.image)
+    check_pair(fixed.image.grid, moving.image.grid, fixed.image.name, moving.image.name)
     _check_finders(fixed, moving)
     seconds: dict[str, float] = {}
     images = ImagePair.of(fixed, moving, config)

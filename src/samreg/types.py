@@ -7,6 +7,7 @@ vectors are in (x, y, z) order.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -22,12 +23,16 @@ __all__ = [
     "MaskStack",
     "Matrix",
     "Points",
+    "Progress",
     "Prototypes",
     "ScalarArray",
     "Similarity",
     "Unit",
     "VoxelArray",
 ]
+
+Progress: TypeAlias = Callable[[str, int, int], None]
+"""Called with the stage, the steps done and the steps in all."""
 
 Unit: TypeAlias = Literal["mm", "px"]
 """Unit of world coordinates: millimetres (LPS), or pixels for photographs."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +12,8 @@ import numpy as np
 
 from samreg.config import RegisterConfig, preset
 from samreg.errors import GeometryError, InputError
+from samreg.geometry.grid import check_pair
+from samreg.types import Progress
 
 if TYPE_CHECKING:
     from samreg.geometry.grid import Grid
@@ -66,10 +68,7 @@ def rois_on(grid: Grid, rois: RoiSet, what: str) -> RoiSet:
     """
     if rois.grid.same_as(grid):
         return rois
-    if rois.grid.ndim != grid.ndim or rois.grid.unit != grid.unit:
-        raise GeometryError(
-            f"{what} are {rois.grid.ndim}D in {rois.grid.unit} and their image is {grid.ndim}D in {grid.unit}"
-        )
+    check_pair(rois.grid, grid, what, "its image")
     from samreg.geometry.field import DisplacementField
     from samreg.geometry.rois import Roi, RoiSet
 
@@ -135,7 +134,7 @@ def register_with_cache(
     config: RegisterConfig,
     *,
     extra_pairs: PairedRois | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> RegistrationResult:
     """`samreg.register`, where the regions of an image that was segmented before come from the cache."""
     from samreg.pipeline import register_regions
@@ -147,7 +146,7 @@ def register_with_cache(
 
 
 def _segment_with_cache(
-    fixed: Image, moving: Image, config: RegisterConfig, progress: Callable[[str, int, int], None] | None
+    fixed: Image, moving: Image, config: RegisterConfig, progress: Progress | None
 ) -> tuple[Regions, Regions, dict[str, float]]:
     from samreg.lab.baselines.segmenter import deferred_segmenter
     from samreg.regions.cache import RegionsCache, cached_segment

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -13,6 +12,7 @@ import tyro
 from samreg.cli.common import asked_preset, show, summary, table
 from samreg.cli.progress import ProgressLines
 from samreg.config import RegisterConfig
+from samreg.files import write_json
 
 if TYPE_CHECKING:
     from samreg.geometry.phantom import Phantom
@@ -87,5 +87,5 @@ def write_phantom(pair: Phantom, folder: Path, overwrite: bool = False) -> dict[
         write_labels(pair.moving_labels, pair.moving.grid, stage / "moving_labels.nii.gz")
         write_displacement(pair.field, stage / "true_displacement.nii.gz")
         manifest = {"format": "samreg phantom 1", "labels": pair.names}
-        (stage / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+        write_json(stage / "manifest.json", manifest)
     return {side: folder / f"{side}.nii.gz" for side in ("fixed", "moving")}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +11,8 @@ import tyro
 
 from samreg.cli.common import check_file, show, table
 from samreg.errors import GeometryError, InputError
+from samreg.files import to_json, write_json
+from samreg.geometry.grid import check_pair
 
 if TYPE_CHECKING:
     from samreg.runs.run_folder import Run
@@ -54,7 +55,10 @@ class Evaluate:
         numbers = evaluate_run(run, self.fixed_labels, self.moving_labels, self.fixed_points, self.moving_points)
         show(*tables(numbers, run.fixed_grid.unit))
         if self.out is not None:
-            self.out.write_text(json.dumps(numbers, indent=2) + "\n", encoding="utf-8")
+            try:
+                write_json(self.out, numbers)
+            except OSError as error:
+                raise InputError(f"{self.out}: cannot be written: {error.strerror}") from None
 
 
 def evaluate_run(
@@ -93,7 +97,7 @@ def evaluate_run(
                 "max": float(errors.max()),
                 "n": len(errors),
             }
-    cleaned: dict[str, Any] = _clean(numbers)
+    cleaned: dict[str, Any] = to_json(numbers)
     return cleaned
 
 
@@ -106,10 +110,7 @@ def _labels(run: Run, fixed_path: Path, moving_path: Path) -> dict[str, Any]:
     fixed, fixed_grid = read_labels(fixed_path)
     moving, moving_grid = read_labels(moving_path)
     for path, grid in ((fixed_path, fixed_grid), (moving_path, moving_grid)):
-        if (grid.ndim, grid.unit) != (field.grid.ndim, field.grid.unit):
-            raise GeometryError(
-                f"{path}: is {grid.ndim}D in {grid.unit} and the run is {field.grid.ndim}D in {field.grid.unit}"
-            )
+        check_pair(grid, field.grid, str(path), "the run")
     still = DisplacementField.identity(field.grid)
     if not fixed_grid.same_as(field.grid):
         fixed = still.warp_labels(fixed, fixed_grid)
@@ -155,13 +156,3 @@ def _text(value: float | None, digits: int) -> str:
 def _mean(values: Any) -> float | None:
     present = [v for v in values if v is not None]
     return float(np.mean(present)) if present else None
-
-
-def _clean(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(k): _clean(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_clean(v) for v in value]
-    if isinstance(value, (float, np.floating)):
-        return float(value) if np.isfinite(value) else None
-    return int(value) if isinstance(value, np.integer) else value

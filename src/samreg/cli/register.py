@@ -11,7 +11,8 @@ import tyro
 from samreg.cli.common import GivenClasses, asked_preset, pairs_from_labels, register_with_cache, show, summary
 from samreg.cli.progress import ProgressLines
 from samreg.config import RegisterConfig
-from samreg.errors import GeometryError, InputError
+from samreg.errors import InputError
+from samreg.geometry.grid import check_pair
 
 __all__ = ["Register"]
 
@@ -58,11 +59,7 @@ class Register:
         if self.labels_only and self.fixed_labels is None:
             raise InputError("--labels-only wants --fixed-labels and --moving-labels")
         fixed, moving = read_image(self.fixed), read_image(self.moving)
-        if (fixed.grid.ndim, fixed.grid.unit) != (moving.grid.ndim, moving.grid.unit):
-            raise GeometryError(
-                f"{self.fixed} is {fixed.grid.ndim}D in {fixed.grid.unit} and {self.moving} is {moving.grid.ndim}D in "
-                f"{moving.grid.unit}; give two images of one kind"
-            )
+        check_pair(fixed.grid, moving.grid, str(self.fixed), str(self.moving))
         inputs = {"fixed": self.fixed, "moving": self.moving}
         pairs, given, config = None, None, self.config
         if self.fixed_labels is not None and self.moving_labels is not None:

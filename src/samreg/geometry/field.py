@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from samreg.errors import ConfigError, GeometryError
-from samreg.geometry.grid import Grid
+from samreg.geometry.grid import Grid, check_pair
 from samreg.geometry.image import Image
 from samreg.types import FieldArray, FixedLabelArray, Interpolation, LabelArray, Matrix, Points, ScalarArray
 
@@ -100,10 +100,7 @@ class DisplacementField:
         Raises:
             GeometryError: if the moving grid has another dimension or unit.
         """
-        if moving.ndim != self.grid.ndim or moving.unit != self.grid.unit:
-            raise GeometryError(
-                f"a {self.grid.ndim}D field in {self.grid.unit} cannot sample a {moving.ndim}D image in {moving.unit}"
-            )
+        check_pair(self.grid, moving, "the field", "the moving image")
         x = self.grid.voxel_centres() + self.u
         return moving.world_to_index(x.reshape(-1, self.grid.ndim)).reshape(x.shape)
 

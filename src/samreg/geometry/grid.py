@@ -10,10 +10,12 @@ import numpy as np
 from samreg.errors import GeometryError
 from samreg.types import Matrix, Points, Unit
 
-__all__ = ["Grid"]
+__all__ = ["Grid", "check_pair"]
 
 _ORTHONORMAL_TOLERANCE = 1e-3
 _SAME_TOLERANCE = 1e-3
+_THICK_RATIO = 4.0
+"""Slices at least this many times as far apart as their pixels make a stack of thick slices."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,29 @@ class Grid:
     def extent(self) -> tuple[float, ...]:
         """Physical size along index axes (x, y, z), voxel edges included."""
         return tuple(n * s for n, s in zip(self.shape[::-1], self.spacing, strict=True))
+
+    @property
+    def coarsest_axis(self) -> int:
+        """Array axis of the coarsest spacing: the axis across the slices of a stack.
+
+        Spacings count to a hundredth of the finest one, so that a nearly isotropic grid is a tie; the first axis wins.
+        """
+        return int(np.argmax(np.round(np.asarray(self.array_spacing) / min(self.spacing), 2)))
+
+    def is_thick_stack(self, axis: int | None = None) -> bool:
+        """Whether slices lie at least four times as far apart as their pixels: a stack is then read slice by slice.
+
+        Args:
+            axis: array axis across the slices; `coarsest_axis` by default.
+
+        Returns:
+            False in 2D.
+        """
+        if self.ndim == 2:
+            return False
+        across = self.coarsest_axis if axis is None else axis
+        pixels = [s for a, s in enumerate(self.array_spacing) if a != across]
+        return bool(self.array_spacing[across] >= _THICK_RATIO * float(np.mean(pixels)))
 
     @property
     def voxel_volume(self) -> float:
@@ -206,3 +231,16 @@ class Grid:
         rows = corners.reshape(-1, self.ndim).astype(float)
         gap = np.abs(self.index_to_world(rows) - other.index_to_world(rows)).max()
         return bool(gap <= _SAME_TOLERANCE * min(self.spacing))
+
+
+def check_pair(one: Grid, other: Grid, one_name: str, other_name: str) -> None:
+    """Make sure that two grids have one dimension and one unit, so that a transform can lead from one to the other.
+
+    Raises:
+        GeometryError: if they have not; the message names both.
+    """
+    if (one.ndim, one.unit) != (other.ndim, other.unit):
+        raise GeometryError(
+            f"{one_name} is {one.ndim}D in {one.unit} and {other_name} is {other.ndim}D in {other.unit}; "
+            "both must have the same dimension and unit"
+        )

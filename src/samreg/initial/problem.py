@@ -83,4 +83,4 @@ def slices_correspond(fixed: Regions, moving: Regions) -> bool:
     grid, axis = fixed.image.grid, fixed.slice_axis
     if axis is None or moving.slice_axis != axis:
         return False
-    return grid.is_thick(axis) and grid.same_as(moving.image.grid)
+    return grid.is_thick_stack(axis) and grid.same_as(moving.image.grid)

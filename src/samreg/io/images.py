@@ -7,13 +7,13 @@ tags are ignored. A file with one slice of a volume stays 3D.
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from samreg.errors import GeometryError, ImageReadError, InputError
+from samreg.files import written
 from samreg.geometry.grid import Grid
 from samreg.geometry.image import Image
 from samreg.io.formats import FORMATS, Format, format_of, inspect
@@ -224,8 +224,7 @@ def save(image: SimpleITK.Image, target: Path) -> Path:
         raise InputError(f"{target}: the folder {target.parent} does not exist")
     suffix = next(s for s in FORMATS if target.name.lower().endswith(s))
     try:
-        with tempfile.TemporaryDirectory(prefix=".samreg-", dir=target.parent) as folder:
-            part = Path(folder) / f"part{suffix}"
+        with written(target, suffix) as part:
             writer = sitk.ImageFileWriter()
             writer.SetImageIO(kind.engine)
             writer.SetFileName(str(part))
@@ -234,7 +233,6 @@ def save(image: SimpleITK.Image, target: Path) -> Path:
                 writer.SetCompressionLevel(95)
             with quiet():
                 writer.Execute(image)
-            part.replace(target)
     except (OSError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or str(error).strip().splitlines()[-1]
         raise InputError(f"{target}: cannot be written: {reason}") from None

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from samreg.errors import ImageReadError, InputError
+from samreg.files import written
 from samreg.types import Points
 
 __all__ = ["read_points", "write_points"]
@@ -71,7 +72,8 @@ def write_points(points: Points, path: str | Path) -> Path:
         raise InputError(f"{target}: 3D Slicer's markups are 3D and these points are {rows.shape[1]}D; choose .csv")
     text = {".csv": _as_csv, ".txt": _as_text, ".fcsv": _as_fiducials, ".json": _as_markups}[suffix](rows)
     try:
-        target.write_text(text, encoding="utf-8")
+        with written(target) as partial:
+            partial.write_text(text, encoding="utf-8")
     except OSError as error:
         raise InputError(f"{target}: cannot be written: {error.strerror}") from None
     return target

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from samreg.errors import GeometryError, ImageReadError, InputError
+from samreg.files import written
 from samreg.geometry.grid import Grid
 from samreg.geometry.rois import Roi, RoiSet
 from samreg.io.formats import inspect
@@ -61,7 +62,8 @@ def write_segmentation(
     pack = zlib.compressobj(6, wbits=31)
     content = "\n".join(header).encode() + b"\n\n" + pack.compress(data.tobytes()) + pack.flush()
     try:
-        target.write_bytes(content)
+        with written(target) as partial:
+            partial.write_bytes(content)
     except OSError as error:
         raise InputError(f"{target}: cannot be written: {error.strerror}") from None
     return target

@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Literal
 
 from samreg.errors import ConfigError, SamregError
+from samreg.io.tables import PairRecord
 from samreg.lab.baselines.splits import only_test
-from samreg.lab.datasets import PairRecord, open_dataset
+from samreg.lab.datasets import open_dataset
 from samreg.lab.peers import load_method, missing_methods
 from samreg.metrics.score import score, score_pseudo_rois
 from samreg.runs.records import Record, RecordLog, read_records
 from samreg.runs.workers import run_tasks
+from samreg.types import Progress
 
 __all__ = ["BenchmarkOptions", "BenchmarkSummary", "evaluate_pair", "record_key", "run_benchmark"]
 
@@ -76,7 +78,7 @@ class BenchmarkSummary:
 def run_benchmark(
     options: BenchmarkOptions,
     *,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
     say: Callable[[str], None] | None = None,
 ) -> BenchmarkSummary:
     """Register every pair with every method and append a record of each to `out/records.jsonl`.

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from samreg.errors import InputError
+from samreg.files import written
 from samreg.lab.tables import COLUMNS, case_values
 from samreg.runs.records import Record
 
@@ -170,14 +170,6 @@ def _plain(ax: Axes, grid: str = "x") -> None:
     ax.tick_params(labelsize=8.5)
 
 
-@contextmanager
-def _whole(path: Path) -> Iterator[Path]:
-    """A file that appears when it is complete."""
-    partial = path.with_name(f".{path.name}")
-    yield partial
-    partial.replace(path)
-
-
 def write_figures(records: Sequence[Record], folder: Path, title: str = "") -> list[Path]:
     """Draw all figures that the records have the material for.
 
@@ -199,7 +191,7 @@ def write_figures(records: Sequence[Record], folder: Path, title: str = "") -> l
     for name, figure in figures.items():
         if figure is not None:
             path = folder / f"{name}.png"
-            with _whole(path) as partial:
+            with written(path) as partial:
                 figure.savefig(partial, dpi=150, format="png")
             paths.append(path)
     return paths

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,9 +9,9 @@ import numpy as np
 
 from samreg.config import RegisterConfig
 from samreg.io.palette import pair_colour
-from samreg.lab.datasets import PairRecord
-from samreg.lab.peers.base import thick_axis
+from samreg.io.tables import PairRecord
 from samreg.result import RegistrationResult
+from samreg.types import Progress
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -68,7 +67,7 @@ def _fullest_slice(rois: RoiSet, indices: np.ndarray) -> tuple[int, int] | None:
     """Array axis and index of the slice in which these regions have the most voxels; None in 2D."""
     if rois.grid.ndim == 2:
         return None
-    axis = thick_axis(rois.grid)
+    axis = rois.grid.coarsest_axis
     counts = np.zeros(rois.grid.shape[axis])
     for i in indices:
         roi = rois[int(i)]
@@ -108,7 +107,7 @@ def write_panels(
     folder: Path,
     config: RegisterConfig,
     *,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> list[Path]:
     """Register pairs, with regions from the cache where they are there, and draw the panels of each.
 

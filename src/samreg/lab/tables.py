@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from samreg.errors import InputError
+from samreg.files import written
 from samreg.metrics.measures import mean
 from samreg.runs.records import Record
 
@@ -377,6 +378,7 @@ def write_tables(table: Table, folder: Path, name: str = "table") -> list[Path]:
     paths = []
     for suffix, write in writers.items():
         path = folder / f"{name}{suffix}"
-        path.write_text(write(table), encoding="utf-8")
+        with written(path) as partial:
+            partial.write_text(write(table), encoding="utf-8")
         paths.append(path)
     return paths

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from samreg.errors import DatasetError
+from samreg.files import to_json
 from samreg.geometry.field import DisplacementField
 from samreg.geometry.grid import Grid
 from samreg.geometry.image import Image
 from samreg.geometry.ops.resample import sample
 from samreg.geometry.rois import RoiSet
-from samreg.lab.datasets.base import PairRecord
-from samreg.lab.datasets.landmarks import read_landmarks
-from samreg.lab.peers.base import is_thick_stack, thick_axis
+from samreg.io.landmarks import read_landmarks
+from samreg.io.tables import PairRecord
 from samreg.metrics import measures as metrics
 from samreg.types import LabelArray, MaskArray
 
@@ -67,7 +67,7 @@ def score(pair: PairRecord, field: DisplacementField, moving: Grid) -> dict[str,
             "p95": float(np.percentile(errors, 95)),
             "n": len(errors),
         }
-    clean: dict[str, Any] = _clean(found)
+    clean: dict[str, Any] = to_json(found)
     return clean
 
 
@@ -81,13 +81,13 @@ def score_labels(fixed: LabelArray, warped: LabelArray, grid: Grid) -> dict[str,
         "dice": metrics.dice(fixed, warped, values),
         "centroid_tre": metrics.centroid_tre(fixed, warped, grid, values),
         "centroid_tre_px200": metrics.centroid_tre_resized(
-            fixed, warped, thick_axis(grid) if grid.ndim == 3 else None, labels=values
+            fixed, warped, grid.coarsest_axis if grid.ndim == 3 else None, labels=values
         ),
         "hd95": metrics.hd95(fixed, warped, grid, values),
         "lost_labels": metrics.lost_labels(fixed, warped, values),
     }
-    if is_thick_stack(grid):
-        found["slice_centroid_tre"] = metrics.slice_centroid_tre(fixed, warped, grid, thick_axis(grid), values)
+    if grid.is_thick_stack():
+        found["slice_centroid_tre"] = metrics.slice_centroid_tre(fixed, warped, grid, grid.coarsest_axis, values)
     return found
 
 
@@ -125,7 +125,7 @@ def score_pseudo_rois(fixed: Image, moving: Image, field: DisplacementField, seg
         wanted, warped = pairs.fixed.mask(i), _warped(pairs.moving, i, index)
         overlaps.append(metrics.dice(wanted, warped, [1])[1])
         gaps.append(metrics.centroid_tre(wanted, warped, fixed.grid, [1])[1])
-    clean: dict[str, Any] = _clean(
+    clean: dict[str, Any] = to_json(
         {"pse_dice": metrics.mean(overlaps), "pse_tre": metrics.mean(gaps), "n_pse": len(pairs)}
     )
     return clean
@@ -143,14 +143,3 @@ def _warped(rois: RoiSet, i: int, index: Tensor) -> MaskArray:
     share = sample(torch.from_numpy(rois.mask(i).astype(np.float32))[None], index[near])[0]
     out[near.numpy()] = (share >= 0.5).numpy()
     return out
-
-
-def _clean(value: Any) -> Any:
-    """Keys as text, NaN as None, numpy numbers as Python's: what JSON can hold."""
-    if isinstance(value, dict):
-        return {str(key): _clean(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_clean(item) for item in value]
-    if isinstance(value, (float, np.floating)):
-        return None if np.isnan(value) else round(float(value), 6)
-    return int(value) if isinstance(value, np.integer) else value

@@ -11,7 +11,7 @@ import numpy as np
 
 from samreg.errors import GeometryError
 from samreg.geometry.field import DisplacementField
-from samreg.geometry.grid import Grid
+from samreg.geometry.grid import Grid, check_pair
 from samreg.geometry.rois import PairedRois, Roi, RoiSet
 from samreg.types import Points
 
@@ -34,11 +34,7 @@ def field_to_pairs(field: DisplacementField, moving: Grid, points: Points | None
         GeometryError: if a point lies outside the fixed grid, or the grids do not fit together.
     """
     grid = field.grid
-    if (grid.ndim, grid.unit) != (moving.ndim, moving.unit):
-        raise GeometryError(
-            f"the field is {grid.ndim}D in {grid.unit} and the moving grid {moving.ndim}D in {moving.unit}; "
-            "both must be of one kind"
-        )
+    check_pair(grid, moving, "the field", "the moving grid")
     rows = grid.voxel_centres().reshape(-1, grid.ndim) if points is None else np.asarray(points, dtype=float)
     if not grid.contains(rows).all():
         raise GeometryError("some points lie outside the fixed grid; give points within it")

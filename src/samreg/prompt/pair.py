@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from samreg.config import RegisterConfig, preset
 from samreg.errors import ConfigError, GeometryError
+from samreg.geometry.grid import check_pair
 from samreg.geometry.image import Image
 from samreg.geometry.rois import PairedRois, RoiSet
 from samreg.pairs.assignment import cosine_similarity
@@ -20,7 +21,7 @@ from samreg.regions.prototypes import slice_prototypes
 from samreg.regions.stack import Stack
 from samreg.result import RegistrationResult
 from samreg.segmenters.base import Segmenter
-from samreg.types import MaskArray, Matrix
+from samreg.types import MaskArray, Matrix, Progress
 
 __all__ = ["PromptAnswer", "prompt_pair"]
 
@@ -100,7 +101,7 @@ def prompt_pair(
     config: RegisterConfig | None = None,
     segmenter: Segmenter | None = None,
     through: bool = True,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> PromptAnswer:
     """The region at a prompt in the fixed image, and its counterpart in the moving image.
 
@@ -126,11 +127,7 @@ def prompt_pair(
     """
     if sum(p is not None for p in (point, box, mask)) != 1:
         raise ConfigError("give exactly one prompt: a point, a box or a mask")
-    if (fixed.grid.ndim, fixed.grid.unit) != (moving.grid.ndim, moving.grid.unit):
-        raise GeometryError(
-            f"{fixed.name} is {fixed.grid.ndim}D in {fixed.grid.unit} and {moving.name} is {moving.grid.ndim}D in "
-            f"{moving.grid.unit}; give two images of one kind"
-        )
+    check_pair(fixed.grid, moving.grid, fixed.name, moving.name)
     config = config or preset("default")
     say = progress or (lambda *_: None)
     begun = time.perf_counter()

@@ -15,8 +15,7 @@ import io
 import json
 import logging
 import os
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,11 +24,13 @@ import numpy as np
 
 from samreg.config import RegisterConfig
 from samreg.errors import ConfigError
+from samreg.files import to_json, written
 from samreg.geometry.grid import Grid
 from samreg.geometry.image import Image
 from samreg.geometry.rois import Roi, RoiSet
 from samreg.regions.regions import FeatureVolume, Regions
 from samreg.segmenters.engines.compiled_cache import cache_folder
+from samreg.types import Progress
 
 if TYPE_CHECKING:
     from samreg.lab.baselines.segmenter import DeferredSegmenter
@@ -123,15 +124,9 @@ class RegionsCache:
         path = self.path(key)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor, partial = tempfile.mkstemp(prefix=".partial-", dir=path.parent)
-            try:
-                with os.fdopen(descriptor, "wb") as stream:
-                    stream.write(hashlib.sha256(payload).digest())
-                    stream.write(payload)
-                Path(partial).replace(path)
-            except BaseException:
-                Path(partial).unlink(missing_ok=True)
-                raise
+            with written(path) as partial, partial.open("wb") as stream:
+                stream.write(hashlib.sha256(payload).digest())
+                stream.write(payload)
             self._evict(keep=path)
         except OSError as error:
             _LOG.warning("no cache entry was written to %s: %s", self.folder, error)
@@ -174,7 +169,7 @@ def cached_segment(
     segmenter: Segmenter | ClassSegmenter | DeferredSegmenter,
     cache: RegionsCache | None = None,
     *,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Regions:
     """`segment`, or what it returned before for the same content.
 
@@ -194,7 +189,7 @@ def find_or_segment(
     segmenter: Segmenter | ClassSegmenter | DeferredSegmenter,
     cache: RegionsCache | None = None,
     *,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> tuple[Regions, bool]:
     """`cached_segment`, and whether the image was segmented now; that is also logged to `samreg.cache`."""
     from samreg.lab.baselines.segmenter import DeferredSegmenter
@@ -220,33 +215,25 @@ def _pack(regions: Regions) -> bytes:
     """Everything but the image, without pickle."""
     rois = regions.rois.rois
     facts = {
-        "starts": [list(roi.start) for roi in rois],
+        "starts": [[int(i) for i in roi.start] for roi in rois],
         "shapes": [list(roi.mask.shape) for roi in rois],
-        "qualities": [roi.quality for roi in rois],
+        "qualities": [float(roi.quality) for roi in rois],
         "names": [roi.name for roi in rois],
         "feature_grid": dataclasses.asdict(regions.features.grid),
         "slice_axis": regions.slice_axis,
-        "provenance": regions.provenance,
+        "provenance": to_json(regions.provenance),
     }
     bits = [np.packbits(roi.mask) for roi in rois]
     stream = io.BytesIO()
     np.savez(
         stream,
-        facts=np.frombuffer(json.dumps(facts, default=_plain).encode(), dtype=np.uint8),
+        facts=np.frombuffer(json.dumps(facts).encode(), dtype=np.uint8),
         masks=np.concatenate(bits) if bits else np.zeros(0, dtype=np.uint8),
         prototypes=regions.prototypes,
         features=regions.features.data,
         slice_index=regions.slice_index,
     )
     return stream.getvalue()
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, np.ndarray):
-        return value.tolist()
-    return str(value)
 
 
 def _unpack(payload: bytes, image: Image) -> Regions:

@@ -12,10 +12,7 @@ from samreg.geometry.grid import Grid
 from samreg.geometry.image import Image
 from samreg.types import VoxelArray
 
-__all__ = ["SlicePlan", "is_thick", "nearest_masks", "plan_slices", "window"]
-
-THICK_RATIO = 4.0
-"""Slices at least this many times as far apart as their pixels make a thick-slice stack."""
+__all__ = ["SlicePlan", "nearest_masks", "plan_slices", "window"]
 
 _SOFT_TISSUE_HU = (-160.0, 240.0)
 _AIR_PERCENTILE = 0.5
@@ -61,14 +58,6 @@ def _looks_like_ct(image: Image) -> bool:
     air = float(np.percentile(image.data, _AIR_PERCENTILE))
     soft = np.count_nonzero((image.data > _SOFT_TISSUE_HU[0]) & (image.data < _SOFT_TISSUE_HU[1])) / image.data.size
     return bool(air < _AIR_HU and soft > _LEAST_SOFT_TISSUE)
-
-
-def is_thick(grid: Grid, axis: int = 0) -> bool:
-    """Whether slices across `axis` lie so far apart that a stack is better read slice by slice."""
-    if grid.ndim == 2:
-        return False
-    pixels = [s for a, s in enumerate(grid.array_spacing) if a != axis]
-    return bool(grid.array_spacing[axis] >= THICK_RATIO * float(np.mean(pixels)))
 
 
 @dataclass(frozen=True)
@@ -160,8 +149,7 @@ def plan_slices(grid: Grid, axis: Literal["auto", "0", "1", "2"] = "auto", side:
     if grid.ndim == 2:
         chosen = None
     elif axis == "auto":
-        # Rounding makes nearly isotropic volumes a tie, which the first axis wins.
-        chosen = int(np.argmax(np.round(np.asarray(grid.array_spacing) / min(grid.spacing), 2)))
+        chosen = grid.coarsest_axis
     else:
         chosen = int(axis)
     plane = [n for a, n in enumerate(grid.shape) if a != chosen]

@@ -77,7 +77,7 @@ def plane_of(grid: Grid, axis: int | None = None) -> Plane:
         step = max(1, -(-max(grid.shape) // _MOST_PIXELS))
         return Plane(None, 1, False, (False, False), (width, height), ("", "", "", ""), "", step)
     if axis is None:
-        axis = int(np.argmax(np.round(grid.array_spacing, 3)))
+        axis = grid.coarsest_axis
     direction = np.asarray(grid.direction)
     through = int(np.argmax(np.abs(direction[:, 2 - axis])))
     rows_axis, columns_axis = (a for a in range(3) if a != axis)

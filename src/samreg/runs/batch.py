@@ -15,12 +15,12 @@ from typing import Any
 
 from samreg.config import RegisterConfig
 from samreg.errors import SamregError
-from samreg.lab.datasets.base import PairRecord
-from samreg.lab.datasets.pairs import read_pairs
+from samreg.io.tables import PairRecord, read_pairs
 from samreg.metrics.score import score
 from samreg.runs.records import Record, RecordLog, read_records
 from samreg.runs.shared import shared_segmenter
 from samreg.runs.workers import run_tasks
+from samreg.types import Progress
 
 __all__ = ["BatchOptions", "BatchSummary", "register_pair", "run_batch", "time_left"]
 
@@ -83,7 +83,7 @@ class BatchSummary:
 def run_batch(
     options: BatchOptions,
     *,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
     say: Callable[[str], None] | None = None,
 ) -> BatchSummary:
     """Register every pair of a table; write a run folder, a record and at the end a summary of all.
@@ -98,7 +98,7 @@ def run_batch(
         InputError: if another run writes into the same folder.
     """
     tell = say or (lambda _: None)
-    pairs = read_pairs(options.pairs, check_files=False)
+    pairs = read_pairs(options.pairs, must_exist=False)
     keys = {pair.id: _key(pair, options.config) for pair in pairs}
     folders = _run_folders(pairs, options.out / RUNS)
     path = options.out / RECORDS

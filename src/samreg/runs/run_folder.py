@@ -6,7 +6,6 @@ import dataclasses
 import datetime
 import importlib.metadata
 import json
-import math
 import platform
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +17,7 @@ import numpy as np
 
 import samreg
 from samreg.errors import InputError
-from samreg.files import sha256_of, staged
+from samreg.files import sha256_of, staged, write_json
 from samreg.geometry.field import DisplacementField
 from samreg.geometry.grid import Grid
 from samreg.geometry.image import Image
@@ -104,7 +103,7 @@ def write_run(
             warped = dataclasses.replace(result.field.warp(result.moving), name="warped")
         files = beside.submit(_write_files, result, warped, stage)
         (stage / "report.html").write_text(render_registration(result, warped, facts), encoding="utf-8")
-        _write_json(stage / "manifest.json", _manifest(result, inputs or {}))
+        write_json(stage / "manifest.json", _manifest(result, inputs or {}))
         files.result()
     return Path(folder)
 
@@ -117,7 +116,7 @@ def _write_files(result: RegistrationResult, warped: Image | None, stage: Path) 
         write_displacement(result.field, stage / "displacement.nii.gz")
         write_transform(result.field, stage / "transform.h5", result.affine)
     _write_rois(result.pairs, stage)
-    _write_json(stage / "pairs.json", pair_rows(result.pairs))
+    write_json(stage / "pairs.json", pair_rows(result.pairs))
 
 
 def read_run(folder: str | Path) -> Run:
@@ -165,7 +164,7 @@ def write_regions(
         rows = [{"id": i + 1, **_side(rois, i, rois.centroids[i])} for i in range(len(rois))]
         for row, where in zip(rows, np.asarray(regions.slice_index).tolist(), strict=True):
             row["slice"] = None if where < 0 else where
-        _write_json(stage / "rois.json", rows)
+        write_json(stage / "rois.json", rows)
         (stage / "preview.html").write_text(render_regions(regions), encoding="utf-8")
         manifest = {
             "format": "samreg regions 1",
@@ -176,7 +175,7 @@ def write_regions(
             "provenance": regions.provenance,
             "counts": {"rois": len(rois)},
         }
-        _write_json(stage / "manifest.json", manifest)
+        write_json(stage / "manifest.json", manifest)
     return Path(folder)
 
 
@@ -303,22 +302,3 @@ def _version(package: str) -> str | None:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
-
-
-def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-
-
-def _plain(value: Any) -> Any:
-    """What JSON can hold: numpy values and paths as Python's, NaN and infinity as null."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [_plain(item) for item in value]
-    if isinstance(value, np.ndarray):
-        return _plain(value.tolist())
-    if isinstance(value, np.generic):
-        return _plain(value.item())
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value if value is None or isinstance(value, (bool, int, str)) else str(value)

@@ -131,7 +131,7 @@ def _pool(jobs: int, threads: int) -> ProcessPoolExecutor:
 def _start_worker(threads: int) -> None:
     threading.Thread(target=_die_with_parent, daemon=True).start()
     if threads:
-        from samreg.lab.peers.base import set_threads
+        from samreg.runs.threads import set_threads
 
         set_threads(threads)
 

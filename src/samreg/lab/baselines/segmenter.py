@@ -11,15 +11,17 @@ from samreg.config import SegmentConfig
 from samreg.errors import ModelError
 from samreg.geometry.image import Image
 from samreg.lab.baselines.networks.spec import SEGMENTATION
-from samreg.types import ScalarArray
+from samreg.types import Progress, ScalarArray
 
 if TYPE_CHECKING:
     import torch
 
     from samreg.lab.baselines.networks.checkpoint import TrainedNetwork
+    from samreg.regions.regions import Regions
     from samreg.segmenters.base import Segmenter
 
 __all__ = [
+    "TRAINED",
     "DeferredSegmenter",
     "TrainedSegmenter",
     "configured_segmenter",
@@ -57,6 +59,16 @@ class TrainedSegmenter:
         return f"torch-{self.precision}-{self.device.type}"
 
     @property
+    def segmenter(self) -> None:
+        """There is no promptable segmenter behind it."""
+
+    def find(self, image: Image, settings: SegmentConfig, progress: Progress | None = None) -> Regions:  # noqa: ARG002
+        """The classes of one image as regions; of the settings only the slice axis is used."""
+        from samreg.regions.classes import segment_by_class
+
+        return segment_by_class(image, self, settings)
+
+    @property
     def class_names(self) -> tuple[str, ...]:
         """Names of the classes, background left out."""
         return self.trained.class_names
@@ -69,6 +81,21 @@ class TrainedSegmenter:
             self.trained.net, self.trained.spec, image, device=self.device, precision=self.precision
         )
         return self.class_names, probabilities
+
+
+class TrainedSegmenters:
+    """The entry point `trained` of `samreg.segmenters`: opens checkpoints of `samreg train vnet|fct|mednext`."""
+
+    def claims(self, path: Path) -> bool:
+        """Whether a file is such a checkpoint."""
+        return is_class_checkpoint(str(path))
+
+    def open(self, settings: SegmentConfig) -> TrainedSegmenter:
+        """The network whose checkpoint the settings name as segmenter; errors as for `load_class_segmenter`."""
+        return load_class_segmenter(settings.segmenter, device=settings.device, precision=settings.precision)
+
+
+TRAINED = TrainedSegmenters()
 
 
 def is_class_checkpoint(name: str) -> bool:

@@ -1,6 +1,5 @@
-"""Datasets in the layouts in which people download them, one module each, behind `open_dataset`."""
+"""A folder of a published dataset goes in, and its standard pairs, as files, come out."""
 
-from samreg.lab.datasets.base import PairRecord
 from samreg.lab.datasets.registry import dataset_names, open_dataset
 
-__all__ = ["PairRecord", "dataset_names", "open_dataset"]
+__all__ = ["dataset_names", "open_dataset"]

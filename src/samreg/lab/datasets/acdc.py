@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from samreg.errors import DatasetError
-from samreg.lab.datasets.base import PairRecord, complain, one_image
+from samreg.io.tables import PairRecord, check_files, one_image
 
 __all__ = ["LABEL_NAMES", "read_pairs"]
 
@@ -58,7 +58,7 @@ def read_pairs(root: Path) -> list[PairRecord]:
                     intra_subject=True,
                 )
             )
-    complain("acdc", root, missing, _WANTED)
+    check_files("acdc", root, missing, _WANTED)
     return pairs
 
 

@@ -16,51 +16,77 @@ from itertools import pairwise
 from pathlib import Path
 
 from samreg.errors import DatasetError
-from samreg.lab.datasets.base import Case, PairRecord, complain, natural, neighbour_pairs, split_image_name
+from samreg.io.tables import PairRecord, check_files, split_image_name
+from samreg.lab.datasets.base import Case, by_number, neighbour_pairs
 
-__all__ = ["LABEL_NAMES", "read_fire", "read_histology", "read_pairs", "read_prostatex"]
+__all__ = [
+    "read_btcv",
+    "read_chaos",
+    "read_fire",
+    "read_folder",
+    "read_histology",
+    "read_prostate",
+    "read_prostatex",
+]
 
-LABEL_NAMES: Mapping[str, Mapping[int, str]] = {
-    "prostate_mr_promise12": {1: "prostate"},
-    "abdomen_ct_btcv": {
-        1: "spleen",
-        2: "right kidney",
-        3: "left kidney",
-        4: "gallbladder",
-        5: "oesophagus",
-        6: "liver",
-        7: "stomach",
-        8: "aorta",
-        9: "vena cava",
-        10: "portal vein",
-        11: "pancreas",
-        12: "right adrenal",
-        13: "left adrenal",
-    },
-    "abdomen_mr_chaos": {1: "liver", 2: "right kidney", 3: "left kidney", 4: "spleen"},
+_PROSTATE = {1: "prostate"}
+_BTCV = {
+    1: "spleen",
+    2: "right kidney",
+    3: "left kidney",
+    4: "gallbladder",
+    5: "oesophagus",
+    6: "liver",
+    7: "stomach",
+    8: "aorta",
+    9: "vena cava",
+    10: "portal vein",
+    11: "pancreas",
+    12: "right adrenal",
+    13: "left adrenal",
 }
+_CHAOS = {1: "liver", 2: "right kidney", 3: "left kidney", 4: "spleen"}
 _WANTED = "imgNN and labelNN files of the same numbers, for example img01.nii.gz and label01.nii.gz"
 
 
-def read_pairs(root: Path, name: str = "folder") -> list[PairRecord]:
+def read_folder(root: Path) -> list[PairRecord]:
     """Neighbouring cases of a folder of `imgNN` and `labelNN`.
 
     Raises:
         DatasetError: if there is no image, or a label map is missing.
     """
+    return _numbered(root, "folder", {})
+
+
+def read_prostate(root: Path) -> list[PairRecord]:
+    """Prostates of PROMISE12 as such a folder; errors as for `read_folder`."""
+    return _numbered(root, "prostate_mr_promise12", _PROSTATE)
+
+
+def read_btcv(root: Path) -> list[PairRecord]:
+    """Abdominal CT of BTCV as such a folder; errors as for `read_folder`."""
+    return _numbered(root, "abdomen_ct_btcv", _BTCV)
+
+
+def read_chaos(root: Path) -> list[PairRecord]:
+    """Abdominal MR of CHAOS as such a folder; errors as for `read_folder`."""
+    return _numbered(root, "abdomen_mr_chaos", _CHAOS)
+
+
+def _numbered(root: Path, name: str, label_names: Mapping[int, str]) -> list[PairRecord]:
     images = {split_image_name(p)[0]: p for p in root.glob("img*") if p.is_file()}
     labels = {split_image_name(p)[0]: p for p in root.glob("label*") if p.is_file()}
     if not images:
         raise DatasetError(f"{name} in {root} has no img* file; wanted is {_WANTED}")
     cases, missing = [], []
-    for stem in sorted(images, key=natural):
+    for stem in sorted(images, key=by_number):
         number = stem.removeprefix("img")
         if f"label{number}" not in labels:
             missing.append(f"label{number}")
             continue
         cases.append(Case(number, images[stem], labels[f"label{number}"]))
-    complain(name, root, missing, _WANTED)
-    return neighbour_pairs(cases, LABEL_NAMES.get(name, {}))
+    check_files(name, root, missing, _WANTED)
+    return neighbour_pairs(cases, label_names)
 
 
 def read_prostatex(root: Path) -> list[PairRecord]:
@@ -77,8 +103,8 @@ def read_prostatex(root: Path) -> list[PairRecord]:
             cases.append(Case(patient, image, masks[0]))
         else:
             missing.append(f"{patient}_gland_SOURCE.nii.gz")
-    complain("prostate_mr_prostatex", root, missing, "a gland mask for each PATIENT_t2w image")
-    return neighbour_pairs(cases, LABEL_NAMES["prostate_mr_promise12"])
+    check_files("prostate_mr_prostatex", root, missing, "a gland mask for each PATIENT_t2w image")
+    return neighbour_pairs(cases, _PROSTATE)
 
 
 def read_fire(root: Path) -> list[PairRecord]:
@@ -114,7 +140,7 @@ def read_fire(root: Path) -> list[PairRecord]:
                     intra_subject=True,
                 )
             )
-    complain("retina_fire", root, missing, "two images for each table of control points")
+    check_files("retina_fire", root, missing, "two images for each table of control points")
     if not pairs:
         raise DatasetError(f"retina_fire in {root} has no control_points_CASE_1_2.txt; download FIRE again")
     return pairs
@@ -135,7 +161,7 @@ def read_histology(root: Path) -> list[PairRecord]:
             missing.append(table)
         elif stain:
             stains[tissue].append(Case(image.stem, image, points=table))
-    complain("histology_landmarks", root, missing, "TISSUE__STAIN.jpg with TISSUE__STAIN.csv")
+    check_files("histology_landmarks", root, missing, "TISSUE__STAIN.jpg with TISSUE__STAIN.csv")
     pairs = [a.pair_with(b, label_names={}, intra_subject=True) for c in stains.values() for a, b in pairwise(c)]
     if not pairs:
         raise DatasetError(f"histology_landmarks in {root} has no tissue with two stains named TISSUE__STAIN.jpg")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from samreg.errors import DatasetError
-from samreg.lab.datasets.base import PairRecord, complain, split_image_name
+from samreg.io.tables import PairRecord, check_files, split_image_name
 
 __all__ = ["read_pairs"]
 
@@ -44,7 +44,7 @@ def read_pairs(root: Path) -> list[PairRecord]:
         missing += absent
         if not absent:
             pairs.append(_pair(root, *images, names, paired))
-    complain("learn2reg", root, missing, _WANTED)
+    check_files("learn2reg", root, missing, _WANTED)
     return pairs
 
 

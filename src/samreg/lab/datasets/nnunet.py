@@ -12,36 +12,49 @@ from pathlib import Path
 from typing import Any
 
 from samreg.errors import DatasetError
-from samreg.lab.datasets.base import (
-    Case,
-    PairRecord,
-    complain,
-    natural,
-    neighbour_pairs,
-    one_image,
-    split_image_name,
-)
+from samreg.io.tables import PairRecord, check_files, one_image, split_image_name
+from samreg.lab.datasets.base import Case, by_number, neighbour_pairs
 
-__all__ = ["read_cases", "read_pairs"]
+__all__ = ["read_amos22", "read_hippocampus", "read_msd", "read_nnunet"]
 
 _WANTED = "imagesTr and labelsTr with a label map for every image, and the challenge's dataset.json"
-_KNOWN_LABELS = {"hippocampus_mr_msd": {1: "anterior", 2: "posterior"}}
+_HIPPOCAMPUS = {1: "anterior", 2: "posterior"}
 _AMOS_CT_LAST = 500  # AMOS22 numbers its CT cases up to 500 and its MR cases from there on.
 
 
-def read_pairs(root: Path, name: str = "nnunet") -> list[PairRecord]:
-    """Neighbouring cases in sorted order; AMOS22 pairs CT with CT and MR with MR.
+def read_nnunet(root: Path) -> list[PairRecord]:
+    """Neighbouring cases in the order of their numbers.
 
     Args:
         root: the folder that holds `imagesTr`.
-        name: how the user calls the dataset: msd, nnunet or amos22.
 
     Raises:
         DatasetError: if a folder, an image or a label map is missing.
     """
-    cases, names = read_cases(root, name)
-    if name != "amos22":
-        return neighbour_pairs(cases, names)
+    return neighbour_pairs(*_read_cases(root, "nnunet"))
+
+
+def read_msd(root: Path) -> list[PairRecord]:
+    """A task of the Medical Segmentation Decathlon; as `read_nnunet`."""
+    return neighbour_pairs(*_read_cases(root, "msd"))
+
+
+def read_hippocampus(root: Path) -> list[PairRecord]:
+    """The hippocampus task of the Decathlon, or a part of it without its dataset.json; as `read_nnunet`."""
+    cases, names = _read_cases(root, "hippocampus_mr_msd")
+    return neighbour_pairs(cases, names or _HIPPOCAMPUS)
+
+
+def read_amos22(root: Path) -> list[PairRecord]:
+    """AMOS22: neighbouring CT cases, then neighbouring MR cases.
+
+    Args:
+        root: the folder that holds `imagesTr`.
+
+    Raises:
+        DatasetError: if a folder, an image or a label map is missing, or no modality has two cases.
+    """
+    cases, names = _read_cases(root, "amos22")
     pairs: list[PairRecord] = []
     for is_ct in (True, False):
         group = [c for c in cases if (_number(c.id) <= _AMOS_CT_LAST) == is_ct]
@@ -52,24 +65,20 @@ def read_pairs(root: Path, name: str = "nnunet") -> list[PairRecord]:
     return pairs
 
 
-def read_cases(root: Path, name: str = "nnunet") -> tuple[list[Case], dict[int, str]]:
-    """The training cases in natural order, and the names of the labels.
-
-    Raises:
-        DatasetError: if a folder, an image or a label map is missing.
-    """
+def _read_cases(root: Path, name: str) -> tuple[list[Case], dict[int, str]]:
+    """The training cases in the order of their numbers, and the names of the labels."""
     images, labels = root / "imagesTr", root / "labelsTr"
-    complain(name, root, [f for f in (images, labels) if not f.is_dir()], _WANTED)
+    check_files(name, root, [f for f in (images, labels) if not f.is_dir()], _WANTED)
     meta = _read_json(root / "dataset.json")
     listed = meta.get("training")
     if isinstance(listed, list) and listed:
         cases, missing = _listed_cases(root, listed)
     else:
         cases, missing = _found_cases(images, labels)
-    complain(name, root, missing, _WANTED)
+    check_files(name, root, missing, _WANTED)
     if not cases:
         raise DatasetError(f"{name} in {root} has no image in imagesTr; wanted is {_WANTED}")
-    return sorted(cases, key=lambda case: natural(case.id)), _label_names(meta) or dict(_KNOWN_LABELS.get(name, {}))
+    return sorted(cases, key=lambda case: by_number(case.id)), _label_names(meta)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from samreg.errors import DatasetError
-from samreg.lab.datasets.base import Case, PairRecord, complain, natural, neighbour_pairs
+from samreg.io.tables import PairRecord, check_files
+from samreg.lab.datasets.base import Case, by_number, neighbour_pairs
 
 __all__ = ["LABEL_NAMES", "read_pairs"]
 
@@ -30,13 +31,13 @@ def read_pairs(root: Path) -> list[PairRecord]:
     if not headers:
         raise DatasetError(f"promise12 in {root} has no CaseNN.mhd; wanted is {_WANTED}")
     cases, missing = [], []
-    for image in sorted(headers, key=lambda path: natural(path.stem)):
+    for image in sorted(headers, key=lambda path: by_number(path.stem)):
         labels = image.with_name(f"{image.stem}_segmentation.mhd")
         absent = [p for p in (labels, _raw_of(image), _raw_of(labels)) if p is not None and not p.is_file()]
         missing += absent
         if not absent:
             cases.append(Case(image.stem, image, labels))
-    complain("promise12", root, missing, _WANTED)
+    check_files("promise12", root, missing, _WANTED)
     return neighbour_pairs(cases, LABEL_NAMES)
 
 

@@ -1,39 +1,24 @@
-"""The names under which datasets are opened."""
+"""Datasets by name: those of samreg, and those that another package adds by an entry point of `samreg.datasets`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
+from samreg import plugins
 from samreg.errors import DatasetError
-from samreg.lab.datasets import acdc, folder, learn2reg, nnunet, pairs, promise12
-from samreg.lab.datasets.base import PairRecord, unique_ids
+from samreg.io.tables import PairRecord, unique_ids
 
-__all__ = ["dataset_names", "open_dataset"]
+__all__ = ["Reader", "dataset_names", "open_dataset"]
 
-_READERS: dict[str, Callable[[Path], list[PairRecord]]] = {
-    "acdc": acdc.read_pairs,
-    "amos22": partial(nnunet.read_pairs, name="amos22"),
-    "msd": partial(nnunet.read_pairs, name="msd"),
-    "nnunet": partial(nnunet.read_pairs, name="nnunet"),
-    "hippocampus_mr_msd": partial(nnunet.read_pairs, name="hippocampus_mr_msd"),
-    "promise12": promise12.read_pairs,
-    "learn2reg": learn2reg.read_pairs,
-    "pairs": pairs.read_pairs,
-    "folder": partial(folder.read_pairs, name="folder"),
-    "prostate_mr_promise12": partial(folder.read_pairs, name="prostate_mr_promise12"),
-    "abdomen_ct_btcv": partial(folder.read_pairs, name="abdomen_ct_btcv"),
-    "abdomen_mr_chaos": partial(folder.read_pairs, name="abdomen_mr_chaos"),
-    "prostate_mr_prostatex": folder.read_prostatex,
-    "retina_fire": folder.read_fire,
-    "histology_landmarks": folder.read_histology,
-}
+Reader: TypeAlias = Callable[[Path], list[PairRecord]]
+"""What an entry point of `samreg.datasets` names: the folder of a dataset to its standard pairs."""
 
 
 def dataset_names() -> list[str]:
     """Names that `open_dataset` knows."""
-    return sorted(_READERS)
+    return plugins.names("datasets")
 
 
 def open_dataset(name: str, root: Path | str, limit: int = 0) -> list[PairRecord]:
@@ -47,13 +32,15 @@ def open_dataset(name: str, root: Path | str, limit: int = 0) -> list[PairRecord
     Raises:
         DatasetError: if the name is unknown, or the dataset is absent or incomplete; the message lists what is
             missing.
+        PluginError: if the reader of the dataset cannot be imported.
     """
-    if name not in _READERS:
+    read: Reader | None = plugins.find("datasets", name)
+    if read is None:
         raise DatasetError(f"there is no dataset {name!r}; choose one of {', '.join(dataset_names())}")
     path = Path(root)
     if not path.exists():
         raise DatasetError(f"{name}: the folder {path} does not exist; give the folder the dataset was unpacked into")
     if name != "pairs" and (path / name).is_dir():
         path = path / name
-    found = unique_ids(_READERS[name](path), name)
+    found = unique_ids(read(path), name)
     return found[:limit] if limit > 0 else found

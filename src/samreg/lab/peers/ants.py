@@ -12,10 +12,10 @@ import numpy as np
 from samreg.errors import RegistrationError
 from samreg.geometry.field import DisplacementField
 from samreg.geometry.image import Image
-from samreg.lab.peers.base import Method, thick_axis
+from samreg.lab.peers.base import Method
 from samreg.lab.peers.itk_bridge import after_affine, field_from_slices, slice_stack
 
-__all__ = ["METHODS"]
+__all__ = ["ANTS", "ANTS_2D", "ANTS_MI"]
 
 _INSTALL = 'pip install "samreg[peers]"'
 _CC_RADIUS = {2: 4, 3: 2}
@@ -86,7 +86,7 @@ def _solve(fixed: Image, moving: Image, *, intra_subject: bool, threads: int, me
 
 
 def _solve_slices(fixed: Image, moving: Image, *, intra_subject: bool, threads: int) -> DisplacementField:  # noqa: ARG001
-    axis = thick_axis(fixed.grid)
+    axis = fixed.grid.coarsest_axis
     rows, plane = slice_stack(fixed, moving, axis)
     found = []
     for a, b in rows:
@@ -106,19 +106,17 @@ def _method(name: str, metric: str, text: str) -> Method:
     return Method(name, partial(_solve, metric=metric), settings, "antspyx", "ants", _INSTALL)
 
 
-METHODS = (
-    _method("ants", "CC", f"cross-correlation of radius {_CC_RADIUS[3]}"),
-    _method("ants-mi", "mattes", f"mutual information of {_MI_BINS} bins"),
-    Method(
-        "ants2d",
-        _solve_slices,
-        {
-            "deformable": f"slice by slice: SyN, cross-correlation of radius {_CC_RADIUS[2]}, "
-            f"{'x'.join(map(str, _ITERATIONS[2]))} iterations"
-        },
-        "antspyx",
-        "ants",
-        _INSTALL,
-        slices_only=True,
-    ),
+ANTS = _method("ants", "CC", f"cross-correlation of radius {_CC_RADIUS[3]}")
+ANTS_MI = _method("ants-mi", "mattes", f"mutual information of {_MI_BINS} bins")
+ANTS_2D = Method(
+    "ants2d",
+    _solve_slices,
+    {
+        "deformable": f"slice by slice: SyN, cross-correlation of radius {_CC_RADIUS[2]}, "
+        f"{'x'.join(map(str, _ITERATIONS[2]))} iterations"
+    },
+    "antspyx",
+    "ants",
+    _INSTALL,
+    slices_only=True,
 )

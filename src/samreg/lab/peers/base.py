@@ -1,9 +1,8 @@
-"""The door: (fixed, moving) -> a displacement field on the fixed grid, with seconds and settings."""
+"""Method: (fixed, moving) -> a displacement field on the fixed grid, with seconds and settings."""
 
 from __future__ import annotations
 
 import importlib.util
-import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,16 +13,13 @@ import numpy as np
 
 from samreg.errors import MissingDependencyError, RegistrationError
 from samreg.geometry.field import DisplacementField
-from samreg.geometry.grid import Grid
 from samreg.geometry.image import Image
+from samreg.runs.threads import limit_threads
 
-__all__ = ["Method", "MethodOutput", "Solver", "is_thick_stack", "limit_threads", "set_threads", "thick_axis"]
+__all__ = ["Method", "MethodOutput", "Solver"]
 
 Solver: TypeAlias = "Callable[..., DisplacementField | tuple[DisplacementField, dict[str, Any]]]"
 """`solve(fixed, moving, *, intra_subject, threads)` returns the field, or the field and further numbers."""
-
-_THICK = 2.5
-_THREAD_VARIABLES = ("ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +74,7 @@ class Method:
         """Why the method does not apply to a pair; empty if it does."""
         if fixed.grid.ndim not in self.dimensions:
             return f"{self.name} registers {'/'.join(f'{d}D' for d in self.dimensions)} images only"
-        if self.slices_only and not (intra_subject and is_thick_stack(fixed.grid)):
+        if self.slices_only and not (intra_subject and fixed.grid.is_thick_stack()):
             return f"{self.name} is for stacks of thick slices of one subject, whose slices correspond"
         return ""
 
@@ -109,49 +105,3 @@ class Method:
         if not np.isfinite(found.u).all():
             raise RegistrationError(f"{self.name} returned displacements that are not finite for {fixed.name}")
         return MethodOutput(found, seconds, {**self.settings, "threads": threads}, extra)
-
-
-def thick_axis(grid: Grid) -> int:
-    """Array axis of the coarsest spacing."""
-    return int(np.argmax(grid.array_spacing))
-
-
-def is_thick_stack(grid: Grid) -> bool:
-    """Whether the coarsest spacing is at least 2.5 times the finest: slices, rather than a volume."""
-    return grid.ndim == 3 and max(grid.spacing) >= _THICK * min(grid.spacing)
-
-
-def set_threads(threads: int) -> None:
-    """Bound the threads of this process for good; what a worker process does before it loads anything.
-
-    Most libraries read these variables once, when they are first used.
-    """
-    for name in _THREAD_VARIABLES:
-        os.environ[name] = str(threads)
-    import torch
-
-    torch.set_num_threads(threads)
-
-
-class limit_threads:  # noqa: N801 (reads as a verb in `with limit_threads(2):`)
-    """Bound the threads of torch, ITK and OpenMP within a block, as far as they can be bounded late."""
-
-    def __init__(self, threads: int) -> None:
-        self.threads = max(1, int(threads))
-
-    def __enter__(self) -> None:
-        import torch
-
-        self._before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
-        self._torch = torch.get_num_threads()
-        set_threads(self.threads)
-
-    def __exit__(self, *_: object) -> None:
-        import torch
-
-        for name, value in self._before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-        torch.set_num_threads(self._torch)

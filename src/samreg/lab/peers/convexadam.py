@@ -10,7 +10,7 @@ from samreg.lab.peers.affine import register_affine
 from samreg.lab.peers.base import Method
 from samreg.lab.peers.itk_bridge import after_affine, at_voxels, isotropic_grid, onto_grid, quiet
 
-__all__ = ["METHODS"]
+__all__ = ["CONVEXADAM"]
 
 _MOST_VOXELS = 6_000_000
 # Its coarse cells are 6 voxels: fewer than four of them along an axis leave the method nothing to average.
@@ -32,17 +32,15 @@ def _solve(fixed: Image, moving: Image, *, intra_subject: bool, threads: int) ->
     return after_affine(at_voxels(warp, fixed.grid), affine)
 
 
-METHODS = (
-    Method(
-        "convexadam",
-        _solve,
-        {
-            "affine": "SimpleITK, mutual information, 3 levels, two starts (between subjects only)",
-            "deformable": "MIND radius 1 dilation 2, grid 6, search 4, inverse consistency, lambda 1.25, "
-            f"80 Adam steps (its defaults), on isotropic voxels (at most {_MOST_VOXELS / 1e6:g} million)",
-        },
-        "convexadam",
-        "convexAdam",
-        'pip install "samreg[peers]"',
-    ),
+CONVEXADAM = Method(
+    "convexadam",
+    _solve,
+    {
+        "affine": "SimpleITK, mutual information, 3 levels, two starts (between subjects only)",
+        "deformable": "MIND radius 1 dilation 2, grid 6, search 4, inverse consistency, lambda 1.25, "
+        f"80 Adam steps (its defaults), on isotropic voxels (at most {_MOST_VOXELS / 1e6:g} million)",
+    },
+    "convexadam",
+    "convexAdam",
+    'pip install "samreg[peers]"',
 )

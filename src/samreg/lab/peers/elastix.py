@@ -10,10 +10,10 @@ import numpy as np
 from samreg.geometry.field import DisplacementField
 from samreg.geometry.grid import Grid
 from samreg.geometry.image import Image
-from samreg.lab.peers.base import Method, thick_axis
+from samreg.lab.peers.base import Method
 from samreg.lab.peers.itk_bridge import field_from_slices, quiet, slice_stack
 
-__all__ = ["METHODS"]
+__all__ = ["ELASTIX", "ELASTIX_2D"]
 
 _INSTALL = 'pip install "samreg[peers]"'
 _GRID_MM = 8.0
@@ -126,7 +126,7 @@ def _solve(fixed: Image, moving: Image, *, intra_subject: bool, threads: int) ->
 
 
 def _solve_slices(fixed: Image, moving: Image, *, intra_subject: bool, threads: int) -> DisplacementField:  # noqa: ARG001
-    axis = thick_axis(fixed.grid)
+    axis = fixed.grid.coarsest_axis
     rows, plane = slice_stack(fixed, moving, axis)
     found = []
     for a, b in rows:
@@ -137,30 +137,29 @@ def _solve_slices(fixed: Image, moving: Image, *, intra_subject: bool, threads: 
     return field_from_slices(found, fixed.grid, axis)
 
 
-METHODS = (
-    Method(
-        "elastix",
-        _solve,
-        {
-            "affine": "normalised correlation, 4 levels, 300 iterations (between subjects only)",
-            "deformable": f"B-spline every {_GRID_MM:g} mm within a subject, {_COARSE_GRID_MM:g} mm between "
-            "(or one a thick slice), 4 levels, 500 iterations of 2048 samples; normalised correlation, "
-            "bending energy 0.05",
-        },
-        "itk-elastix",
-        "itk",
-        _INSTALL,
-    ),
-    Method(
-        "elastix2d",
-        _solve_slices,
-        {
-            "deformable": f"slice by slice: B-spline every {_GRID_MM:g} mm, normalised correlation, "
-            "4 levels, 400 iterations of 2048 samples, bending energy 0.05"
-        },
-        "itk-elastix",
-        "itk",
-        _INSTALL,
-        slices_only=True,
-    ),
+ELASTIX = Method(
+    "elastix",
+    _solve,
+    {
+        "affine": "normalised correlation, 4 levels, 300 iterations (between subjects only)",
+        "deformable": f"B-spline every {_GRID_MM:g} mm within a subject, {_COARSE_GRID_MM:g} mm between "
+        "(or one a thick slice), 4 levels, 500 iterations of 2048 samples; normalised correlation, "
+        "bending energy 0.05",
+    },
+    "itk-elastix",
+    "itk",
+    _INSTALL,
+)
+
+ELASTIX_2D = Method(
+    "elastix2d",
+    _solve_slices,
+    {
+        "deformable": f"slice by slice: B-spline every {_GRID_MM:g} mm, normalised correlation, "
+        "4 levels, 400 iterations of 2048 samples, bending energy 0.05"
+    },
+    "itk-elastix",
+    "itk",
+    _INSTALL,
+    slices_only=True,
 )

@@ -19,7 +19,7 @@ from samreg.lab.peers.itk_bridge import (
     with_interpolated_slices,
 )
 
-__all__ = ["METHODS"]
+__all__ = ["GREEDY"]
 
 _ITERATIONS = "100x100x50"
 _METRIC = "NCC 4x4x4"
@@ -47,18 +47,16 @@ def _solve(fixed: Image, moving: Image, *, intra_subject: bool, threads: int) ->
     return after_affine(at_voxels(field_from_sitk(tool["warp"], work.grid), fixed.grid), affine)
 
 
-METHODS = (
-    Method(
-        "greedy",
-        _solve,
-        {
-            "affine": f"12 degrees of freedom, {_METRIC}, from the image centres, 200x100x50 iterations "
-            "(between subjects only)",
-            "deformable": f"{_METRIC}, sigmas {_SIGMAS}, {_ITERATIONS} iterations; slices interpolated until they are "
-            f"at most {MOST_ANISOTROPIC:g} times as thick as a pixel and at least {FEWEST_SLICES}",
-        },
-        "picsl-greedy",
-        "picsl_greedy",
-        'pip install "samreg[peers]"',
-    ),
+GREEDY = Method(
+    "greedy",
+    _solve,
+    {
+        "affine": f"12 degrees of freedom, {_METRIC}, from the image centres, 200x100x50 iterations "
+        "(between subjects only)",
+        "deformable": f"{_METRIC}, sigmas {_SIGMAS}, {_ITERATIONS} iterations; slices interpolated until they are "
+        f"at most {MOST_ANISOTROPIC:g} times as thick as a pixel and at least {FEWEST_SLICES}",
+    },
+    "picsl-greedy",
+    "picsl_greedy",
+    'pip install "samreg[peers]"',
 )

@@ -6,11 +6,11 @@ from samreg.geometry.field import DisplacementField
 from samreg.geometry.image import Image
 from samreg.lab.peers.base import Method
 
-__all__ = ["METHODS"]
+__all__ = ["IDENTITY"]
 
 
 def _solve(fixed: Image, moving: Image, *, intra_subject: bool, threads: int) -> DisplacementField:  # noqa: ARG001
     return DisplacementField.identity(fixed.grid)
 
 
-METHODS = (Method("identity", _solve, {}, dimensions=(2, 3)),)
+IDENTITY = Method("identity", _solve, {}, dimensions=(2, 3))

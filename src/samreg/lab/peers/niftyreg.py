@@ -20,7 +20,7 @@ from samreg.lab.peers.itk_bridge import isotropic_grid, onto_grid, to_sitk
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
-__all__ = ["METHODS"]
+__all__ = ["NIFTYREG", "NIFTYREG_LNCC"]
 
 _INSTALL = "CMAKE_POLICY_VERSION_MINIMUM=3.5 pip install niftyreg"
 _LNCC_SIGMA_MM = 5.0
@@ -101,7 +101,5 @@ def _method(name: str, metric: str, lncc: bool) -> Method:
     return Method(name, partial(_solve, lncc=lncc), settings, "niftyreg", "niftyreg", _INSTALL)
 
 
-METHODS = (
-    _method("niftyreg", "NMI", lncc=False),
-    _method("niftyreg-lncc", f"LNCC with a Gaussian of {_LNCC_SIGMA_MM:g} mm", lncc=True),
-)
+NIFTYREG = _method("niftyreg", "NMI", lncc=False)
+NIFTYREG_LNCC = _method("niftyreg-lncc", f"LNCC with a Gaussian of {_LNCC_SIGMA_MM:g} mm", lncc=True)

@@ -1,34 +1,25 @@
-"""The names under which methods are opened."""
+"""Methods by name: those of samreg, and those that another package adds by an entry point of `samreg.peers`."""
 
 from __future__ import annotations
 
-from importlib import import_module
+import re
+from collections.abc import Callable
+from typing import TypeAlias
 
+from samreg import plugins
 from samreg.errors import ConfigError
 from samreg.lab.peers.base import Method
 
-__all__ = ["load_method", "method_names", "missing_methods"]
+__all__ = ["Factory", "load_method", "method_names", "missing_methods"]
 
-# The order in which tables show them.
-_MODULES = {
-    "identity": "identity",
-    "niftyreg": "niftyreg",
-    "niftyreg-lncc": "niftyreg",
-    "ants": "ants",
-    "ants-mi": "ants",
-    "ants2d": "ants",
-    "elastix": "elastix",
-    "elastix2d": "elastix",
-    "greedy": "greedy",
-    "convexadam": "convexadam",
-}
-_TRAINED = ("voxelmorph", "labelreg")
-_PRESETS = ("samreg", "samreg:fast", "samreg:paper")
+Factory: TypeAlias = Callable[[str, bool], Method]
+"""An entry point of `samreg.peers` names a `Method`, or a function that makes one from the whole name that the user
+gave, such as `samreg:paper+match.max_pairs=3`, and whether regions may come from the cache."""
 
 
 def method_names() -> list[str]:
-    """Names that `load_method` knows; samreg's ablations and the trained networks, which need a file, aside."""
-    return [*_MODULES, *_PRESETS]
+    """Names that `load_method` knows; some take more behind a `:` or a `+`."""
+    return plugins.names("peers")
 
 
 def load_method(name: str, reuse: bool = False) -> Method:
@@ -42,21 +33,19 @@ def load_method(name: str, reuse: bool = False) -> Method:
     Raises:
         ConfigError: if there is no such method.
         ModelError: if a trained network has no checkpoint, or one of another architecture.
+        PluginError: if the method cannot be imported.
     """
-    if name.partition(":")[0].partition("+")[0] == "samreg":
-        from samreg.lab.peers.samreg_method import samreg_method
-
-        return samreg_method(name, reuse)
-    if name.partition(":")[0] in _TRAINED:
-        from samreg.lab.peers.trained import trained_method
-
-        return trained_method(name)
-    if name not in _MODULES:
-        shown = [*method_names(), *(f"{network}:FILE" for network in _TRAINED)]
-        raise ConfigError(f"there is no method {name!r}; choose from {', '.join(shown)}")
-    module = import_module(f"samreg.lab.peers.{_MODULES[name]}")
-    methods: tuple[Method, ...] = module.METHODS
-    return next(method for method in methods if method.name == name)
+    part: Method | Factory | None = plugins.find("peers", name)
+    if part is None:
+        part = plugins.find("peers", re.split("[:+]", name, maxsplit=1)[0])
+        part = None if isinstance(part, Method) else part  # it takes nothing behind its name
+    if part is None:
+        shown = ", ".join(method_names())
+        raise ConfigError(
+            f"there is no method {name!r}; choose from {shown}; settings of samreg follow its name, as in "
+            "samreg:fast+match.max_pairs=3, and the file of a network its, as in voxelmorph:FILE"
+        )
+    return part if isinstance(part, Method) else part(name, reuse)
 
 
 def missing_methods(names: list[str]) -> dict[str, str]:

@@ -39,11 +39,11 @@ def checkpoint_path(name: str) -> Path:
     return path
 
 
-def trained_method(name: str) -> Method:
+def trained_method(name: str, reuse: bool = False) -> Method:  # noqa: ARG001
     """The method of a name `voxelmorph[:FILE]` or `labelreg[:FILE]`.
 
     The table shows the network's name alone; the checkpoint's sha256 is among the settings, so that a network trained
-    anew is a new method.
+    anew is a new method. `reuse` has no meaning here: these networks know no regions.
 
     Raises:
         ModelError: if there is no such checkpoint, or it is of another architecture.

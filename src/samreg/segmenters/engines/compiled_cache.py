@@ -11,8 +11,9 @@ import hashlib
 import logging
 import os
 import sys
-import tempfile
 from pathlib import Path
+
+from samreg.files import written
 
 __all__ = ["cache_folder", "load", "store"]
 
@@ -55,15 +56,8 @@ def store(key: str, body: bytes) -> None:
         path = _path(key)
         path.parent.mkdir(parents=True, exist_ok=True)
         _make_room(path.parent, len(body))
-        # Written to a file beside and moved: two runs may store the same key at once.
-        handle, partial = tempfile.mkstemp(dir=path.parent)
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                stream.write(hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
-            Path(partial).replace(path)
-        except BaseException:
-            Path(partial).unlink(missing_ok=True)
-            raise
+        with written(path) as partial:  # two runs may store the same key at once
+            partial.write_bytes(hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
     except (OSError, RuntimeError) as error:
         _log.info("compiled network not kept for the next run: %s", error)
 

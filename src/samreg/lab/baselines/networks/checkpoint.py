@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import pickle
 import zipfile
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from samreg.errors import ConfigError, ModelError
+from samreg.files import sha256_of, written
 from samreg.lab.baselines.networks.spec import Architecture, NetworkSpec
 
 if TYPE_CHECKING:
@@ -60,19 +60,14 @@ class TrainedNetwork:
 
 
 def save_atomically(content: Mapping[str, Any], path: Path) -> None:
-    """`torch.save` beside the target, then moved into place: a killed process leaves the old file or the new one."""
+    """`torch.save`, whole or not at all: a killed process leaves the old file or the new one."""
     import torch
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with beside.open("wb") as stream:
-            torch.save(dict(content), stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with written(path) as partial, partial.open("wb") as stream:
+        torch.save(dict(content), stream)
+        stream.flush()
+        os.fsync(stream.fileno())
 
 
 def write_checkpoint(trained: TrainedNetwork, path: Path, history: Sequence[Mapping[str, Any]] = ()) -> None:
@@ -182,14 +177,6 @@ def read_checkpoint(
         known["split"],
         content.get("config", {}),
         content.get("scores", {}),
-        _sha256(source),
+        sha256_of(source),
         str(source),
     )
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -42,7 +42,7 @@ class View:
             raise GeometryError(f"this {spec.architecture} is a 3D network and wants a volume, got a 2D image")
         shape, spacing, axis = list(spec.shape), list(spec.spacing), None
         if image.ndim > spec.dims:
-            axis = int(np.argmax(image.array_spacing))
+            axis = image.coarsest_axis
             shape.insert(axis, image.shape[axis])
             spacing.insert(axis, image.array_spacing[axis])
         centred = replace(image, shape=tuple(shape), spacing=tuple(spacing[::-1]))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import math
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from samreg.errors import InputError, MissingDependencyError, SamregError
+from samreg.files import written
 from samreg.lab.baselines.networks.build import build_network
 from samreg.lab.baselines.networks.checkpoint import TrainedNetwork, read_checkpoint, write_checkpoint
 from samreg.lab.baselines.networks.predict import autocast, choose_device
@@ -298,6 +298,5 @@ def _write_csv(history: Sequence[Mapping[str, float]], path: Path) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(history[0])
     writer.writerows([[int(row["epoch"]), *(f"{v:.6g}" for v in list(row.values())[1:])] for row in history])
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    beside.write_text(text.getvalue(), encoding="utf-8")
-    beside.replace(path)
+    with written(path) as partial:
+        partial.write_text(text.getvalue(), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Landmarks of a pair, whichever of the datasets' tables they come in."""
+"""Landmarks of a pair: two files of points, two tables of voxel indices, or one table that holds both."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from samreg.errors import DatasetError
 from samreg.geometry.grid import Grid
-from samreg.lab.datasets.base import PairRecord
+from samreg.io.tables import PairRecord
 from samreg.types import Points
 
 __all__ = ["read_landmarks"]
