@@ -42,9 +42,9 @@ class Demo:
 
     def run(self) -> None:
         """Make the phantom, register it, compare with the truth."""
+        from samreg import metrics
         from samreg.files import check_output
         from samreg.geometry.field import DisplacementField
-        from samreg.metrics import measures as metrics
         from samreg.phantom import phantom
         from samreg.runs.run_folder import write_run
 

@@ -16,7 +16,8 @@ from samreg.io.tables import PairRecord
 from samreg.lab.baselines.splits import only_test
 from samreg.lab.datasets import open_dataset
 from samreg.lab.peers import load_method, missing_methods
-from samreg.metrics.score import score, score_pseudo_rois
+from samreg.lab.pseudo_rois import score_pseudo_rois
+from samreg.metrics.score import score
 from samreg.runs.records import Record, RecordLog, read_records
 from samreg.runs.workers import run_tasks
 from samreg.types import Progress

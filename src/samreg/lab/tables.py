@@ -10,20 +10,19 @@ import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from samreg.errors import InputError
 from samreg.files import written
-from samreg.metrics.measures import mean
+from samreg.metrics import all_metrics, mean, single_number
 from samreg.runs.records import Record
 
 __all__ = [
-    "COLUMNS",
     "Cell",
     "Column",
     "Table",
+    "all_columns",
     "case_values",
     "confidence_and_dice",
     "joined_markdown",
@@ -45,7 +44,7 @@ class Column:
         key: name of the metric in the record.
         title: heading; `{unit}` becomes the unit of the images.
         digits: decimals.
-        better: whether a larger or a smaller value is better; empty where neither is.
+        better: whether a `higher` or a `lower` value is better; empty where neither is.
         scale: what to multiply by before showing.
     """
 
@@ -56,34 +55,24 @@ class Column:
     scale: float = 1.0
 
     def value(self, record: Record) -> float:
-        """The number of one record: the mean over labels where it is a number a label; NaN where it is absent."""
-        if self.key == "seconds":
-            return float(record.get("seconds", float("nan")))
-        found = record.get("metrics", {}).get(self.key)
-        if isinstance(found, dict):
-            found = found["mean"] if "mean" in found else mean(_number(v) for v in found.values())
-        if isinstance(found, list):
-            found = len(found)
-        return _number(found)
+        """The number of one record, as `single_number` gives it; NaN where it is absent."""
+        return single_number(
+            record.get("seconds") if self.key == "seconds" else record.get("metrics", {}).get(self.key)
+        )
 
 
-def _number(value: Any) -> float:
-    return float("nan") if value is None else float(value)
-
-
-COLUMNS = (
-    Column("dice", "Dice", 3, "larger"),
-    Column("centroid_tre", "centroid TRE [{unit}]", 2, "smaller"),
-    Column("slice_centroid_tre", "in-plane TRE [{unit}]", 2, "smaller"),
-    Column("landmark_tre", "landmark TRE [{unit}]", 2, "smaller"),
-    Column("pse_dice", "Pse-ROI Dice", 3, "larger"),
-    Column("pse_tre", "Pse-ROI TRE [{unit}]", 2, "smaller"),
-    Column("hd95", "HD95 [{unit}]", 2, "smaller"),
-    Column("folding_fraction", "folding [%]", 3, "smaller", 100.0),
-    Column("sdlogj", "SDlogJ", 3),
-    Column("lost_labels", "lost labels", 2),
+_OWN = (
+    Column("pse_dice", "Pse-ROI Dice", 3, "higher"),
+    Column("pse_tre", "Pse-ROI TRE [{unit}]", 2, "lower"),
     Column("seconds", "seconds", 1),
 )
+
+
+def all_columns() -> tuple[Column, ...]:
+    """Every metric that tables show, those of other packages too, then what the laboratory adds."""
+    shown = {name: metric for name, metric in all_metrics().items() if metric.in_tables}
+    columns = (Column(name, m.title("{unit}"), m.digits, m.better, m.scale) for name, m in shown.items())
+    return (*columns, *_OWN)
 
 
 @dataclass(frozen=True)
@@ -133,7 +122,7 @@ class Table:
         Doing nothing is not a competitor: it never folds.
         """
         column = self.columns[j]
-        sign = 1.0 if column.better == "larger" else -1.0
+        sign = 1.0 if column.better == "higher" else -1.0
         shown = {
             i: round(sign * row[j].mean * column.scale, column.digits)
             for i, (name, row) in enumerate(zip(self.methods, self.cells, strict=True))
@@ -186,7 +175,9 @@ def make_table(
         names = [name for name in methods if name in names]
     by_method = {name: {r["pair"]: r for r in rows if r["method"] == name} for name in names}
     common = [p for p in dict.fromkeys(r["pair"] for r in rows) if all(p in by_method[name] for name in names)]
-    columns = tuple(c for c in COLUMNS if any(not np.isnan(c.value(r)) for r in rows) and not _all_zero_losses(c, rows))
+    columns = tuple(
+        c for c in all_columns() if any(not np.isnan(c.value(r)) for r in rows) and not _all_zero_losses(c, rows)
+    )
     values = {
         name: np.asarray([[c.value(by_method[name][p]) for c in columns] for p in common]).reshape(
             len(common), len(columns)
@@ -223,7 +214,7 @@ def _p_value(values: dict[str, np.ndarray], name: str, j: int, column: Column, o
     peers = [other for other in values if not other.startswith(ours) and other != _NOTHING]
     if not name.startswith(ours) or not column.better or not peers:
         return float("nan")
-    sign = 1.0 if column.better == "larger" else -1.0
+    sign = 1.0 if column.better == "higher" else -1.0
     best = max(peers, key=lambda other: sign * _nanmean(values[other][:, j]))
     a, b = values[name][:, j], values[best][:, j]
     both = ~np.isnan(a) & ~np.isnan(b)
@@ -274,7 +265,11 @@ def _notes(
 
 def confidence_and_dice(records: Iterable[Record]) -> np.ndarray:
     """(n, 2) confidence and mean Dice of the records that hold both."""
-    found = [(r["extra"]["confidence"], COLUMNS[0].value(r)) for r in records if "confidence" in r.get("extra", {})]
+    found = [
+        (r["extra"]["confidence"], single_number(r.get("metrics", {}).get("dice")))
+        for r in records
+        if "confidence" in r.get("extra", {})
+    ]
     return np.array([row for row in found if not np.isnan(row).any()], dtype=float).reshape(-1, 2)
 
 

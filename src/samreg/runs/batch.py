@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import functools
 import hashlib
 import json
+import math
 import re
 import time
 from collections.abc import Callable
@@ -16,6 +18,7 @@ from typing import Any
 from samreg.config import RegisterConfig
 from samreg.errors import SamregError
 from samreg.io.tables import PairRecord, read_pairs
+from samreg.metrics import all_metrics, single_number
 from samreg.metrics.score import score
 from samreg.runs.records import Record, RecordLog, read_records
 from samreg.runs.shared import shared_segmenter
@@ -291,8 +294,7 @@ def _write_summaries(out: Path, rows: list[tuple[PairRecord, Record]]) -> Path:
         ("seconds", lambda r: r.get("seconds", "")),
         ("n_pairs", lambda r: r.get("n_pairs", "")),
         ("confidence", lambda r: r.get("confidence", "")),
-        ("dice", lambda r: _mean_dice(r)),
-        ("folding_fraction", lambda r: r.get("metrics", {}).get("folding_fraction", "")),
+        *((name, functools.partial(_metric, name)) for name, metric in all_metrics().items() if metric.in_tables),
         ("warnings", lambda r: "; ".join(r.get("warnings", []))),
         ("error", lambda r: r.get("error", "")),
     ]
@@ -313,6 +315,6 @@ def _write_summaries(out: Path, rows: list[tuple[PairRecord, Record]]) -> Path:
     return failures
 
 
-def _mean_dice(record: Record) -> float | str:
-    values = [v for v in record.get("metrics", {}).get("dice", {}).values() if v is not None]
-    return round(sum(values) / len(values), 4) if values else ""
+def _metric(name: str, record: Record) -> float | str:
+    value = single_number(record.get("metrics", {}).get(name))
+    return "" if math.isnan(value) else round(value, 6)
