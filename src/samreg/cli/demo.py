@@ -22,7 +22,7 @@ __all__ = ["Demo", "write_phantom"]
 
 @dataclass(frozen=True)
 class Demo:
-    """Register two images of a built-in phantom whose true displacement field is known, and measure the result.
+    """Do the whole job on a built-in phantom: register it and compare with its true displacement field.
 
     Nothing is downloaded. The folder then holds `images` (the phantom and its labels) and `run` (the run folder).
     """

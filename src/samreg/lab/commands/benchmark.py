@@ -22,7 +22,7 @@ _DEFAULT_METHODS = "identity,samreg"
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Methods against datasets: records of every registration, then tables (Markdown, CSV, LaTeX) and figures.
+    """Compare methods on datasets: records of every registration, then tables (Markdown, CSV, LaTeX) and figures.
 
     Stop it at any moment and start it again: what is recorded is not computed twice.
     """

@@ -20,7 +20,7 @@ __all__ = ["Train"]
 
 @dataclass(frozen=True)
 class Train:
-    """Train one of the baselines: voxelmorph, labelreg (registration), vnet, fct, mednext (segmentation).
+    """Train a network to compare with: voxelmorph, labelreg (registration), vnet, fct, mednext (segmentation).
 
     Run the same command again after an interruption: it goes on from the last whole epoch.
     """
