@@ -78,7 +78,7 @@ def test_a_run_records_every_pair_and_a_second_run_computes_nothing(dataset: Pat
     assert set(record["metrics"]["dice"]) == {"1", "2"}
     assert record["metrics"]["folding_fraction"] == 0.0
     said: list[str] = []
-    summary = run_benchmark(options(dataset, whole.parent), say=said.append)
+    summary = run_benchmark(options(dataset, whole.parent), message=said.append)
     assert (summary.n_done, summary.n_kept) == (0, N_CASES - 1)
     assert lines(whole) == records
     assert said == [f"{N_CASES - 1} of {N_CASES - 1} registrations are recorded already"]
@@ -248,7 +248,7 @@ def test_failures_become_records_and_are_tried_again_only_when_asked(dataset: Pa
     good = (broken / "img01.nii.gz").read_bytes()
     (broken / "img01.nii.gz").write_bytes(good[: len(good) // 2])
     said: list[str] = []
-    summary = run_benchmark(options(broken, tmp_path / "out"), say=said.append)
+    summary = run_benchmark(options(broken, tmp_path / "out"), message=said.append)
     assert summary.n_failed == 2
     assert [r["status"] for r in lines(summary.records)] == ["failed", "failed"]
     assert any("img01.nii.gz" in line for line in said)
@@ -275,7 +275,7 @@ def test_absent_tools_are_skipped_and_said(dataset: Path, tmp_path: Path, monkey
     real = base.importlib.util.find_spec
     monkeypatch.setattr(base.importlib.util, "find_spec", lambda name: None if name == "picsl_greedy" else real(name))
     said: list[str] = []
-    summary = run_benchmark(options(dataset, tmp_path, methods=("greedy", "identity"), limit=2), say=said.append)
+    summary = run_benchmark(options(dataset, tmp_path, methods=("greedy", "identity"), limit=2), message=said.append)
     assert summary.skipped == {"greedy": 'pip install "samreg[peers]"'}
     assert summary.n_done == 2
     assert said == ['skipped: greedy is not installed; to install it: pip install "samreg[peers]"']

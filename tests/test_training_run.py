@@ -283,7 +283,7 @@ def test_an_unfinished_run_is_not_a_checkpoint(unfinished: Path) -> None:
 def test_a_finished_checkpoint_is_not_overwritten(pairs: list[Pair], tmp_path: Path) -> None:
     out = tmp_path / "old.ckpt"
     out.write_bytes(b"precious")
-    with pytest.raises(InputError, match="is there already; give another --out, or --overwrite"):
+    with pytest.raises(InputError, match="exists already; give another --out, or --overwrite"):
         train("fct", pairs, out, TINY, dataset="toy")
     assert out.read_bytes() == b"precious"
     train("fct", pairs, out, replace(TINY, epochs=1, steps_per_epoch=1), dataset="toy", overwrite=True)

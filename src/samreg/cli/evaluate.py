@@ -42,7 +42,7 @@ class Evaluate:
     """Replace the file if it is there."""
 
     def run(self) -> None:
-        """Read, measure, say."""
+        """Read, measure, show."""
         from samreg.runs.run_folder import read_run
 
         if self.out is not None:

@@ -117,7 +117,7 @@ class Table:
         return column.title.format(unit=self.unit)
 
     def best(self, j: int) -> set[int]:
-        """Rows with the best mean of column j, as far as its decimals tell; empty where there is no best.
+        """Rows with the best mean of column j, rounded to its decimals; empty where there is no best.
 
         Doing nothing is not a competitor: it never folds.
         """

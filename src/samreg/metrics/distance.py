@@ -104,7 +104,7 @@ def slice_centroid_tre(
 ) -> dict[int, float]:
     """In-plane distance between the centres of mass of each label, slice by slice, then averaged.
 
-    For stacks of thick slices, where the centroid across slices says more about slice planning than about the
+    For stacks of thick slices, where the centroid across slices depends more on slice planning than on the
     registration. A slice counts where both maps hold the label in it.
 
     Args:

@@ -134,7 +134,7 @@ def load_class_segmenter(
 def open_segmenter(
     name: str, *, engine: str = "auto", device: str = "auto", precision: str = "auto"
 ) -> Segmenter | TrainedSegmenter:
-    """Whatever can segment: a promptable segmenter, or a network trained by samreg where the name is its checkpoint.
+    """A promptable segmenter, or a network trained by samreg where the name is its checkpoint.
 
     Args:
         name: as for `load_segmenter`, or the path of such a checkpoint.

@@ -1,7 +1,7 @@
-"""Between samreg and the ITK world, in which all peers live: images out, transforms in.
+"""Images for tools of the ITK family, and their transforms as fields of samreg.
 
 Every tool gets the images as they are, with their geometry; nothing is resampled for it unless it needs one grid
-for both. Every result comes back as displacements at the centres of the fixed voxels, so no accuracy is lost.
+for both. Every result becomes displacements at the centres of the fixed voxels, so no accuracy is lost.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def after_affine(warp: DisplacementField, affine: Matrix) -> DisplacementField:
 
 
 def ras_to_lps(matrix: Matrix) -> Matrix:
-    """A homogeneous 4 x 4 map of RAS points as a map of LPS points, and back."""
+    """A homogeneous 4 x 4 map of RAS points as a map of LPS points; the inverse of itself."""
     result: Matrix = _RAS_LPS @ np.asarray(matrix, dtype=float) @ _RAS_LPS
     return result
 
@@ -162,17 +162,17 @@ def field_from_slices(slices: list[np.ndarray], grid: Grid, axis: int) -> Displa
 
 
 def quiet(call: Any, *args: Any, **kwargs: Any) -> Any:
-    """Call something that writes to the standard streams of the process, with both sent to nowhere."""
+    """Call something that writes to the standard streams of the process, with both discarded."""
     import os
     import sys
 
     sys.stdout.flush()
     sys.stderr.flush()
     saved = os.dup(1), os.dup(2)
-    with open(os.devnull, "w") as nowhere:  # noqa: PTH123 (a file descriptor is wanted)
+    with open(os.devnull, "w") as null:  # noqa: PTH123 (a file descriptor is wanted)
         try:
-            os.dup2(nowhere.fileno(), 1)
-            os.dup2(nowhere.fileno(), 2)
+            os.dup2(null.fileno(), 1)
+            os.dup2(null.fileno(), 2)
             return call(*args, **kwargs)
         finally:
             sys.stdout.flush()

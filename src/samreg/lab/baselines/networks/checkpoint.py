@@ -125,7 +125,7 @@ def load_plain(path: Path, wanted: str) -> dict[str, Any]:
 
 
 def is_checkpoint(path: Path) -> bool:
-    """Whether a file says that it is a network trained by samreg; reads its table of contents, not its tensors."""
+    """Whether a file is a network trained by samreg; reads its table of contents, not its tensors."""
     if not zipfile.is_zipfile(path):
         return False
     with zipfile.ZipFile(path) as archive:

@@ -1,4 +1,4 @@
-"""What trained networks say about images: class probabilities, and displacement fields."""
+"""Predictions of trained networks: class probabilities, and displacement fields."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def choose_device(device: str = "auto") -> torch.device:
     """The torch device of a name; `auto` is CUDA where there is one, else the CPU.
 
     Raises:
-        ModelError: if the device is not there.
+        ModelError: if this machine has no such device.
     """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
