@@ -211,10 +211,11 @@ def slow_pair(*task) -> dict:
     return evaluate_pair(*task)
 
 
-def test_no_scheduler_is_the_users_fault() -> None:
+def test_no_scheduler_is_the_users_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("distributed")
+    monkeypatch.setattr("samreg.runs.workers._DASK_TIMEOUT_S", 1.0)
     with pytest.raises(ConfigError, match="no Dask scheduler answers at"):
-        run_tasks(evaluate_pair, [()], lambda *_: None, dask="tcp://127.0.0.1:9", dask_timeout_s=1.0)
+        run_tasks(evaluate_pair, [()], lambda *_: None, dask="tcp://127.0.0.1:9")
 
 
 def _square_or_die(value: int) -> int:

@@ -32,6 +32,8 @@ __all__ = [
 
 _NOTHING = "identity"
 _FEWEST_FOR_RANKS = 6
+_OURS = "samreg"
+_JOINED = ("dice", "centroid_tre")
 
 Format = Callable[["Table"], str]
 
@@ -146,19 +148,17 @@ def make_table(
     records: Sequence[Record],
     title: str = "",
     methods: Sequence[str] | None = None,
-    ours: str = "samreg",
     headings: Mapping[str, str] | None = None,
 ) -> Table:
     """The table of one dataset.
 
     Only pairs that every method finished are counted, so that all rows are over the same cases; how many were left out,
-    and why, is in the notes. The test compares each method whose name starts with `ours` with the best of the others.
+    and why, is in the notes. The test compares each method whose name starts with `samreg` with the best of the others.
 
     Args:
         records: records of one dataset, as `read_records` gives them.
         title: heading of the table.
         methods: rows in this order; all, in the order of the records, by default.
-        ours: what the names of our methods start with.
         headings: method -> heading of its row; the name of the method by default.
 
     Raises:
@@ -184,7 +184,7 @@ def make_table(
         )
         for name in names
     }
-    cells = [[_cell(values, name, j, column, ours) for j, column in enumerate(columns)] for name in names]
+    cells = [[_cell(values, name, j, column) for j, column in enumerate(columns)] for name in names]
     units = {r.get("unit", "mm") for r in rows}
     return Table(
         title or datasets[0],
@@ -192,7 +192,7 @@ def make_table(
         columns,
         tuple(tuple(row) for row in cells),
         "/".join(sorted(units)),
-        tuple(_notes(records, names, by_method, common, ours)),
+        tuple(_notes(records, names, by_method, common)),
     )
 
 
@@ -200,19 +200,19 @@ def _all_zero_losses(column: Column, rows: Sequence[Record]) -> bool:
     return column.key == "lost_labels" and not any(column.value(r) > 0 for r in rows)
 
 
-def _cell(values: dict[str, np.ndarray], name: str, j: int, column: Column, ours: str) -> Cell:
+def _cell(values: dict[str, np.ndarray], name: str, j: int, column: Column) -> Cell:
     mine = values[name][:, j]
     present = mine[~np.isnan(mine)]
     if not present.size:
         return Cell(float("nan"), float("nan"), 0)
     std = float(present.std(ddof=1)) if present.size > 1 else float("nan")
-    return Cell(float(present.mean()), std, int(present.size), _p_value(values, name, j, column, ours))
+    return Cell(float(present.mean()), std, int(present.size), _p_value(values, name, j, column))
 
 
-def _p_value(values: dict[str, np.ndarray], name: str, j: int, column: Column, ours: str) -> float:
+def _p_value(values: dict[str, np.ndarray], name: str, j: int, column: Column) -> float:
     """Two-sided p of the signed-rank test against the peer with the best mean."""
-    peers = [other for other in values if not other.startswith(ours) and other != _NOTHING]
-    if not name.startswith(ours) or not column.better or not peers:
+    peers = [other for other in values if not other.startswith(_OURS) and other != _NOTHING]
+    if not name.startswith(_OURS) or not column.better or not peers:
         return float("nan")
     sign = 1.0 if column.better == "higher" else -1.0
     best = max(peers, key=lambda other: sign * _nanmean(values[other][:, j]))
@@ -235,7 +235,6 @@ def _notes(
     names: Sequence[str],
     by_method: dict[str, dict[str, Record]],
     common: Sequence[str],
-    ours: str,
 ) -> list[str]:
     pairs = list(dict.fromkeys(r["pair"] for r in records))
     notes = [
@@ -248,7 +247,7 @@ def _notes(
             notes.append(f"{name} failed on {failed} pairs.")
         if absent - failed > 0:
             notes.append(f"{name} has no record of {absent - failed} pairs.")
-    if any(name.startswith(ours) for name in names) and any(not name.startswith(ours) for name in names):
+    if any(name.startswith(_OURS) for name in names) and any(not name.startswith(_OURS) for name in names):
         notes.append("p: two-sided Wilcoxon signed-rank test over pairs, against the best other method of the column.")
     for name in names:
         known = confidence_and_dice(by_method[name].values())
@@ -300,14 +299,13 @@ def to_markdown(table: Table) -> str:
     return "\n".join([*lines, "", " ".join(table.notes), ""])
 
 
-def joined_markdown(tables: Sequence[Table], keys: Sequence[str] = ("dice", "centroid_tre")) -> str:
-    """The paper's table 1: methods by datasets, some metrics of each.
+def joined_markdown(tables: Sequence[Table]) -> str:
+    """The paper's table 1: methods by datasets, Dice and centroid TRE of each dataset that has them.
 
     Args:
         tables: one table a dataset.
-        keys: the metrics; those that a dataset does not have are left out.
     """
-    columns = [(table, j) for table in tables for j, column in enumerate(table.columns) if column.key in keys]
+    columns = [(table, j) for table in tables for j, column in enumerate(table.columns) if column.key in _JOINED]
     heads = [f"{table.title}: {table.heading(table.columns[j])}" for table, j in columns]
     lines = ["| method | " + " | ".join(heads) + " |", "| --- |" + " ---: |" * len(heads)]
     for name in dict.fromkeys(name for table in tables for name in table.methods):

@@ -25,6 +25,7 @@ OnAnswer = Callable[[int, Answer, str], None]
 
 _DIED = "the worker process died while it computed this"
 _DASK_ATTEMPTS = 3
+_DASK_TIMEOUT_S = 30.0
 
 
 def run_tasks(
@@ -35,7 +36,6 @@ def run_tasks(
     jobs: int = 1,
     dask: str = "",
     threads: int = 0,
-    dask_timeout_s: float = 30.0,
 ) -> None:
     """Call `function(*task)` for every task, in any order.
 
@@ -47,7 +47,6 @@ def run_tasks(
             the whole run.
         dask: address of a Dask scheduler, for example `tcp://10.0.0.1:8786`, instead of processes here.
         threads: threads of each worker process; 0 leaves the choice to the libraries.
-        dask_timeout_s: how long to wait for the scheduler.
 
     Raises:
         ConfigError: if jobs is negative, or no scheduler answers.
@@ -57,7 +56,7 @@ def run_tasks(
     if jobs < 0:
         raise ConfigError(f"jobs is the number of worker processes, 0 or more, got {jobs}")
     if dask:
-        _run_on_dask(function, tasks, on_answer, dask, dask_timeout_s)
+        _run_on_dask(function, tasks, on_answer, dask)
     elif jobs == 0:
         for index, task in enumerate(tasks):
             on_answer(index, *_attempt(function, task))
@@ -143,15 +142,13 @@ def _die_with_parent() -> None:
         os._exit(1)
 
 
-def _run_on_dask(
-    function: Callable[..., Answer], tasks: Sequence[Task], on_answer: OnAnswer, address: str, timeout_s: float
-) -> None:
+def _run_on_dask(function: Callable[..., Answer], tasks: Sequence[Task], on_answer: OnAnswer, address: str) -> None:
     try:
         from distributed import Client, as_completed
     except ImportError:
         raise MissingDependencyError("distributed", "--dask", "dask") from None
     try:
-        client = Client(address, timeout=timeout_s)
+        client = Client(address, timeout=_DASK_TIMEOUT_S)
     except OSError as error:
         raise ConfigError(
             f"no Dask scheduler answers at {address!r} ({error}); start one with: dask scheduler"

@@ -10,8 +10,10 @@ from samreg.types import Matrix
 
 __all__ = ["register_affine"]
 
+_SEED = 1  # of the sampling of the metric
 
-def register_affine(fixed: Image, moving: Image, seed: int = 1) -> Matrix:
+
+def register_affine(fixed: Image, moving: Image) -> Matrix:
     """The better of two affine registrations, started from the image centres and from the centres of mass.
 
     Mattes mutual information, three levels (4, 2, 1), regular step gradient descent.
@@ -19,7 +21,6 @@ def register_affine(fixed: Image, moving: Image, seed: int = 1) -> Matrix:
     Args:
         fixed: the fixed image, 3D.
         moving: the moving image, 3D.
-        seed: seed of the metric's sampling.
 
     Returns:
         (4, 4) fixed world to moving world.
@@ -33,7 +34,7 @@ def register_affine(fixed: Image, moving: Image, seed: int = 1) -> Matrix:
         method = sitk.ImageRegistrationMethod()
         method.SetMetricAsMattesMutualInformation(32)
         method.SetMetricSamplingStrategy(method.RANDOM)
-        method.SetMetricSamplingPercentage(0.1, seed)
+        method.SetMetricSamplingPercentage(0.1, _SEED)
         method.SetInterpolator(sitk.sitkLinear)
         method.SetOptimizerAsRegularStepGradientDescent(1.0, 1e-4, 200, relaxationFactor=0.6)
         method.SetOptimizerScalesFromPhysicalShift()
