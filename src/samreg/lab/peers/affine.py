@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from samreg.geometry.image import Image
-from samreg.lab.peers.itk_bridge import to_sitk
+from samreg.lab.peers.itk_bridge import matrix_of, to_sitk
 from samreg.types import Matrix
 
 __all__ = ["register_affine"]
@@ -41,17 +41,8 @@ def register_affine(fixed: Image, moving: Image) -> Matrix:
         method.SetShrinkFactorsPerLevel([4, 2, 1])
         method.SetSmoothingSigmasPerLevel([2, 1, 0])
         method.SetInitialTransform(initial, inPlace=False)
-        matrix = _matrix(method.Execute(a, b))
+        matrix = matrix_of(method.Execute(a, b))
         # From far away the descent may end in a mirrored body, and mutual information may like it best.
         if np.linalg.det(matrix[:3, :3]) > 0 and method.GetMetricValue() < best_value:
             best, best_value = matrix, method.GetMetricValue()
     return best
-
-
-def _matrix(transform: object) -> Matrix:
-    corners = np.vstack([np.zeros(3), np.eye(3)])
-    images = np.asarray([transform.TransformPoint(tuple(p)) for p in corners])  # type: ignore[attr-defined]
-    matrix = np.eye(4)
-    matrix[:3, :3] = (images[1:] - images[0]).T
-    matrix[:3, 3] = images[0]
-    return matrix

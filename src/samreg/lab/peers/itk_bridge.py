@@ -6,6 +6,7 @@ for both. Every result becomes displacements at the centres of the fixed voxels,
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,9 +28,11 @@ __all__ = [
     "field_from_sitk",
     "field_from_slices",
     "isotropic_grid",
+    "matrix_of",
     "onto_grid",
     "quiet",
     "ras_to_lps",
+    "register_slices",
     "slice_stack",
     "to_sitk",
     "with_interpolated_slices",
@@ -159,6 +162,32 @@ def field_from_slices(slices: list[np.ndarray], grid: Grid, axis: int) -> Displa
         along[..., index_axis] = np.stack([u[..., component] for u in slices])
     u = np.moveaxis(along, 0, axis) @ np.asarray(grid.direction).T
     return DisplacementField(u.astype(np.float32), grid)
+
+
+def register_slices(fixed: Image, moving: Image, register: Callable[[Image, Image], np.ndarray]) -> DisplacementField:
+    """Register two stacks of thick slices slice by slice, across the coarsest axis of the fixed one.
+
+    Args:
+        fixed: the fixed stack.
+        moving: the moving stack.
+        register: two 2D images to displacements `(y, x, 2)`; it is not called for slices without any contrast.
+    """
+    axis = fixed.grid.coarsest_axis
+    rows, plane = slice_stack(fixed, moving, axis)
+    empty = np.zeros((*plane.shape, 2))
+    found = [empty if np.ptp(a.data) == 0 or np.ptp(b.data) == 0 else register(a, b) for a, b in rows]
+    return field_from_slices(found, fixed.grid, axis)
+
+
+def matrix_of(transform: sitk.Transform) -> Matrix:
+    """The homogeneous matrix of a SimpleITK transform that is affine, from where it puts the unit vectors."""
+    d = transform.GetDimension()
+    corners = np.vstack([np.zeros(d), np.eye(d)])
+    images = np.asarray([transform.TransformPoint(tuple(p)) for p in corners])
+    matrix = np.eye(d + 1)
+    matrix[:d, :d] = (images[1:] - images[0]).T
+    matrix[:d, d] = images[0]
+    return matrix
 
 
 def quiet(call: Any, *args: Any, **kwargs: Any) -> Any:
