@@ -52,7 +52,7 @@ def main() -> None:
         cache_dir=arguments.out / "cache",
         config=preset(arguments.preset),
     )
-    summary = run_batch(options, say=print)
+    summary = run_batch(options, message=print)
     records = [r for r in read_records(summary.records) if r["status"] == "done"]
     fresh = [r["segment_seconds"] / len(r["encoded"]) for r in records if r["encoded"]]
     further = [r["seconds"] for r in records if not r["encoded"]]

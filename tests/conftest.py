@@ -31,5 +31,5 @@ def _cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 @pytest.fixture(autouse=True)
 def _faults_are_raised(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fault of ours in the command line fails its test with a traceback, not with a line on stderr."""
+    """An error inside samreg in the command line fails its test with a traceback, not with a line on stderr."""
     monkeypatch.setenv("SAMREG_TRACEBACK", "1")

@@ -90,7 +90,7 @@ def options(table: Path, **changes: object) -> BatchOptions:
 def test_all_pairs_cost_one_segmentation_an_image(table: Path, pipeline: list[str]) -> None:
     said: list[str] = []
     seen: list[tuple[int, int]] = []
-    summary = run_batch(options(table), say=said.append, progress=lambda _, done, total: seen.append((done, total)))
+    summary = run_batch(options(table), message=said.append, progress=lambda _, done, total: seen.append((done, total)))
     assert (summary.n_pairs, summary.n_done, summary.n_failed) == (12, 12, 0)
     assert summary.n_encoded == N_IMAGES
     assert sorted(pipeline) == [f"i{i}.mha" for i in range(N_IMAGES)]
@@ -109,7 +109,7 @@ def test_all_pairs_cost_one_segmentation_an_image(table: Path, pipeline: list[st
 def test_a_second_run_does_nothing_and_a_lost_run_folder_is_made_again(table: Path, pipeline: list[str]) -> None:
     run_batch(options(table))
     said: list[str] = []
-    again = run_batch(options(table), say=said.append)
+    again = run_batch(options(table), message=said.append)
     assert (again.n_done, again.n_kept) == (0, 12)
     assert said == ["12 of 12 pairs are registered already"]
     shutil.rmtree(next((table.parent / "out" / "runs").iterdir()))
@@ -128,7 +128,7 @@ def test_one_failure_never_stops_the_rest(table: Path, pipeline: list[str]) -> N
     (table.parent / "i1.mha").write_bytes(b"not an image")
     (table.parent / "i2.mha").unlink()
     said: list[str] = []
-    summary = run_batch(options(table), say=said.append)
+    summary = run_batch(options(table), message=said.append)
     assert (summary.n_done, summary.n_failed) == (2, 10)  # only i0 and i3 are left
     failures = list(csv.DictReader(summary.failures.read_text().splitlines()))
     assert len(failures) == 10
@@ -196,7 +196,7 @@ def test_time_left(seconds: float, done: int, total: int, text: str) -> None:
 def test_the_command(table: Path, pipeline: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     out = str(table.parent / "out")
     assert main(["batch", str(table), "--out", out, "--jobs", "0", "--cache-dir", str(table.parent / "cache")]) == 0
-    assert "12 registered, 0 were there, 0 failed, 4 images encoded" in capsys.readouterr().out
+    assert "12 registered, 0 kept from an earlier run, 0 failed, 4 images encoded" in capsys.readouterr().out
     (table.parent / "i0.mha").unlink()
     shutil.rmtree(out)
     assert main(["batch", str(table), "--out", out, "--jobs", "0"]) == 1
@@ -219,4 +219,4 @@ def test_real_images_in_all_pairs_on_two_processes(tmp_path: Path, data_root: Pa
     environment = {**os.environ, "SAMREG_CACHE_DIR": str(tmp_path / "cache")}
     done = subprocess.run([*command, "--jobs", "2"], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "6 registered, 0 were there, 0 failed, 3 images encoded" in done.stdout
+    assert "6 registered, 0 kept from an earlier run, 0 failed, 3 images encoded" in done.stdout

@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from samreg import read_image
+from samreg import metrics, read_image
 from samreg.errors import DatasetError
 from samreg.io.landmarks import read_landmarks
 from samreg.lab.datasets import dataset_names, open_dataset
-from samreg.metrics import measures as metrics
 
 
 def write(

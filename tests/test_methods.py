@@ -275,7 +275,7 @@ def test_an_affine_by_mutual_information_finds_a_shift_and_never_a_mirror(monkey
     assert (matrix @ at)[:3] - at[:3] == pytest.approx((3.0, -2.0, 1.5), abs=0.5)
 
     ends = iter([np.diag([-1.0, 1.0, 1.0, 1.0]), np.diag([1.1, 1.0, 1.0, 1.0])])
-    monkeypatch.setattr(affine, "_matrix", lambda _: next(ends))
+    monkeypatch.setattr(affine, "matrix_of", lambda _: next(ends))
     assert np.linalg.det(affine.register_affine(fixed, moving)[:3, :3]) == pytest.approx(1.1)
 
 

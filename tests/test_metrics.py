@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from samreg import DisplacementField, Grid
+from samreg import DisplacementField, Grid, metrics
 from samreg.errors import GeometryError
 from samreg.geometry.rois import Roi, RoiSet
-from samreg.metrics import measures as metrics
-from samreg.metrics.score import _warped, score_labels
+from samreg.lab.pseudo_rois import _warped
+from samreg.metrics.score import measure
 from worlds import GRIDS
 
 
@@ -86,8 +86,8 @@ def test_hausdorff_without_a_percentile_is_that_of_simpleitk() -> None:
     a[1:5, 2:9, 2:8] = True
     b[1:4, 4:9, 3:10] = True
     tool.Execute(as_sitk(a.astype(np.uint8), grid), as_sitk(b.astype(np.uint8), grid))
-    there, back = metrics.surface_distances(a, b, grid.array_spacing)
-    assert max(there.max(), back.max()) == pytest.approx(tool.GetHausdorffDistance(), abs=1e-5)
+    forward, backward = metrics.surface_distances(a, b, grid.array_spacing)
+    assert max(forward.max(), backward.max()) == pytest.approx(tool.GetHausdorffDistance(), abs=1e-5)
 
 
 def test_a_shift_of_a_box_has_the_distances_one_can_count() -> None:
@@ -228,7 +228,7 @@ def test_labels_that_only_the_moving_image_has_are_not_scored() -> None:
     grid = Grid((4, 6, 6), (1.0, 1.0, 1.0))
     fixed, warped = np.zeros(grid.shape, int), np.zeros(grid.shape, int)
     fixed[1:3, 1:3, 1:3], warped[1:3, 1:3, 1:3], warped[0, 0, 0] = 1, 1, 9
-    found = score_labels(fixed, warped, grid)
+    found = measure(metrics.LabelCase(fixed, warped, grid))
     assert found["dice"] == {1: 1.0}
     assert "slice_centroid_tre" not in found  # isotropic: not a stack of thick slices
 

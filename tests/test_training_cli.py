@@ -48,7 +48,8 @@ def test_train_from_the_command_line(acdc: Path, tmp_path: Path, capsys: pytest.
     assert "epoch 2 of 2: loss" in said
     for word in ("RV", "myocardium", "LV", "mean", "Dice of 1 test subjects", f"written: {out}"):
         assert word in said
-    trained = read_checkpoint(out, architectures=["fct"], dataset="acdc")
+    trained = read_checkpoint(out, architectures=["fct"])
+    assert trained.dataset == "acdc"
     assert trained.class_names == ("RV", "myocardium", "LV")
     assert main(command) == 2
     assert capsys.readouterr().err.count("\n") == 1

@@ -126,7 +126,7 @@ def test_train_save_load_run(name: str, pairs: list[Pair], tmp_path: Path) -> No
         assert np.array_equal(u, predict_field(trained.net, trained.spec, fixed, moving, device=torch.device("cpu")).u)
         assert np.abs(u[..., 2]).max() == 0  # slices stay in their planes
     else:
-        segmenter = load_class_segmenter(out, device="cpu", dataset="toy")
+        segmenter = load_class_segmenter(out, device="cpu")
         names, p = segmenter.segment_classes(fixed)
         assert names == ("shell", "core")
         assert p.shape == (2, *GRID.shape)
@@ -283,7 +283,7 @@ def test_an_unfinished_run_is_not_a_checkpoint(unfinished: Path) -> None:
 def test_a_finished_checkpoint_is_not_overwritten(pairs: list[Pair], tmp_path: Path) -> None:
     out = tmp_path / "old.ckpt"
     out.write_bytes(b"precious")
-    with pytest.raises(InputError, match="is there already; give another --out, or --overwrite"):
+    with pytest.raises(InputError, match="exists already; give another --out, or --overwrite"):
         train("fct", pairs, out, TINY, dataset="toy")
     assert out.read_bytes() == b"precious"
     train("fct", pairs, out, replace(TINY, epochs=1, steps_per_epoch=1), dataset="toy", overwrite=True)
@@ -300,8 +300,6 @@ def finished(pairs: list[Pair], tmp_path_factory: pytest.TempPathFactory) -> Pat
 def test_checkpoints_of_another_kind_are_refused(finished: Path) -> None:
     with pytest.raises(ModelError, match="is a fct checkpoint, wanted is voxelmorph"):
         read_checkpoint(finished, architectures=["voxelmorph"])
-    with pytest.raises(ModelError, match="was trained on toy, wanted is a network trained on acdc"):
-        read_checkpoint(finished, dataset="acdc")
 
 
 def _rewritten(finished: Path, out: Path, **changes: object) -> Path:

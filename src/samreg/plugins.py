@@ -19,7 +19,7 @@ from typing import Any, Literal, TypeAlias
 
 from samreg.errors import PluginError
 
-__all__ = ["Kind", "find", "load", "names"]
+__all__ = ["Kind", "find", "load", "location", "names"]
 
 Kind: TypeAlias = Literal[
     "checks", "commands", "datasets", "formats", "metrics", "peers", "segmenters", "solvers", "terms"
@@ -36,6 +36,14 @@ def names(kind: Kind, built_in: Mapping[str, str] | None = None) -> list[str]:
     """
     own = list(built_in or {})
     return own + sorted(name for name in _entries(kind) if name not in own)
+
+
+def location(kind: Kind, name: str, built_in: Mapping[str, str] | None = None) -> str:
+    """Where the part of a name is, as "module:attribute", without importing it; empty if there is none."""
+    if built_in and name in built_in:
+        return built_in[name]
+    entry = _entries(kind).get(name)
+    return "" if entry is None else entry.value
 
 
 def find(kind: Kind, name: str, built_in: Mapping[str, str] | None = None) -> Any | None:

@@ -1,15 +1,16 @@
 """The command line: one dataclass a command, one module a dataclass, imported when it is called.
 
 To add a command, write a module with a dataclass whose fields are the arguments, whose docstring and field docstrings
-are the help, and whose `run` does the work and returns an exit status or None; then name it in `COMMANDS`. Where the
-defaults depend on the arguments themselves, give the dataclass a class method `defaults(arguments)`.
+are the help, and whose `run` does the work and returns an exit status or None. Then name it in `BUILT_IN`; another
+package names its commands as entry points of the group `samreg.commands`. Where the defaults depend on the arguments
+themselves, give the dataclass a class method `defaults(arguments)`.
 
-Exit status: 0 done; 2 the user's input is at fault (one line on stderr); 1 a fault of ours; 130 interrupted.
+Exit status: 0 done; 1 an error inside samreg; 2 what the user gave cannot be used; 130 interrupted. An error is one
+line on stderr.
 """
 
 from __future__ import annotations
 
-import importlib
 import os
 import signal
 import sys
@@ -18,36 +19,39 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import Any
 
-from samreg import __version__
+from samreg import __version__, plugins
 from samreg.errors import InputError, SamregError
 
-__all__ = ["COMMANDS", "main"]
+__all__ = ["BUILT_IN", "command_names", "main"]
 
-# Command -> module, dataclass, help in one line.
-COMMANDS: dict[str, tuple[str, str, str]] = {
-    "demo": ("samreg.cli.demo", "Demo", "the whole job on a built-in phantom with a known field; needs no data"),
-    "register": ("samreg.cli.register", "Register", "register MOVING onto FIXED and write a run folder"),
-    "segment": ("samreg.cli.segment", "SegmentImage", "find all regions of one image"),
-    "prompt": ("samreg.cli.prompt", "Prompt", "one point, box or mask in FIXED gives its region in MOVING"),
-    "warp": ("samreg.cli.warp", "Warp", "carry another image or label map along a finished run"),
-    "warp-points": ("samreg.cli.warp", "WarpPoints", "carry points along a finished run"),
-    "evaluate": ("samreg.cli.evaluate", "Evaluate", "Dice, distances and folding of a finished run"),
-    "batch": ("samreg.cli.batch", "Batch", "many pairs from a table, resumable, on many machines"),
-    "benchmark": ("samreg.lab.commands.benchmark", "Benchmark", "methods against datasets: records, tables, figures"),
-    "train": ("samreg.lab.commands.train", "Train", "train one of the baselines"),
-    "models": ("samreg.cli.models", "Models", "what can segment, where its weights are, how to get what is missing"),
-    "view": ("samreg.cli.view", "View", "look at a finished run in the browser"),
+BUILT_IN = {
+    "demo": "samreg.cli.demo:Demo",
+    "register": "samreg.cli.register:Register",
+    "segment": "samreg.cli.segment:SegmentImage",
+    "prompt": "samreg.cli.prompt:Prompt",
+    "warp": "samreg.cli.warp:Warp",
+    "warp-points": "samreg.cli.warp:WarpPoints",
+    "evaluate": "samreg.cli.evaluate:Evaluate",
+    "batch": "samreg.cli.batch:Batch",
+    "models": "samreg.cli.models:Models",
+    "view": "samreg.cli.view:View",
 }
+"""Command -> its dataclass."""
+
+
+def command_names() -> list[str]:
+    """All commands: those of samreg, then those that are found by entry points of `samreg.commands`."""
+    return plugins.names("commands", BUILT_IN)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        _say(_overview())
+        _print(_overview())
         return 0 if arguments else 2
     if arguments[0] in ("-V", "--version"):
-        _say(f"samreg {__version__}")
+        _print(f"samreg {__version__}")
         return 0
     # Before torch is loaded: threads that wait by spinning take the core from the one they wait for as soon as anything
     # else runs on the machine (a fit beside two other processes on two cores: 152 s instead of 11 s). A few
@@ -57,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     previous = _on_terminate()
     try:
         with warnings.catch_warnings():
-            if not sys.warnoptions:  # what a library deprecates is not the user's concern
+            if not sys.warnoptions:  # what a library deprecates does not concern the user
                 warnings.simplefilter("ignore")
             return int(_command(arguments[0], arguments[1:]).run() or 0)
     except InputError as error:
@@ -67,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as error:
         return _fail(str(error) or "interrupted; nothing was written", 130)
     except BrokenPipeError:
-        # The reader of our output left (`samreg ... | head`): there is nobody to tell.
+        # Who read the output has ended (`samreg ... | head`).
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 1
     except SystemExit as exit_:
@@ -76,27 +80,32 @@ def main(argv: Sequence[str] | None = None) -> int:
         if os.environ.get("SAMREG_TRACEBACK"):
             raise
         kind = type(error).__name__
-        return _fail(f"a fault of samreg, {kind}: {error}; set SAMREG_TRACEBACK=1 to see where, and report it", 1)
+        return _fail(f"an error inside samreg, {kind}: {error}; set SAMREG_TRACEBACK=1 to see where, and report it", 1)
     finally:
         if previous is not None:
             signal.signal(signal.SIGTERM, previous)
 
 
 def _command(name: str, arguments: list[str]) -> Any:
-    if name not in COMMANDS:
+    kind = plugins.find("commands", name, BUILT_IN)
+    if kind is None:
         import difflib
 
-        close = difflib.get_close_matches(name, COMMANDS, 1)
-        hint = f"did you mean {close[0]}?" if close else f"commands: {' '.join(COMMANDS)}"
+        known = command_names()
+        close = difflib.get_close_matches(name, known, 1)
+        hint = f"did you mean {close[0]}?" if close else f"commands: {' '.join(known)}"
         raise InputError(f"there is no command {name!r}; {hint}")
-    module, kind, _ = COMMANDS[name]
     from samreg.cli.parse import parse
 
-    return parse(getattr(importlib.import_module(module), kind), f"samreg {name}", arguments)
+    return parse(kind, f"samreg {name}", arguments)
 
 
 def _overview() -> str:
-    rows = "\n".join(f"  {name:<12} {text}" for name, (_, _, text) in COMMANDS.items())
+    from samreg.cli.overview import summary_of
+
+    rows = "\n".join(
+        f"  {name:<12} {summary_of(plugins.location('commands', name, BUILT_IN))}" for name in command_names()
+    )
     return (
         f"samreg {__version__}: medical image registration by paired regions\n\n"
         f"usage: samreg COMMAND ... (samreg COMMAND --help explains each)\n\n{rows}\n\n"
@@ -108,18 +117,18 @@ def _overview() -> str:
 
 
 def _on_terminate() -> Any:
-    """Let a polite kill unwind like Ctrl-C, so that nothing half-written stays; returns the handler it replaces."""
+    """Make SIGTERM end the work as Ctrl-C does, so that nothing half-written stays; returns the handler it replaces."""
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
     try:
         return signal.signal(signal.SIGTERM, stop)
-    except ValueError:  # not the main thread: whoever started us handles signals
+    except ValueError:  # not the main thread, which handles signals
         return None
 
 
-def _say(text: str) -> None:
+def _print(text: str) -> None:
     sys.stdout.write(text + "\n")
 
 

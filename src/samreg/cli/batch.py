@@ -48,7 +48,7 @@ class Batch:
         return cls(tyro.MISSING, tyro.MISSING, config=asked_preset(arguments))
 
     def run(self) -> int:
-        """Register, count, say. A batch with failures ends with status 1, so that a script notices."""
+        """Register and count. A batch with failures ends with status 1, so that a script notices."""
         from samreg.runs.batch import BatchOptions, run_batch
 
         options = BatchOptions(
@@ -64,17 +64,11 @@ class Batch:
             self.config,
         )
         with ProgressLines() as progress:
-            found = run_batch(options, progress=progress, say=_say)
+            found = run_batch(options, progress=progress, message=progress.message)
         show(
-            f"{found.n_done} registered, {found.n_kept} were there, {found.n_failed} failed, "
+            f"{found.n_done} registered, {found.n_kept} kept from an earlier run, {found.n_failed} failed, "
             f"{found.n_encoded} images encoded, {found.seconds:.0f} s; see {self.out / 'summary.csv'}"
         )
         if found.n_failed:
             show(f"the failures and their reasons: {found.failures}")
         return 1 if found.n_failed else 0
-
-
-def _say(line: str) -> None:
-    from rich.markup import escape
-
-    show(escape(line))

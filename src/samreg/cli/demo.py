@@ -22,7 +22,7 @@ __all__ = ["Demo", "write_phantom"]
 
 @dataclass(frozen=True)
 class Demo:
-    """Register two images of a built-in phantom whose true displacement field is known, and measure the result.
+    """Do the whole job on a built-in phantom: register it and compare with its true displacement field.
 
     Nothing is downloaded. The folder then holds `images` (the phantom and its labels) and `run` (the run folder).
     """
@@ -42,9 +42,9 @@ class Demo:
 
     def run(self) -> None:
         """Make the phantom, register it, compare with the truth."""
+        from samreg import metrics
         from samreg.files import check_output
         from samreg.geometry.field import DisplacementField
-        from samreg.metrics import measures as metrics
         from samreg.geometry.phantom import phantom
         from samreg.runs.run_folder import write_run
 

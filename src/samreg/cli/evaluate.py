@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import tyro
 
 from samreg.cli.common import check_file, show, table
@@ -15,7 +14,10 @@ from samreg.files import to_json, write_json
 from samreg.geometry.grid import check_pair
 
 if TYPE_CHECKING:
+    from samreg.geometry.grid import Grid
+    from samreg.metrics import Metric
     from samreg.runs.run_folder import Run
+    from samreg.types import LabelArray
 
 __all__ = ["Evaluate", "evaluate_run"]
 
@@ -40,7 +42,7 @@ class Evaluate:
     """Replace the file if it is there."""
 
     def run(self) -> None:
-        """Read, measure, say."""
+        """Read, measure, show."""
         from samreg.runs.run_folder import read_run
 
         if self.out is not None:
@@ -73,86 +75,82 @@ def evaluate_run(
     Raises:
         GeometryError: if labels or points do not belong to the images of the run.
     """
+    from samreg.geometry.field import DisplacementField
     from samreg.io.points import read_points
-    from samreg.metrics import measures as metrics
+    from samreg.metrics import FieldCase, LabelCase, PointCase
+    from samreg.metrics.score import measure
 
     field = run.transform()
-    determinant = field.jacobian_determinant()
-    numbers: dict[str, Any] = {
-        "folding_fraction": metrics.folding_fraction(determinant),
-        "sdlogj": metrics.sdlogj(determinant),
-    }
+    transforms = {"before": DisplacementField.identity(field.grid), "after": field}
+    numbers: dict[str, Any] = dict(measure(FieldCase(field)))
     if fixed_labels is not None and moving_labels is not None:
-        numbers |= _labels(run, fixed_labels, moving_labels)
+        fixed, moving, grid = _labels(run, fixed_labels, moving_labels)
+        numbers["labels"] = {
+            when: measure(LabelCase(fixed, transform.warp_labels(moving, grid), field.grid))
+            for when, transform in transforms.items()
+        }
     if fixed_points is not None and moving_points is not None:
         points = read_points(fixed_points), read_points(moving_points)
         for path, rows in zip((fixed_points, moving_points), points, strict=True):
             if rows.shape[1] != field.grid.ndim:
                 raise GeometryError(f"{path}: holds {rows.shape[1]}D points and the run is {field.grid.ndim}D")
-        for when, transform in (("before", None), ("after", field)):
-            errors = metrics.tre(*points, transform)
-            numbers.setdefault("landmark_tre", {})[when] = {
-                "mean": float(errors.mean()),
-                "median": float(np.median(errors)),
-                "max": float(errors.max()),
-                "n": len(errors),
-            }
+        for when, transform in transforms.items():
+            for name, value in measure(PointCase(*points, transform)).items():
+                numbers.setdefault(name, {})[when] = value
     cleaned: dict[str, Any] = to_json(numbers)
     return cleaned
 
 
-def _labels(run: Run, fixed_path: Path, moving_path: Path) -> dict[str, Any]:
+def _labels(run: Run, fixed_path: Path, moving_path: Path) -> tuple[LabelArray, LabelArray, Grid]:
+    """Labels of the fixed image on the fixed grid of the run, labels of the moving image, and their grid."""
     from samreg.geometry.field import DisplacementField
     from samreg.io.images import read_labels
-    from samreg.metrics.score import score_labels
 
     field = run.transform()
     fixed, fixed_grid = read_labels(fixed_path)
     moving, moving_grid = read_labels(moving_path)
     for path, grid in ((fixed_path, fixed_grid), (moving_path, moving_grid)):
         check_pair(grid, field.grid, str(path), "the run")
-    still = DisplacementField.identity(field.grid)
     if not fixed_grid.same_as(field.grid):
-        fixed = still.warp_labels(fixed, fixed_grid)
+        fixed = DisplacementField.identity(field.grid).warp_labels(fixed, fixed_grid)
     if not fixed.any():
         raise GeometryError(f"{fixed_path}: has no label within the fixed image of the run")
-    return {
-        "labels": {
-            "before": score_labels(fixed, still.warp_labels(moving, moving_grid), field.grid),
-            "after": score_labels(fixed, field.warp_labels(moving, moving_grid), field.grid),
-        }
-    }
+    return fixed, moving, moving_grid
 
 
 def tables(numbers: dict[str, Any], unit: str) -> list[object]:
     """The numbers as tables for the screen."""
+    from samreg.metrics import all_metrics, single_number
+
+    shown = {name: metric for name, metric in all_metrics().items() if metric.in_tables}
     made: list[object] = []
     if "labels" in numbers:
-        before, after = numbers["labels"]["before"], numbers["labels"]["after"]
-        rows = []
-        for label in after["dice"]:
-            row = [label]
-            for metric, digits in (("dice", 3), ("centroid_tre", 1), ("hd95", 1)):
-                row += [_text(part[metric].get(label), digits) for part in (before, after)]
-            rows.append(row)
-        means = ["mean"]
-        for metric, digits in (("dice", 3), ("centroid_tre", 1), ("hd95", 1)):
-            means += [_text(_mean(part[metric].values()), digits) for part in (before, after)]
-        head = ["label", "Dice before", "after", f"centroid TRE {unit} before", "after", f"HD95 {unit} before", "after"]
-        made.append(table(head, [*rows, means]))
-    if "landmark_tre" in numbers:
-        tre = numbers["landmark_tre"]
-        rows = [[when, *(f"{tre[when][k]:.2f}" for k in ("mean", "median", "max"))] for when in ("before", "after")]
-        made.append(table([f"TRE of {tre['after']['n']} landmarks, {unit}", "mean", "median", "max"], rows))
-    folding, sdlogj = numbers["folding_fraction"], numbers["sdlogj"]
-    made.append(f"folding {100 * folding:.2g} %, SDlogJ {_text(sdlogj, 3)}")
+        parts = numbers["labels"]["before"], numbers["labels"]["after"]
+        names = [name for name in shown if isinstance(parts[1].get(name), dict)]
+        head = ["label"]
+        for name in names:
+            head += [f"{shown[name].title(unit)} before", "after"]
+        rows = [[label] for label in parts[1]["dice"]] + [["mean"]]
+        for row in rows:
+            for name in names:
+                values = [single_number(p[name] if row[0] == "mean" else p[name].get(row[0])) for p in parts]
+                row += [shown[name].text(value) for value in values]
+        made.append(table(head, rows))
+    for name, metric in shown.items():
+        if metric.needs == "points" and name in numbers:
+            made.append(_before_and_after(metric, numbers[name], unit))
+    alone = [f"{m.title(unit)} {m.text(single_number(numbers.get(n)))}" for n, m in shown.items() if m.needs == "field"]
+    made.append(", ".join(alone))
     return made
 
 
-def _text(value: float | None, digits: int) -> str:
-    return "–" if value is None else f"{value:.{digits}f}"
-
-
-def _mean(values: Any) -> float | None:
-    present = [v for v in values if v is not None]
-    return float(np.mean(present)) if present else None
+def _before_and_after(metric: Metric, value: dict[str, Any], unit: str) -> object:
+    """A table of one metric of landmarks: a column a statistic, or one column where it is one number."""
+    after = value["after"] if isinstance(value["after"], dict) else {"value": value["after"]}
+    keys = [key for key in after if key != "n"]
+    rows = [
+        [when, *(metric.text(value[when][key] if isinstance(value[when], dict) else value[when]) for key in keys)]
+        for when in ("before", "after")
+    ]
+    count = f", {after['n']} landmarks" if "n" in after else ""
+    return table([metric.title(unit) + count, *keys], rows)

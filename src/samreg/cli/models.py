@@ -11,7 +11,7 @@ __all__ = ["Models"]
 
 @dataclass(frozen=True)
 class Models:
-    """List what can segment, where its weights are, what is missing and how to get it. Downloads nothing."""
+    """List what can segment: where its weights are, what is missing, how to get it. Nothing is downloaded."""
 
     def run(self) -> None:
         """Print the list."""

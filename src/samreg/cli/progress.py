@@ -17,7 +17,7 @@ class ProgressLines:
     """A context manager that is also the `progress` callable of the pipeline: `(stage, done, total)`.
 
     On a terminal it draws a bar a stage on stderr. Elsewhere it writes a line to stdout when a stage is done, so that
-    stderr stays free for what went wrong.
+    stderr holds errors only.
     """
 
     def __init__(self) -> None:
@@ -41,15 +41,20 @@ class ProgressLines:
             self._bars.stop()
 
     def __call__(self, stage: str, done: int, total: int) -> None:
-        """Say that `done` of `total` steps of a stage are finished."""
+        """Show that `done` of `total` steps of a stage are finished."""
         if self._bars is not None:
             if stage not in self._tasks:
                 self._tasks[stage] = self._bars.add_task(stage, total=max(total, 1))
             self._bars.update(self._tasks[stage], completed=min(done, total) if total else 1, total=max(total, 1))
         elif done >= total and stage not in self._finished:
-            # Stages follow one another and are first heard of when their first step is done.
+            # Stages follow one another; the first call of a stage comes when its first step is done.
             now = time.monotonic()
             self._finished.add(stage)
             sys.stdout.write(f"{stage}: {done} of {total}, {now - self._since:.1f} s\n")
             sys.stdout.flush()
             self._since = now
+
+    def message(self, text: str) -> None:
+        """Write one line to stdout; above the bars on a terminal."""
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()

@@ -18,7 +18,7 @@ __all__ = ["Prompt"]
 
 @dataclass(frozen=True)
 class Prompt:
-    """One point, box or mask in FIXED gives its region there and the paired region in MOVING, as a run folder.
+    """Find the region at a point, box or mask of FIXED, and its pair in MOVING; both go into a run folder.
 
     Where there is no counterpart, the folder holds no pair and the manifest says why.
     """

@@ -20,7 +20,7 @@ __all__ = ["Warp", "WarpPoints"]
 
 @dataclass(frozen=True)
 class Warp:
-    """Carry an image, label map or segmentation that lies in the moving image onto the fixed grid of a run."""
+    """Carry another image or label map along a finished run: from the moving image onto the fixed grid."""
 
     image: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE")]
     """What to warp; it shares the world of the moving image and may have a grid of its own."""
@@ -67,7 +67,7 @@ class Warp:
 
 @dataclass(frozen=True)
 class WarpPoints:
-    """Carry points between the two images of a run; world coordinates (LPS mm, or pixels of photographs)."""
+    """Carry points along a finished run, in world coordinates (LPS mm, or pixels of photographs)."""
 
     points: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="POINTS")]
     """Points to carry: .csv, .txt, .fcsv or .mrk.json."""

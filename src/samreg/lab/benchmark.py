@@ -16,7 +16,8 @@ from samreg.io.tables import PairRecord
 from samreg.lab.baselines.splits import only_test
 from samreg.lab.datasets import open_dataset
 from samreg.lab.peers import load_method, missing_methods
-from samreg.metrics.score import score, score_pseudo_rois
+from samreg.lab.pseudo_rois import score_pseudo_rois
+from samreg.metrics.score import score
 from samreg.runs.records import Record, RecordLog, read_records
 from samreg.runs.workers import run_tasks
 from samreg.types import Progress
@@ -51,7 +52,7 @@ class BenchmarkOptions:
     retry_failed: bool = False
     """Try the pairs again that failed in an earlier run."""
     reuse: bool = False
-    """Let samreg take regions from the cache, for ablations; the seconds then say little."""
+    """Let samreg take regions from the cache, for ablations; the seconds then leave the segmentation out."""
     pseudo_rois: str = ""
     """Segmenter whose paired regions are measured as well (Pse-ROI); empty for none."""
 
@@ -63,7 +64,7 @@ class BenchmarkSummary:
     Args:
         records: the record file.
         n_done: pairs x methods computed now.
-        n_kept: those that were there already.
+        n_kept: those that were recorded before.
         n_failed: those that have failed, now or earlier.
         skipped: methods whose tool is not installed -> command that installs it.
     """
@@ -79,24 +80,24 @@ def run_benchmark(
     options: BenchmarkOptions,
     *,
     progress: Progress | None = None,
-    say: Callable[[str], None] | None = None,
+    message: Callable[[str], None] | None = None,
 ) -> BenchmarkSummary:
     """Register every pair with every method and append a record of each to `out/records.jsonl`.
 
     What is recorded with the same settings is not computed again, so a run that was killed goes on where it was.
-    Methods whose tool is absent are skipped, and said.
+    Methods whose tool is absent are skipped, with a message.
 
     Args:
         options: what to run.
         progress: called with (stage, done, total).
-        say: gets one line for whatever a user should read.
+        message: called with one line for the user.
 
     Raises:
         DatasetError: if the dataset is absent or incomplete.
         ConfigError: if a method does not exist.
         InputError: if another run writes into the same folder.
     """
-    tell = say or (lambda _: None)
+    message = message or (lambda _: None)
     if not options.methods:
         raise ConfigError("a benchmark needs at least one method, for example --methods identity samreg")
     pairs = open_dataset(options.dataset, options.root, 0 if options.split == "test" else options.limit)
@@ -104,7 +105,7 @@ def run_benchmark(
         pairs = only_test(pairs, options.dataset)[: options.limit or None]
     skipped = missing_methods(list(options.methods))
     for name, command in skipped.items():
-        tell(f"skipped: {name} is not installed; to install it: {command}")
+        message(f"skipped: {name} is not installed; to install it: {command}")
     names = [name for name in dict.fromkeys(options.methods) if name not in skipped]
     path = options.out / RECORDS
     counts = {"done": 0, "failed": 0}
@@ -122,7 +123,7 @@ def run_benchmark(
                 n_kept += 1
                 counts["failed"] += earlier["status"] == "failed"
         if n_kept:
-            tell(f"{n_kept} of {len(wanted)} registrations are recorded already")
+            message(f"{n_kept} of {len(wanted)} registrations are recorded already")
 
         def keep(index: int, record: Record | None, error: str) -> None:
             dataset, pair, name, threads, *_ = tasks[index]
@@ -132,7 +133,7 @@ def run_benchmark(
             counts["done"] += 1
             if record["status"] == "failed":
                 counts["failed"] += 1
-                tell(f"failed: {pair.id}, {name}: {record['error']}")
+                message(f"failed: {pair.id}, {name}: {record['error']}")
             if progress:
                 progress("benchmark", n_kept + counts["done"], len(wanted))
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from samreg.errors import InputError
 from samreg.files import written
-from samreg.lab.tables import COLUMNS, case_values
+from samreg.lab.tables import all_columns, case_values
 from samreg.runs.records import Record
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def draw_cases(records: Sequence[Record], title: str = "") -> Figure:
     rows = _done(records)
     unit = "/".join(sorted({r.get("unit", "mm") for r in rows}))
     wanted = ("dice", "centroid_tre", "hd95") if any("dice" in r["metrics"] for r in rows) else ("landmark_tre",)
-    columns = [c for c in COLUMNS if c.key in wanted]
+    columns = [c for c in all_columns() if c.key in wanted]
     names = _by_first_column(rows, columns[0].key)
     figure = Figure(figsize=(1.2 + 3.6 * len(columns), 0.9 + 0.42 * len(names)), layout="constrained")
     axes = figure.subplots(1, len(columns), sharey=True, squeeze=False)[0]
@@ -73,8 +73,8 @@ def draw_cases(records: Sequence[Record], title: str = "") -> Figure:
 
 def _by_first_column(rows: Sequence[Record], key: str) -> list[str]:
     """Methods from best to worst median, identity last."""
-    column = next(c for c in COLUMNS if c.key == key)
-    sign = 1.0 if column.better == "larger" else -1.0
+    column = next(c for c in all_columns() if c.key == key)
+    sign = 1.0 if column.better == "higher" else -1.0
     medians = {name: sign * float(np.nanmedian(list(v.values()))) for name, v in case_values(rows, column).items()}
     return sorted(medians, key=lambda name: (name == "identity", -medians[name]))
 
@@ -143,8 +143,8 @@ def draw_speed(records: Sequence[Record], title: str = "") -> Figure | None:
     if not rows:
         return None
     key = "dice" if any("dice" in r["metrics"] for r in rows) else "landmark_tre"
-    accuracy = next(c for c in COLUMNS if c.key == key)
-    seconds = next(c for c in COLUMNS if c.key == "seconds")
+    accuracy = next(c for c in all_columns() if c.key == key)
+    seconds = next(c for c in all_columns() if c.key == "seconds")
     y, x = case_values(rows, accuracy), case_values(rows, seconds)
     figure = Figure(figsize=(5.2, 3.6), layout="constrained")
     ax = figure.subplots()

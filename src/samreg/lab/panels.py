@@ -109,7 +109,7 @@ def write_panels(
     *,
     progress: Progress | None = None,
 ) -> list[Path]:
-    """Register pairs, with regions from the cache where they are there, and draw the panels of each.
+    """Register pairs, with regions from the cache where it has them, and draw the panels of each.
 
     Args:
         pairs: the pairs.

@@ -10,20 +10,19 @@ import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from samreg.errors import InputError
 from samreg.files import written
-from samreg.metrics.measures import mean
+from samreg.metrics import all_metrics, mean, single_number
 from samreg.runs.records import Record
 
 __all__ = [
-    "COLUMNS",
     "Cell",
     "Column",
     "Table",
+    "all_columns",
     "case_values",
     "confidence_and_dice",
     "joined_markdown",
@@ -33,6 +32,8 @@ __all__ = [
 
 _NOTHING = "identity"
 _FEWEST_FOR_RANKS = 6
+_OURS = "samreg"
+_JOINED = ("dice", "centroid_tre")
 
 Format = Callable[["Table"], str]
 
@@ -45,7 +46,7 @@ class Column:
         key: name of the metric in the record.
         title: heading; `{unit}` becomes the unit of the images.
         digits: decimals.
-        better: whether a larger or a smaller value is better; empty where neither is.
+        better: whether a `higher` or a `lower` value is better; empty where neither is.
         scale: what to multiply by before showing.
     """
 
@@ -56,34 +57,24 @@ class Column:
     scale: float = 1.0
 
     def value(self, record: Record) -> float:
-        """The number of one record: the mean over labels where it is a number a label; NaN where it is absent."""
-        if self.key == "seconds":
-            return float(record.get("seconds", float("nan")))
-        found = record.get("metrics", {}).get(self.key)
-        if isinstance(found, dict):
-            found = found["mean"] if "mean" in found else mean(_number(v) for v in found.values())
-        if isinstance(found, list):
-            found = len(found)
-        return _number(found)
+        """The number of one record, as `single_number` gives it; NaN where it is absent."""
+        return single_number(
+            record.get("seconds") if self.key == "seconds" else record.get("metrics", {}).get(self.key)
+        )
 
 
-def _number(value: Any) -> float:
-    return float("nan") if value is None else float(value)
-
-
-COLUMNS = (
-    Column("dice", "Dice", 3, "larger"),
-    Column("centroid_tre", "centroid TRE [{unit}]", 2, "smaller"),
-    Column("slice_centroid_tre", "in-plane TRE [{unit}]", 2, "smaller"),
-    Column("landmark_tre", "landmark TRE [{unit}]", 2, "smaller"),
-    Column("pse_dice", "Pse-ROI Dice", 3, "larger"),
-    Column("pse_tre", "Pse-ROI TRE [{unit}]", 2, "smaller"),
-    Column("hd95", "HD95 [{unit}]", 2, "smaller"),
-    Column("folding_fraction", "folding [%]", 3, "smaller", 100.0),
-    Column("sdlogj", "SDlogJ", 3),
-    Column("lost_labels", "lost labels", 2),
+_OWN = (
+    Column("pse_dice", "Pse-ROI Dice", 3, "higher"),
+    Column("pse_tre", "Pse-ROI TRE [{unit}]", 2, "lower"),
     Column("seconds", "seconds", 1),
 )
+
+
+def all_columns() -> tuple[Column, ...]:
+    """Every metric that tables show, those of other packages too, then what the laboratory adds."""
+    shown = {name: metric for name, metric in all_metrics().items() if metric.in_tables}
+    columns = (Column(name, m.title("{unit}"), m.digits, m.better, m.scale) for name, m in shown.items())
+    return (*columns, *_OWN)
 
 
 @dataclass(frozen=True)
@@ -128,12 +119,12 @@ class Table:
         return column.title.format(unit=self.unit)
 
     def best(self, j: int) -> set[int]:
-        """Rows with the best mean of column j, as far as its decimals tell; empty where there is no best.
+        """Rows with the best mean of column j, rounded to its decimals; empty where there is no best.
 
         Doing nothing is not a competitor: it never folds.
         """
         column = self.columns[j]
-        sign = 1.0 if column.better == "larger" else -1.0
+        sign = 1.0 if column.better == "higher" else -1.0
         shown = {
             i: round(sign * row[j].mean * column.scale, column.digits)
             for i, (name, row) in enumerate(zip(self.methods, self.cells, strict=True))
@@ -157,19 +148,17 @@ def make_table(
     records: Sequence[Record],
     title: str = "",
     methods: Sequence[str] | None = None,
-    ours: str = "samreg",
     headings: Mapping[str, str] | None = None,
 ) -> Table:
     """The table of one dataset.
 
     Only pairs that every method finished are counted, so that all rows are over the same cases; how many were left out,
-    and why, is in the notes. The test compares each method whose name starts with `ours` with the best of the others.
+    and why, is in the notes. The test compares each method whose name starts with `samreg` with the best of the others.
 
     Args:
         records: records of one dataset, as `read_records` gives them.
         title: heading of the table.
         methods: rows in this order; all, in the order of the records, by default.
-        ours: what the names of our methods start with.
         headings: method -> heading of its row; the name of the method by default.
 
     Raises:
@@ -186,14 +175,16 @@ def make_table(
         names = [name for name in methods if name in names]
     by_method = {name: {r["pair"]: r for r in rows if r["method"] == name} for name in names}
     common = [p for p in dict.fromkeys(r["pair"] for r in rows) if all(p in by_method[name] for name in names)]
-    columns = tuple(c for c in COLUMNS if any(not np.isnan(c.value(r)) for r in rows) and not _all_zero_losses(c, rows))
+    columns = tuple(
+        c for c in all_columns() if any(not np.isnan(c.value(r)) for r in rows) and not _all_zero_losses(c, rows)
+    )
     values = {
         name: np.asarray([[c.value(by_method[name][p]) for c in columns] for p in common]).reshape(
             len(common), len(columns)
         )
         for name in names
     }
-    cells = [[_cell(values, name, j, column, ours) for j, column in enumerate(columns)] for name in names]
+    cells = [[_cell(values, name, j, column) for j, column in enumerate(columns)] for name in names]
     units = {r.get("unit", "mm") for r in rows}
     return Table(
         title or datasets[0],
@@ -201,7 +192,7 @@ def make_table(
         columns,
         tuple(tuple(row) for row in cells),
         "/".join(sorted(units)),
-        tuple(_notes(records, names, by_method, common, ours)),
+        tuple(_notes(records, names, by_method, common)),
     )
 
 
@@ -209,21 +200,21 @@ def _all_zero_losses(column: Column, rows: Sequence[Record]) -> bool:
     return column.key == "lost_labels" and not any(column.value(r) > 0 for r in rows)
 
 
-def _cell(values: dict[str, np.ndarray], name: str, j: int, column: Column, ours: str) -> Cell:
+def _cell(values: dict[str, np.ndarray], name: str, j: int, column: Column) -> Cell:
     mine = values[name][:, j]
     present = mine[~np.isnan(mine)]
     if not present.size:
         return Cell(float("nan"), float("nan"), 0)
     std = float(present.std(ddof=1)) if present.size > 1 else float("nan")
-    return Cell(float(present.mean()), std, int(present.size), _p_value(values, name, j, column, ours))
+    return Cell(float(present.mean()), std, int(present.size), _p_value(values, name, j, column))
 
 
-def _p_value(values: dict[str, np.ndarray], name: str, j: int, column: Column, ours: str) -> float:
+def _p_value(values: dict[str, np.ndarray], name: str, j: int, column: Column) -> float:
     """Two-sided p of the signed-rank test against the peer with the best mean."""
-    peers = [other for other in values if not other.startswith(ours) and other != _NOTHING]
-    if not name.startswith(ours) or not column.better or not peers:
+    peers = [other for other in values if not other.startswith(_OURS) and other != _NOTHING]
+    if not name.startswith(_OURS) or not column.better or not peers:
         return float("nan")
-    sign = 1.0 if column.better == "larger" else -1.0
+    sign = 1.0 if column.better == "higher" else -1.0
     best = max(peers, key=lambda other: sign * _nanmean(values[other][:, j]))
     a, b = values[name][:, j], values[best][:, j]
     both = ~np.isnan(a) & ~np.isnan(b)
@@ -244,7 +235,6 @@ def _notes(
     names: Sequence[str],
     by_method: dict[str, dict[str, Record]],
     common: Sequence[str],
-    ours: str,
 ) -> list[str]:
     pairs = list(dict.fromkeys(r["pair"] for r in records))
     notes = [
@@ -257,7 +247,7 @@ def _notes(
             notes.append(f"{name} failed on {failed} pairs.")
         if absent - failed > 0:
             notes.append(f"{name} has no record of {absent - failed} pairs.")
-    if any(name.startswith(ours) for name in names) and any(not name.startswith(ours) for name in names):
+    if any(name.startswith(_OURS) for name in names) and any(not name.startswith(_OURS) for name in names):
         notes.append("p: two-sided Wilcoxon signed-rank test over pairs, against the best other method of the column.")
     for name in names:
         known = confidence_and_dice(by_method[name].values())
@@ -274,7 +264,11 @@ def _notes(
 
 def confidence_and_dice(records: Iterable[Record]) -> np.ndarray:
     """(n, 2) confidence and mean Dice of the records that hold both."""
-    found = [(r["extra"]["confidence"], COLUMNS[0].value(r)) for r in records if "confidence" in r.get("extra", {})]
+    found = [
+        (r["extra"]["confidence"], single_number(r.get("metrics", {}).get("dice")))
+        for r in records
+        if "confidence" in r.get("extra", {})
+    ]
     return np.array([row for row in found if not np.isnan(row).any()], dtype=float).reshape(-1, 2)
 
 
@@ -305,14 +299,13 @@ def to_markdown(table: Table) -> str:
     return "\n".join([*lines, "", " ".join(table.notes), ""])
 
 
-def joined_markdown(tables: Sequence[Table], keys: Sequence[str] = ("dice", "centroid_tre")) -> str:
-    """The paper's table 1: methods by datasets, some metrics of each.
+def joined_markdown(tables: Sequence[Table]) -> str:
+    """The paper's table 1: methods by datasets, Dice and centroid TRE of each dataset that has them.
 
     Args:
         tables: one table a dataset.
-        keys: the metrics; those that a dataset does not have are left out.
     """
-    columns = [(table, j) for table in tables for j, column in enumerate(table.columns) if column.key in keys]
+    columns = [(table, j) for table in tables for j, column in enumerate(table.columns) if column.key in _JOINED]
     heads = [f"{table.title}: {table.heading(table.columns[j])}" for table, j in columns]
     lines = ["| method | " + " | ".join(heads) + " |", "| --- |" + " ---: |" * len(heads)]
     for name in dict.fromkeys(name for table in tables for name in table.methods):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import functools
 import hashlib
 import json
+import math
 import re
 import time
 from collections.abc import Callable
@@ -16,6 +18,7 @@ from typing import Any
 from samreg.config import RegisterConfig
 from samreg.errors import SamregError
 from samreg.io.tables import PairRecord, read_pairs
+from samreg.metrics import all_metrics, single_number
 from samreg.metrics.score import score
 from samreg.runs.records import Record, RecordLog, read_records
 from samreg.runs.shared import shared_segmenter
@@ -84,20 +87,20 @@ def run_batch(
     options: BatchOptions,
     *,
     progress: Progress | None = None,
-    say: Callable[[str], None] | None = None,
+    message: Callable[[str], None] | None = None,
 ) -> BatchSummary:
     """Register every pair of a table; write a run folder, a record and at the end a summary of all.
 
     Args:
         options: what to run.
         progress: called with (stage, done, total).
-        say: gets one line for whatever a user should read: failures, and how it goes with the time left.
+        message: called with one line for the user: a failure, or the counts and the time left.
 
     Raises:
         DatasetError: if the table cannot be used. Images that are missing or damaged are failures of their pairs.
         InputError: if another run writes into the same folder.
     """
-    tell = say or (lambda _: None)
+    message = message or (lambda _: None)
     pairs = read_pairs(options.pairs, must_exist=False)
     keys = {pair.id: _key(pair, options.config) for pair in pairs}
     folders = _run_folders(pairs, options.out / RUNS)
@@ -105,7 +108,7 @@ def run_batch(
     with RecordLog(path) as log:
         known = {record["key"]: record for record in read_records(path)}
         tasks = []
-        tally = _Tally(len(pairs), tell)
+        tally = _Tally(len(pairs), message)
         for pair in pairs:
             earlier = known.get(keys[pair.id], {"status": "unknown"})
             if earlier["status"] == "done" and folders[pair.id].is_dir():
@@ -145,15 +148,15 @@ class _Tally:
 
     every_s = 30.0
 
-    def __init__(self, n_pairs: int, say: Callable[[str], None]) -> None:
-        self.n_pairs, self._say = n_pairs, say
+    def __init__(self, n_pairs: int, message: Callable[[str], None]) -> None:
+        self.n_pairs, self._message = n_pairs, message
         self.n_done = self.n_kept = self.n_failed = self.n_encoded = 0
-        self._started = self._said = time.monotonic()
+        self._started = self._last_message = time.monotonic()
         self._n_tasks = self._n_handled = 0
 
     @property
     def n_seen(self) -> int:
-        """Pairs that are settled, now or earlier."""
+        """Pairs that are done or have failed, now or earlier."""
         return self.n_pairs - self._n_tasks + self._n_handled
 
     @property
@@ -162,11 +165,11 @@ class _Tally:
         return time.monotonic() - self._started
 
     def start(self, n_tasks: int) -> None:
-        """Say what an earlier run left to do."""
+        """Count what is to be done now, with a message about what an earlier run did."""
         self._n_tasks = n_tasks
         if n_tasks < self.n_pairs:
             failed = f", {self.n_failed} have failed (--retry-failed tries them again)" if self.n_failed else ""
-            self._say(f"{self.n_kept} of {self.n_pairs} pairs are registered already{failed}")
+            self._message(f"{self.n_kept} of {self.n_pairs} pairs are registered already{failed}")
 
     def add(self, record: Record) -> None:
         """Count one pair."""
@@ -176,11 +179,11 @@ class _Tally:
             self.n_done += 1
         else:
             self.n_failed += 1
-            self._say(f"failed: {record['pair']}: {record['error']}")
+            self._message(f"failed: {record['pair']}: {record['error']}")
         now = time.monotonic()
-        if now - self._said >= self.every_s or self._n_handled == self._n_tasks:
-            self._said = now
-            self._say(
+        if now - self._last_message >= self.every_s or self._n_handled == self._n_tasks:
+            self._last_message = now
+            self._message(
                 f"{self.n_seen} of {self.n_pairs} pairs, {self.n_failed} failed, {self.n_encoded} images encoded, "
                 f"{time_left(self.seconds, self._n_handled, self._n_tasks)}"
             )
@@ -277,7 +280,7 @@ def _run_folders(pairs: list[PairRecord], root: Path) -> dict[str, Path]:
     taken: set[str] = set()
     for pair in pairs:
         name = re.sub(r"[^A-Za-z0-9._-]+", "_", pair.id).strip("._")[:_MOST_NAME]
-        # Two ids may become one name, also where a file system ignores case; the pair's own digest tells them apart.
+        # Two ids may become one name, also where a file system ignores case; the sha256 of the id makes them differ.
         if not name or name.lower() in taken:
             name = f"{name or 'pair'}-{hashlib.sha256(pair.id.encode()).hexdigest()[:8]}"
         taken.add(name.lower())
@@ -291,8 +294,7 @@ def _write_summaries(out: Path, rows: list[tuple[PairRecord, Record]]) -> Path:
         ("seconds", lambda r: r.get("seconds", "")),
         ("n_pairs", lambda r: r.get("n_pairs", "")),
         ("confidence", lambda r: r.get("confidence", "")),
-        ("dice", lambda r: _mean_dice(r)),
-        ("folding_fraction", lambda r: r.get("metrics", {}).get("folding_fraction", "")),
+        *((name, functools.partial(_metric, name)) for name, metric in all_metrics().items() if metric.in_tables),
         ("warnings", lambda r: "; ".join(r.get("warnings", []))),
         ("error", lambda r: r.get("error", "")),
     ]
@@ -313,6 +315,6 @@ def _write_summaries(out: Path, rows: list[tuple[PairRecord, Record]]) -> Path:
     return failures
 
 
-def _mean_dice(record: Record) -> float | str:
-    values = [v for v in record.get("metrics", {}).get("dice", {}).values() if v is not None]
-    return round(sum(values) / len(values), 4) if values else ""
+def _metric(name: str, record: Record) -> float | str:
+    value = single_number(record.get("metrics", {}).get(name))
+    return "" if math.isnan(value) else round(value, 6)

@@ -1,7 +1,7 @@
-"""The record file: one JSON object a line, appended whole, readable after any kind of death.
+"""The record file: one JSON object a line, appended whole, readable however the process ended.
 
 A line is written by one `write` of an append-only descriptor and forced to the disk before the next task is handed
-out. A process that dies in the middle leaves at most one broken last line, which reading skips and the next
+out. A process that is killed in the middle leaves at most one broken last line, which reading skips and the next
 writer closes with a line end. One lock lets one writer at a time into a folder.
 """
 

@@ -1,4 +1,4 @@
-"""The run folder: what a registration leaves behind, and how to read it again."""
+"""The run folder: what a registration writes, and how it is read."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _PACKAGES = ("numpy", "scipy", "torch", "SimpleITK", "openvino", "medsam-lite-to
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A run folder, read back.
+    """A run folder that was read.
 
     Args:
         folder: where it is.

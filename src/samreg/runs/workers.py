@@ -1,7 +1,6 @@
 """Many independent tasks on worker processes of this machine or on a Dask cluster; one failure never stops the rest.
 
-Only the calling process sees the answers, so whoever writes records writes each exactly once, whatever happens to the
-workers.
+Only the calling process gets the answers, so it can write each record exactly once, whatever happens to the workers.
 """
 
 from __future__ import annotations
@@ -26,6 +25,7 @@ OnAnswer = Callable[[int, Answer, str], None]
 
 _DIED = "the worker process died while it computed this"
 _DASK_ATTEMPTS = 3
+_DASK_TIMEOUT_S = 30.0
 
 
 def run_tasks(
@@ -36,19 +36,17 @@ def run_tasks(
     jobs: int = 1,
     dask: str = "",
     threads: int = 0,
-    dask_timeout_s: float = 30.0,
 ) -> None:
     """Call `function(*task)` for every task, in any order.
 
     Args:
         function: importable by name in another process.
         tasks: arguments of each call; they and the answers are pickled.
-        on_answer: gets each answer as soon as it is there, in the calling process.
-        jobs: worker processes on this machine; 0 computes in the calling process, where a crash of a tool takes
-            everything with it.
+        on_answer: called with each answer as soon as it has come, in the calling process.
+        jobs: worker processes on this machine; 0 computes in the calling process, where a crash of a tool ends
+            the whole run.
         dask: address of a Dask scheduler, for example `tcp://10.0.0.1:8786`, instead of processes here.
         threads: threads of each worker process; 0 leaves the choice to the libraries.
-        dask_timeout_s: how long to wait for the scheduler.
 
     Raises:
         ConfigError: if jobs is negative, or no scheduler answers.
@@ -58,7 +56,7 @@ def run_tasks(
     if jobs < 0:
         raise ConfigError(f"jobs is the number of worker processes, 0 or more, got {jobs}")
     if dask:
-        _run_on_dask(function, tasks, on_answer, dask, dask_timeout_s)
+        _run_on_dask(function, tasks, on_answer, dask)
     elif jobs == 0:
         for index, task in enumerate(tasks):
             on_answer(index, *_attempt(function, task))
@@ -79,9 +77,9 @@ def _run_on_processes(
     waiting = deque(range(len(tasks)))
     while waiting:
         n_before = len(waiting)
-        suspects = _drain(function, tasks, waiting, on_answer, min(jobs, len(waiting)), threads)
-        # After a crash, what was under way runs alone: that tells the guilty from the bystanders.
-        for index in suspects:
+        interrupted = _drain(function, tasks, waiting, on_answer, min(jobs, len(waiting)), threads)
+        # After a crash, what was under way runs alone: that shows which of them caused it.
+        for index in interrupted:
             alone = deque([index])
             if _drain(function, tasks, alone, on_answer, 1, threads) or alone:
                 on_answer(index, None, _DIED)
@@ -99,11 +97,11 @@ def _drain(
 ) -> list[int]:
     """Work through `waiting` with one pool until it is empty or the pool breaks; returns what was under way then."""
     running: dict[Future[tuple[Answer, str]], int] = {}
-    suspects: list[int] = []
+    interrupted: list[int] = []
     with _pool(jobs, threads) as pool:
-        while (waiting and not suspects) or running:
-            # No more than there are workers, so that a crash leaves few suspects.
-            while waiting and not suspects and len(running) < jobs:
+        while (waiting and not interrupted) or running:
+            # No more than there are workers, so that a crash interrupts few.
+            while waiting and not interrupted and len(running) < jobs:
                 try:
                     running[pool.submit(_attempt, function, tasks[waiting[0]])] = waiting[0]
                 except BrokenProcessPool:
@@ -116,10 +114,10 @@ def _drain(
                 try:
                     answer = future.result()
                 except BrokenProcessPool:
-                    suspects.append(index)
+                    interrupted.append(index)
                 else:
                     on_answer(index, *answer)
-    return suspects
+    return interrupted
 
 
 def _pool(jobs: int, threads: int) -> ProcessPoolExecutor:
@@ -137,22 +135,20 @@ def _start_worker(threads: int) -> None:
 
 
 def _die_with_parent() -> None:
-    """A worker whose parent was killed would wait for tasks for ever."""
+    """End a worker whose parent was killed: it would wait for tasks for ever."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
         os._exit(1)
 
 
-def _run_on_dask(
-    function: Callable[..., Answer], tasks: Sequence[Task], on_answer: OnAnswer, address: str, timeout_s: float
-) -> None:
+def _run_on_dask(function: Callable[..., Answer], tasks: Sequence[Task], on_answer: OnAnswer, address: str) -> None:
     try:
         from distributed import Client, as_completed
     except ImportError:
         raise MissingDependencyError("distributed", "--dask", "dask") from None
     try:
-        client = Client(address, timeout=timeout_s)
+        client = Client(address, timeout=_DASK_TIMEOUT_S)
     except OSError as error:
         raise ConfigError(
             f"no Dask scheduler answers at {address!r} ({error}); start one with: dask scheduler"
@@ -166,6 +162,6 @@ def _run_on_dask(
             index = futures.pop(future)
             if future.status == "finished":
                 on_answer(index, *future.result())
-            else:  # the scheduler gave up: the workers that took it died one after the other
+            else:  # the scheduler gave up: every worker that took it died
                 on_answer(index, None, f"{_DIED} ({future.status})")
             future.release()

@@ -106,26 +106,23 @@ def is_class_checkpoint(name: str) -> bool:
     return path.is_file() and is_checkpoint(path)
 
 
-def load_class_segmenter(
-    path: str | Path, *, device: str = "auto", precision: str = "auto", dataset: str = ""
-) -> TrainedSegmenter:
+def load_class_segmenter(path: str | Path, *, device: str = "auto", precision: str = "auto") -> TrainedSegmenter:
     """A class segmenter from the checkpoint of a training run.
 
     Args:
         path: the checkpoint.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         precision: `float32`, `bfloat16`, or `auto`, which is float32: these networks are small.
-        dataset: the dataset it must have been trained on; empty accepts all.
 
     Raises:
-        ModelError: if the file is not a checkpoint of a segmentation network, or of another dataset.
+        ModelError: if the file is not a checkpoint of a segmentation network.
     """
     from samreg.lab.baselines.networks.checkpoint import read_checkpoint
     from samreg.lab.baselines.networks.predict import choose_device
 
     if precision not in ("auto", "float32", "bfloat16"):
         raise ModelError(f"{path} computes in float32 or bfloat16, got precision {precision!r}")
-    trained = read_checkpoint(Path(path).expanduser(), architectures=SEGMENTATION, dataset=dataset)
+    trained = read_checkpoint(Path(path).expanduser(), architectures=SEGMENTATION)
     chosen = choose_device(device)
     trained.net.to(chosen)
     return TrainedSegmenter(str(path), trained, chosen, "float32" if precision == "auto" else precision)
@@ -134,7 +131,7 @@ def load_class_segmenter(
 def open_segmenter(
     name: str, *, engine: str = "auto", device: str = "auto", precision: str = "auto"
 ) -> Segmenter | TrainedSegmenter:
-    """Whatever can segment: a promptable segmenter, or a network trained by samreg where the name is its checkpoint.
+    """A promptable segmenter, or a network trained by samreg where the name is its checkpoint.
 
     Args:
         name: as for `load_segmenter`, or the path of such a checkpoint.

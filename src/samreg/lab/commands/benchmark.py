@@ -22,7 +22,7 @@ _DEFAULT_METHODS = "identity,samreg"
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Methods against datasets: records of every registration, then tables (Markdown, CSV, LaTeX) and figures.
+    """Compare methods on datasets: records of every registration, then tables (Markdown, CSV, LaTeX) and figures.
 
     Stop it at any moment and start it again: what is recorded is not computed twice.
     """
@@ -59,7 +59,7 @@ class Benchmark:
     panels: int = 0
     """Also draw paired regions, before and after of the first so many pairs, with samreg's default preset."""
     tables_only: bool = False
-    """Make tables and figures of the records that are there; register nothing."""
+    """Make tables and figures of earlier records; register nothing."""
 
     def run(self) -> int:
         """Register, record, tabulate. Failures of single pairs are in the records and do not change the status."""
@@ -95,7 +95,7 @@ class Benchmark:
                     pseudo_rois=pseudo,
                 )
                 with ProgressLines() as progress:
-                    run_benchmark(options, progress=progress, say=_say)
+                    run_benchmark(options, progress=progress, message=progress.message)
             tables.append(_tabulate(dataset, out, names, headings, stem))
             if self.panels:
                 _draw_panels(dataset, self.root, out, self.panels)
@@ -104,7 +104,7 @@ class Benchmark:
 
             text = joined_markdown(tables)
             (self.out / f"{stem}.md").write_text(text, encoding="utf-8")
-            _say(text)
+            _show_text(text)
         return 0
 
 
@@ -115,10 +115,10 @@ def _draw_panels(dataset: str, root: Path, out: Path, n: int) -> None:
 
     with ProgressLines() as progress:
         paths = write_panels(open_dataset(dataset, root, n), out / "panels", preset("default"), progress=progress)
-    _say("written: " + ", ".join(str(path) for path in paths))
+    _show_text("written: " + ", ".join(str(path) for path in paths))
 
 
-def _say(line: str) -> None:
+def _show_text(line: str) -> None:
     from rich.markup import escape
 
     show(escape(line))

@@ -20,7 +20,7 @@ __all__ = ["Train"]
 
 @dataclass(frozen=True)
 class Train:
-    """Train one of the baselines: voxelmorph, labelreg (registration), vnet, fct, mednext (segmentation).
+    """Train a network to compare with: voxelmorph, labelreg (registration), vnet, fct, mednext (segmentation).
 
     Run the same command again after an interruption: it goes on from the last whole epoch.
     """
@@ -36,7 +36,7 @@ class Train:
     tensorboard: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """Folder for TensorBoard event files."""
     overwrite: bool = False
-    """Replace a checkpoint, or an unfinished run, that is there already."""
+    """Replace a checkpoint, or an unfinished run, that exists."""
     config: Annotated[TrainConfig, tyro.conf.arg(name="")] = field(default_factory=TrainConfig)
 
     @classmethod
@@ -47,7 +47,7 @@ class Train:
         return cls(tyro.MISSING, tyro.MISSING, tyro.MISSING, config=config)
 
     def run(self) -> None:
-        """Open the dataset, train, say what came out."""
+        """Open the dataset, train, show the scores."""
         from samreg.lab.datasets.registry import open_dataset
 
         if self.out.is_dir():

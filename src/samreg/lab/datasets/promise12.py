@@ -1,7 +1,7 @@
 """PROMISE12: T2 prostate MR, MetaImage headers with raw data beside them.
 
 Layout: `CaseNN.mhd`, `CaseNN.raw`, `CaseNN_segmentation.mhd`, `CaseNN_segmentation.raw`, in one folder or in the parts
-that the challenge offers for download (Litjens et al., Medical Image Analysis 2014).
+in which the challenge publishes them (Litjens et al., Medical Image Analysis 2014).
 """
 
 from __future__ import annotations

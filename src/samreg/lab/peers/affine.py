@@ -5,13 +5,15 @@ from __future__ import annotations
 import numpy as np
 
 from samreg.geometry.image import Image
-from samreg.lab.peers.itk_bridge import to_sitk
+from samreg.lab.peers.itk_bridge import matrix_of, to_sitk
 from samreg.types import Matrix
 
 __all__ = ["register_affine"]
 
+_SEED = 1  # of the sampling of the metric
 
-def register_affine(fixed: Image, moving: Image, seed: int = 1) -> Matrix:
+
+def register_affine(fixed: Image, moving: Image) -> Matrix:
     """The better of two affine registrations, started from the image centres and from the centres of mass.
 
     Mattes mutual information, three levels (4, 2, 1), regular step gradient descent.
@@ -19,7 +21,6 @@ def register_affine(fixed: Image, moving: Image, seed: int = 1) -> Matrix:
     Args:
         fixed: the fixed image, 3D.
         moving: the moving image, 3D.
-        seed: seed of the metric's sampling.
 
     Returns:
         (4, 4) fixed world to moving world.
@@ -33,24 +34,15 @@ def register_affine(fixed: Image, moving: Image, seed: int = 1) -> Matrix:
         method = sitk.ImageRegistrationMethod()
         method.SetMetricAsMattesMutualInformation(32)
         method.SetMetricSamplingStrategy(method.RANDOM)
-        method.SetMetricSamplingPercentage(0.1, seed)
+        method.SetMetricSamplingPercentage(0.1, _SEED)
         method.SetInterpolator(sitk.sitkLinear)
         method.SetOptimizerAsRegularStepGradientDescent(1.0, 1e-4, 200, relaxationFactor=0.6)
         method.SetOptimizerScalesFromPhysicalShift()
         method.SetShrinkFactorsPerLevel([4, 2, 1])
         method.SetSmoothingSigmasPerLevel([2, 1, 0])
         method.SetInitialTransform(initial, inPlace=False)
-        matrix = _matrix(method.Execute(a, b))
+        matrix = matrix_of(method.Execute(a, b))
         # From far away the descent may end in a mirrored body, and mutual information may like it best.
         if np.linalg.det(matrix[:3, :3]) > 0 and method.GetMetricValue() < best_value:
             best, best_value = matrix, method.GetMetricValue()
     return best
-
-
-def _matrix(transform: object) -> Matrix:
-    corners = np.vstack([np.zeros(3), np.eye(3)])
-    images = np.asarray([transform.TransformPoint(tuple(p)) for p in corners])  # type: ignore[attr-defined]
-    matrix = np.eye(4)
-    matrix[:3, :3] = (images[1:] - images[0]).T
-    matrix[:3, 3] = images[0]
-    return matrix

@@ -13,7 +13,7 @@ from samreg.errors import RegistrationError
 from samreg.geometry.field import DisplacementField
 from samreg.geometry.image import Image
 from samreg.lab.peers.base import Method
-from samreg.lab.peers.itk_bridge import after_affine, field_from_slices, slice_stack
+from samreg.lab.peers.itk_bridge import after_affine, matrix_of, register_slices
 
 __all__ = ["ANTS", "ANTS_2D", "ANTS_MI"]
 
@@ -37,6 +37,7 @@ def _to_ants(image: Image) -> Any:
 
 def _register(fixed: Image, moving: Image, folder: Path, *, metric: str, affine_first: bool) -> DisplacementField:
     import ants
+    import SimpleITK as sitk
 
     d = fixed.grid.ndim
     options: dict[str, Any] = {
@@ -60,24 +61,10 @@ def _register(fixed: Image, moving: Image, folder: Path, *, metric: str, affine_
             u = ants.image_read(path).numpy()
             warp = DisplacementField(np.swapaxes(u, 0, -2) if u.ndim == 3 else u.transpose(2, 1, 0, 3), fixed.grid)
         else:
-            affine = _affine_matrix(path)
+            affine = matrix_of(sitk.ReadTransform(path))
     if warp is None:
         raise RegistrationError(f"ANTs returned no displacement field for {fixed.name}")
     return after_affine(warp, affine)
-
-
-def _affine_matrix(path: str) -> np.ndarray:
-    """The map of points of an ITK matrix transform: y = M (x - c) + c + t."""
-    import SimpleITK as sitk
-
-    transform = sitk.ReadTransform(path)
-    d = transform.GetDimension()
-    corners = np.vstack([np.zeros(d), np.eye(d)])
-    images = np.asarray([transform.TransformPoint(tuple(p)) for p in corners])
-    matrix = np.eye(d + 1)
-    matrix[:d, :d] = (images[1:] - images[0]).T
-    matrix[:d, d] = images[0]
-    return matrix
 
 
 def _solve(fixed: Image, moving: Image, *, intra_subject: bool, threads: int, metric: str) -> DisplacementField:  # noqa: ARG001
@@ -86,16 +73,11 @@ def _solve(fixed: Image, moving: Image, *, intra_subject: bool, threads: int, me
 
 
 def _solve_slices(fixed: Image, moving: Image, *, intra_subject: bool, threads: int) -> DisplacementField:  # noqa: ARG001
-    axis = fixed.grid.coarsest_axis
-    rows, plane = slice_stack(fixed, moving, axis)
-    found = []
-    for a, b in rows:
-        if np.ptp(a.data) == 0 or np.ptp(b.data) == 0:  # nothing to see in a slice without an image
-            found.append(np.zeros((*plane.shape, 2)))
-            continue
+    def one(a: Image, b: Image) -> np.ndarray:
         with tempfile.TemporaryDirectory(prefix="samreg-ants-") as name:
-            found.append(_register(a, b, Path(name), metric="CC", affine_first=False).u)
-    return field_from_slices(found, fixed.grid, axis)
+            return _register(a, b, Path(name), metric="CC", affine_first=False).u
+
+    return register_slices(fixed, moving, one)
 
 
 def _method(name: str, metric: str, text: str) -> Method:

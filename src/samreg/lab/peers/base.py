@@ -48,7 +48,7 @@ class Method:
         solve: the registration itself; returns the field, or the field and a dictionary of further numbers.
         settings: every setting that differs from the tool's own default, for the report.
         package: distribution that must be installed, or empty.
-        module: module whose presence says that it is.
+        module: module that exists if and only if the package is installed.
         install: command that installs it.
         slices_only: works slice by slice, so it is for stacks of thick slices that correspond.
         dimensions: dimensions of the images it registers.

@@ -11,7 +11,7 @@ from samreg.geometry.field import DisplacementField
 from samreg.geometry.grid import Grid
 from samreg.geometry.image import Image
 from samreg.lab.peers.base import Method
-from samreg.lab.peers.itk_bridge import field_from_slices, quiet, slice_stack
+from samreg.lab.peers.itk_bridge import quiet, register_slices
 
 __all__ = ["ELASTIX", "ELASTIX_2D"]
 
@@ -126,15 +126,10 @@ def _solve(fixed: Image, moving: Image, *, intra_subject: bool, threads: int) ->
 
 
 def _solve_slices(fixed: Image, moving: Image, *, intra_subject: bool, threads: int) -> DisplacementField:  # noqa: ARG001
-    axis = fixed.grid.coarsest_axis
-    rows, plane = slice_stack(fixed, moving, axis)
-    found = []
-    for a, b in rows:
-        if np.ptp(a.data) == 0 or np.ptp(b.data) == 0:  # nothing to see in a slice without an image
-            found.append(np.zeros((*plane.shape, 2)))
-            continue
-        found.append(_register(a, b, [_bspline(plane, _GRID_MM, 0.05, 400)], threads))
-    return field_from_slices(found, fixed.grid, axis)
+    def one(a: Image, b: Image) -> np.ndarray:
+        return _register(a, b, [_bspline(a.grid, _GRID_MM, 0.05, 400)], threads)
+
+    return register_slices(fixed, moving, one)
 
 
 ELASTIX = Method(

@@ -1,11 +1,12 @@
-"""Between samreg and the ITK world, in which all peers live: images out, transforms in.
+"""Images for tools of the ITK family, and their transforms as fields of samreg.
 
 Every tool gets the images as they are, with their geometry; nothing is resampled for it unless it needs one grid
-for both. Every result comes back as displacements at the centres of the fixed voxels, so no accuracy is lost.
+for both. Every result becomes displacements at the centres of the fixed voxels, so no accuracy is lost.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,9 +28,11 @@ __all__ = [
     "field_from_sitk",
     "field_from_slices",
     "isotropic_grid",
+    "matrix_of",
     "onto_grid",
     "quiet",
     "ras_to_lps",
+    "register_slices",
     "slice_stack",
     "to_sitk",
     "with_interpolated_slices",
@@ -81,7 +84,7 @@ def after_affine(warp: DisplacementField, affine: Matrix) -> DisplacementField:
 
 
 def ras_to_lps(matrix: Matrix) -> Matrix:
-    """A homogeneous 4 x 4 map of RAS points as a map of LPS points, and back."""
+    """A homogeneous 4 x 4 map of RAS points as a map of LPS points; the inverse of itself."""
     result: Matrix = _RAS_LPS @ np.asarray(matrix, dtype=float) @ _RAS_LPS
     return result
 
@@ -161,18 +164,44 @@ def field_from_slices(slices: list[np.ndarray], grid: Grid, axis: int) -> Displa
     return DisplacementField(u.astype(np.float32), grid)
 
 
+def register_slices(fixed: Image, moving: Image, register: Callable[[Image, Image], np.ndarray]) -> DisplacementField:
+    """Register two stacks of thick slices slice by slice, across the coarsest axis of the fixed one.
+
+    Args:
+        fixed: the fixed stack.
+        moving: the moving stack.
+        register: two 2D images to displacements `(y, x, 2)`; it is not called for slices without any contrast.
+    """
+    axis = fixed.grid.coarsest_axis
+    rows, plane = slice_stack(fixed, moving, axis)
+    empty = np.zeros((*plane.shape, 2))
+    found = [empty if np.ptp(a.data) == 0 or np.ptp(b.data) == 0 else register(a, b) for a, b in rows]
+    return field_from_slices(found, fixed.grid, axis)
+
+
+def matrix_of(transform: sitk.Transform) -> Matrix:
+    """The homogeneous matrix of a SimpleITK transform that is affine, from where it puts the unit vectors."""
+    d = transform.GetDimension()
+    corners = np.vstack([np.zeros(d), np.eye(d)])
+    images = np.asarray([transform.TransformPoint(tuple(p)) for p in corners])
+    matrix = np.eye(d + 1)
+    matrix[:d, :d] = (images[1:] - images[0]).T
+    matrix[:d, d] = images[0]
+    return matrix
+
+
 def quiet(call: Any, *args: Any, **kwargs: Any) -> Any:
-    """Call something that writes to the standard streams of the process, with both sent to nowhere."""
+    """Call something that writes to the standard streams of the process, with both discarded."""
     import os
     import sys
 
     sys.stdout.flush()
     sys.stderr.flush()
     saved = os.dup(1), os.dup(2)
-    with open(os.devnull, "w") as nowhere:  # noqa: PTH123 (a file descriptor is wanted)
+    with open(os.devnull, "w") as null:  # noqa: PTH123 (a file descriptor is wanted)
         try:
-            os.dup2(nowhere.fileno(), 1)
-            os.dup2(nowhere.fileno(), 2)
+            os.dup2(null.fileno(), 1)
+            os.dup2(null.fileno(), 2)
             return call(*args, **kwargs)
         finally:
             sys.stdout.flush()

@@ -28,7 +28,7 @@ def load_method(name: str, reuse: bool = False) -> Method:
     Args:
         name: one of `method_names()`, `samreg:PRESET+setting=value` for an ablation, or `voxelmorph:FILE` and
             `labelreg:FILE` for a trained network.
-        reuse: let samreg take regions from the cache; the seconds then say little.
+        reuse: let samreg take regions from the cache; the seconds then leave the segmentation out.
 
     Raises:
         ConfigError: if there is no such method.

@@ -22,7 +22,7 @@ def samreg_method(name: str, reuse: bool = False) -> Method:
 
     Args:
         name: the name.
-        reuse: take the regions from the cache where they are there; the seconds then say little.
+        reuse: take regions that were found before from the cache; the seconds then leave the segmentation out.
 
     Raises:
         ConfigError: if the preset, a setting or a value does not exist.

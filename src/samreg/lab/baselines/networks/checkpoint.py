@@ -125,7 +125,7 @@ def load_plain(path: Path, wanted: str) -> dict[str, Any]:
 
 
 def is_checkpoint(path: Path) -> bool:
-    """Whether a file says that it is a network trained by samreg; reads its table of contents, not its tensors."""
+    """Whether a file is a network trained by samreg; reads its table of contents, not its tensors."""
     if not zipfile.is_zipfile(path):
         return False
     with zipfile.ZipFile(path) as archive:
@@ -133,19 +133,16 @@ def is_checkpoint(path: Path) -> bool:
         return bool(pickled) and FORMAT.encode() in archive.read(pickled[0])
 
 
-def read_checkpoint(
-    path: str | Path, *, architectures: Sequence[Architecture] = (), dataset: str = ""
-) -> TrainedNetwork:
+def read_checkpoint(path: str | Path, *, architectures: Sequence[Architecture] = ()) -> TrainedNetwork:
     """A trained network from its file.
 
     Args:
         path: the file.
         architectures: those that the caller can use; empty accepts all.
-        dataset: the dataset it must have been trained on; empty accepts all.
 
     Raises:
-        ModelError: if the file is not a samreg checkpoint, is of another architecture or dataset, or its weights do
-            not fit its own description.
+        ModelError: if the file is not a samreg checkpoint, is of another architecture, or its weights do not fit
+            its own description.
     """
     from samreg.lab.baselines.networks.build import build_network
 
@@ -158,8 +155,6 @@ def read_checkpoint(
         raise ModelError(f"{source}: the checkpoint describes no network that samreg knows ({error})") from None
     if architectures and spec.architecture not in architectures:
         raise ModelError(f"{source} is a {spec.architecture} checkpoint, wanted is {' or '.join(architectures)}")
-    if dataset and known["dataset"] != dataset:
-        raise ModelError(f"{source} was trained on {known['dataset']}, wanted is a network trained on {dataset}")
     net = build_network(spec)
     try:
         net.load_state_dict(known["weights"])

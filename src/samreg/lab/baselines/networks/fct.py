@@ -19,9 +19,9 @@ _KEY_CELLS = 1024
 """Attention looks at no more cells of a map than about this many: beyond, keys and values are strided."""
 
 
-def _conv(dims: int, c_in: int, c_out: int, *, dilation: int = 1, stride: int = 1, groups: int = 1) -> nn.Module:
+def _conv(dims: int, c_in: int, c_out: int, *, dilation: int = 1, groups: int = 1) -> nn.Module:
     kind = nn.Conv2d if dims == 2 else nn.Conv3d
-    layer: nn.Module = kind(c_in, c_out, 3, stride, dilation, dilation=dilation, groups=groups)
+    layer: nn.Module = kind(c_in, c_out, 3, padding=dilation, dilation=dilation, groups=groups)
     return layer
 
 

@@ -1,4 +1,4 @@
-"""What trained networks say about images: class probabilities, and displacement fields."""
+"""Predictions of trained networks: class probabilities, and displacement fields."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def choose_device(device: str = "auto") -> torch.device:
     """The torch device of a name; `auto` is CUDA where there is one, else the CPU.
 
     Raises:
-        ModelError: if the device is not there.
+        ModelError: if this machine has no such device.
     """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -87,9 +87,9 @@ def predict_classes(
 
 
 def predict_field(
-    net: nn.Module, spec: NetworkSpec, fixed: Image, moving: Image, *, device: torch.device, precision: str = "float32"
+    net: nn.Module, spec: NetworkSpec, fixed: Image, moving: Image, *, device: torch.device
 ) -> DisplacementField:
-    """The displacement field of a registration network, on the fixed grid.
+    """The displacement field of a registration network, on the fixed grid, computed in float32.
 
     A 2D network registers slice by slice: displacement across slices is zero.
 
@@ -99,13 +99,12 @@ def predict_field(
         fixed: the fixed image.
         moving: the moving image; it is sampled on the network's view of the fixed one.
         device: where the network is.
-        precision: `float32` or `bfloat16`.
     """
     view, a = view_of(spec, fixed)
     _, b = view_of(spec, moving, like=fixed)
     parts = [torch.chunk(torch.from_numpy(seen)[:, None], _parts(seen)) for seen in (a, b)]
     net.eval()
-    with torch.inference_mode(), autocast(device, precision):
+    with torch.inference_mode():
         rows = [net(p.to(device), q.to(device)).float().cpu() for p, q in zip(*parts, strict=True)]
     return view.field_to(fixed.grid, torch.cat(rows).numpy())
 

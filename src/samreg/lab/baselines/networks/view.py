@@ -1,4 +1,4 @@
-"""The lattice on which a network sees an image, there and back."""
+"""From an image to the lattice on which a network sees it, and from that lattice to the image."""
 
 from __future__ import annotations
 

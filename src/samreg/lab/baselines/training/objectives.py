@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 Objective = Callable[[Sequence[Tensor] | Tensor, Tensor, Tensor], Tensor]
-"""(what the network said in float32, images (n, m, *patch), labels (n, m, *patch)) -> loss."""
+"""(output of the network in float32, images (n, m, *patch), labels (n, m, *patch)) -> loss."""
 
 
 def training_objective(spec: NetworkSpec, config: TrainConfig, n_classes: int) -> Objective:

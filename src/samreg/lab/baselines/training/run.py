@@ -55,7 +55,7 @@ def train(
         out: the checkpoint to write.
         config: the settings; `defaults(architecture)`, good ones for ACDC, where there are none.
         dataset: name of the dataset, for its stored split, and kept in the checkpoint.
-        overwrite: replace a checkpoint, or an unfinished run, that is there already.
+        overwrite: replace a checkpoint, or an unfinished run, that exists.
         on_epoch: told about every epoch.
         tensorboard: folder for TensorBoard event files, if any.
 
@@ -63,13 +63,13 @@ def train(
         The trained network; its `scores` hold the Dice of the test subjects.
 
     Raises:
-        InputError: if `out` is there already, or the settings or the data do not fit.
+        InputError: if `out` exists, or the settings or the data do not fit.
         ModelError: if an unfinished run at `out` is of another architecture or dataset.
     """
     config = config or defaults(architecture)
     target = Path(out)
     if target.exists() and not overwrite:
-        raise InputError(f"{target} is there already; give another --out, or --overwrite to train again")
+        raise InputError(f"{target} exists already; give another --out, or --overwrite to train again")
     if overwrite:
         for old in (target, resume_path(target)):
             old.unlink(missing_ok=True)

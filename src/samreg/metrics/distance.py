@@ -1,95 +1,31 @@
-"""How good a registration is: overlap, distance and regularity, as pure functions with their units and empty cases.
-
-Labels are integer maps on one grid, 0 is background. A metric of a label returns NaN where it has no
-meaning; nothing is replaced by a convenient number. `mean` ignores NaN, so a label that a method pushes out of
-the image must be counted: `lost_labels` does.
-"""
+"""Distances between what should lie on one another: landmarks, centres of mass of labels, and their surfaces."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from samreg.errors import GeometryError
 from samreg.geometry.field import DisplacementField
 from samreg.geometry.grid import Grid
+from samreg.metrics.metric import LabelCase, Metric, PointCase
+from samreg.metrics.values import check_shapes, label_values, mean
 from samreg.types import LabelArray, MaskArray, Points
 
 __all__ = [
+    "CENTROID_TRE",
+    "CENTROID_TRE_PX200",
+    "HD95",
+    "LANDMARK_TRE",
+    "SLICE_CENTROID_TRE",
     "centroid_tre",
     "centroid_tre_resized",
-    "dice",
-    "folding_fraction",
     "hd95",
-    "label_values",
-    "lost_labels",
-    "mean",
-    "sdlogj",
-    "sdlogj_l2r",
     "slice_centroid_tre",
     "surface_distances",
     "tre",
 ]
-
-
-def label_values(*maps: LabelArray) -> list[int]:
-    """Label values that occur in any of the maps, ascending, without the background."""
-    found: set[int] = set()
-    for labels in maps:
-        found |= {int(v) for v in np.unique(labels)}
-    return sorted(found - {0})
-
-
-def mean(values: Iterable[float]) -> float:
-    """Mean of the values that are not NaN; NaN if there is none."""
-    rows = np.asarray(list(values), dtype=float)
-    rows = rows[~np.isnan(rows)]
-    return float(rows.mean()) if rows.size else float("nan")
-
-
-def _same_shape(caller: str, fixed: np.ndarray, warped: np.ndarray) -> None:
-    if np.shape(fixed) != np.shape(warped):
-        raise GeometryError(
-            f"{caller} compares labels on one grid, got shapes {np.shape(fixed)} and {np.shape(warped)}: "
-            "warp the moving labels onto the fixed grid first"
-        )
-
-
-def dice(fixed: LabelArray, warped: LabelArray, labels: Sequence[int] | None = None) -> dict[int, float]:
-    """Dice of each label: 2 |A ∩ B| / (|A| + |B|).
-
-    Args:
-        fixed: `(*shape)` labels of the fixed image.
-        warped: `(*shape)` labels of the moving image on the fixed grid.
-        labels: which labels; those that occur in either map by default.
-
-    Returns:
-        Label -> Dice in [0, 1]; 0 where one of the two has no voxel of the label, NaN where both have none.
-
-    Raises:
-        GeometryError: if the shapes differ.
-    """
-    _same_shape("dice", fixed, warped)
-    values = label_values(fixed, warped) if labels is None else [int(v) for v in labels]
-    in_fixed, in_warped, shared = _counts(fixed), _counts(warped), _counts(np.where(fixed == warped, fixed, 0))
-    result = {}
-    for value in values:
-        size = in_fixed.get(value, 0) + in_warped.get(value, 0)
-        result[value] = 2.0 * shared.get(value, 0) / size if size else float("nan")
-    return result
-
-
-def _counts(labels: np.ndarray) -> dict[int, int]:
-    values, counts = np.unique(labels, return_counts=True)
-    return {int(v): int(n) for v, n in zip(values, counts, strict=True)}
-
-
-def lost_labels(fixed: LabelArray, warped: LabelArray, labels: Sequence[int] | None = None) -> list[int]:
-    """Labels of the fixed image that have no voxel left after warping: distances to them do not exist."""
-    present = set(label_values(warped))
-    values = label_values(fixed)
-    return [v for v in values if v not in present and (labels is None or v in labels)]
 
 
 def tre(fixed: Points, moving: Points, field: DisplacementField | None = None) -> np.ndarray:
@@ -130,7 +66,7 @@ def centroid_tre(
     Returns:
         Label -> distance in world units; NaN where either map has no voxel of the label.
     """
-    _same_shape("centroid_tre", fixed, warped)
+    check_shapes("centroid_tre", fixed, warped)
     result = {}
     for value in label_values(fixed, warped) if labels is None else labels:
         a, b = _centre(fixed == value), _centre(warped == value)
@@ -155,7 +91,7 @@ def centroid_tre_resized(
     Returns:
         Label -> distance in pixels; NaN where either map has no voxel of the label.
     """
-    _same_shape("centroid_tre_resized", fixed, warped)
+    check_shapes("centroid_tre_resized", fixed, warped)
     pixel = [1.0 if a == axis else side / n for a, n in enumerate(fixed.shape)]
     result = {}
     for value in label_values(fixed, warped) if labels is None else labels:
@@ -168,7 +104,7 @@ def slice_centroid_tre(
 ) -> dict[int, float]:
     """In-plane distance between the centres of mass of each label, slice by slice, then averaged.
 
-    For stacks of thick slices, where the centroid across slices says more about slice planning than about the
+    For stacks of thick slices, where the centroid across slices depends more on slice planning than on the
     registration. A slice counts where both maps hold the label in it.
 
     Args:
@@ -184,7 +120,7 @@ def slice_centroid_tre(
     Raises:
         GeometryError: if the shapes differ or the grid is not 3D.
     """
-    _same_shape("slice_centroid_tre", fixed, warped)
+    check_shapes("slice_centroid_tre", fixed, warped)
     if grid.ndim != 3:
         raise GeometryError(f"slice_centroid_tre wants 3D labels, got shape {grid.shape}")
     spacing = [s for a, s in enumerate(grid.array_spacing) if a != axis]
@@ -217,12 +153,12 @@ def surface_distances(fixed: MaskArray, warped: MaskArray, spacing: Sequence[flo
         spacing: voxel size in array order (z, y, x).
 
     Returns:
-        Distances from the fixed surface to the warped one and back, in units of `spacing`; empty arrays where a
-        mask is empty.
+        Distances from the fixed surface to the warped one, and from the warped surface to the fixed one, in units of
+        `spacing`; empty arrays where a mask is empty.
     """
     from scipy import ndimage
 
-    _same_shape("surface_distances", fixed, warped)
+    check_shapes("surface_distances", fixed, warped)
     boxes = ndimage.find_objects((fixed | warped).astype(np.uint8))
     if not fixed.any() or not warped.any():
         return np.zeros(0), np.zeros(0)
@@ -248,57 +184,46 @@ def hd95(fixed: LabelArray, warped: LabelArray, grid: Grid, labels: Sequence[int
     """
     result = {}
     for value in label_values(fixed, warped) if labels is None else labels:
-        there, back = surface_distances(fixed == value, warped == value, grid.array_spacing)
-        empty = there.size == 0 or back.size == 0
-        result[int(value)] = float("nan") if empty else float(max(np.percentile(there, 95), np.percentile(back, 95)))
+        forward, backward = surface_distances(fixed == value, warped == value, grid.array_spacing)
+        empty = forward.size == 0 or backward.size == 0
+        result[int(value)] = float("nan") if empty else float(max(np.percentile(d, 95) for d in (forward, backward)))
     return result
 
 
-def folding_fraction(determinant: np.ndarray) -> float:
-    """Share of voxels whose Jacobian determinant is not positive, before any clipping.
-
-    Args:
-        determinant: det(I + grad u) at each voxel, as `DisplacementField.jacobian_determinant` gives it.
-    """
-    return float(np.mean(np.asarray(determinant) <= 0))
+def _centroid_tre(case: LabelCase) -> dict[int, float]:
+    return centroid_tre(case.fixed, case.warped, case.grid, case.values)
 
 
-def sdlogj(determinant: np.ndarray) -> float:
-    """Standard deviation of log det(I + grad u) over the voxels where it exists (det > 0).
-
-    Folded voxels have no logarithm: `folding_fraction` counts them, no clipping hides them.
-
-    Args:
-        determinant: det(I + grad u) at each voxel.
-
-    Returns:
-        0 for an affine map; NaN if every voxel is folded.
-    """
-    rows = np.asarray(determinant, dtype=float)
-    rows = rows[rows > 0]
-    return float(np.log(rows).std()) if rows.size else float("nan")
+def _centroid_tre_px200(case: LabelCase) -> dict[int, float]:
+    axis = case.grid.coarsest_axis if case.grid.ndim == 3 else None
+    return centroid_tre_resized(case.fixed, case.warped, axis, labels=case.values)
 
 
-def sdlogj_l2r(field: DisplacementField) -> float:
-    """SDlogJ in the way in which the Learn2Reg evaluation computes it, for comparison with its leader boards only.
+def _slice_centroid_tre(case: LabelCase) -> dict[int, float] | None:
+    if not case.grid.is_thick_stack():
+        return None
+    return slice_centroid_tre(case.fixed, case.warped, case.grid, case.grid.coarsest_axis, case.values)
 
-    The determinant is taken in voxel units without a margin of two voxels, three is added, and the sum is
-    clipped to [1e-9, 1e9] before the logarithm. The values are therefore several times smaller than `sdlogj`, and a
-    fold is nearly free.
 
-    Args:
-        field: a 3D field on a grid of at least 5 voxels along each axis.
+def _hd95(case: LabelCase) -> dict[int, float]:
+    return hd95(case.fixed, case.warped, case.grid, case.values)
 
-    Raises:
-        GeometryError: if the field is 2D or too small.
 
-    Source: Hering et al., Learn2Reg, IEEE TMI 2023, and the published evaluation script.
-    """
-    grid = field.grid
-    if grid.ndim != 3 or min(grid.shape) < 5:
-        raise GeometryError(f"sdlogj_l2r is defined for 3D fields of at least 5 voxels an axis, got {grid.shape}")
-    u = (field.u @ np.asarray(grid.direction)) / np.asarray(grid.spacing)
-    gradient = np.stack([np.gradient(u, axis=2 - j) for j in range(3)], axis=-1)
-    inner = (slice(2, -2),) * 3
-    determinant = np.linalg.det(np.eye(3) + gradient[inner])
-    return float(np.log(np.clip(determinant + 3.0, 1e-9, 1e9)).std())
+def _landmark_tre(case: PointCase) -> dict[str, float] | None:
+    errors = tre(case.fixed, case.moving, case.field)
+    if not len(errors):
+        return None
+    return {
+        "mean": float(errors.mean()),
+        "median": float(np.median(errors)),
+        "p95": float(np.percentile(errors, 95)),
+        "max": float(errors.max()),
+        "n": len(errors),
+    }
+
+
+CENTROID_TRE = Metric("centroid TRE", "labels", _centroid_tre, unit="world", better="lower")
+CENTROID_TRE_PX200 = Metric("centroid TRE [px of 200]", "labels", _centroid_tre_px200, better="lower", in_tables=False)
+SLICE_CENTROID_TRE = Metric("in-plane TRE", "labels", _slice_centroid_tre, unit="world", better="lower")
+LANDMARK_TRE = Metric("landmark TRE", "points", _landmark_tre, unit="world", better="lower")
+HD95 = Metric("HD95", "labels", _hd95, unit="world", better="lower")
