@@ -146,7 +146,8 @@ class FitConfig:
     flow_smoothing: float = 2.0
     """Standard deviation of the smoothing of each step of the flow, in working voxels."""
     field_smoothing: float = 0.4
-    """Standard deviation of the smoothing of the whole displacement after each step of the flow, in working voxels."""
+    """Standard deviation of the smoothing of the whole displacement after each step of the flow, in working voxels; at
+    least 0.8 where no segmenter ran (--labels-only)."""
     flow_iterations: tuple[int, ...] = (40, 40, 30)
     """Steps of the flow at most at each level, coarse to fine; the last one has the working size."""
     flow_step: float = 0.5

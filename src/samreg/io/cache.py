@@ -218,13 +218,15 @@ def find_or_segment(
 
 def _pack(regions: Regions) -> bytes:
     """Everything but the image, without pickle."""
-    rois = regions.rois.rois
+    rois, features = regions.rois.rois, regions.features
+    if features is None:
+        raise ConfigError("the cache keeps what a segmenter found; these regions have no embedding")
     facts = {
         "starts": [list(roi.start) for roi in rois],
         "shapes": [list(roi.mask.shape) for roi in rois],
         "qualities": [roi.quality for roi in rois],
         "names": [roi.name for roi in rois],
-        "feature_grid": dataclasses.asdict(regions.features.grid),
+        "feature_grid": dataclasses.asdict(features.grid),
         "slice_axis": regions.slice_axis,
         "provenance": regions.provenance,
     }
@@ -235,7 +237,7 @@ def _pack(regions: Regions) -> bytes:
         facts=np.frombuffer(json.dumps(facts, default=_plain).encode(), dtype=np.uint8),
         masks=np.concatenate(bits) if bits else np.zeros(0, dtype=np.uint8),
         prototypes=regions.prototypes,
-        features=regions.features.data,
+        features=features.data,
         slice_index=regions.slice_index,
     )
     return stream.getvalue()
