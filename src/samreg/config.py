@@ -5,7 +5,7 @@ The command line is generated from these classes; the docstrings under the field
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from samreg.errors import ConfigError
@@ -81,6 +81,16 @@ class SegmentConfig:
     """Everything mode."""
     lift: Literal["auto", "link", "slices"] = "auto"
     """3D: pair linked 3D ROIs, or ROIs slice by slice; auto keeps slices where both images are the same thick stack."""
+
+    def decisive(self) -> dict[str, Any]:
+        """The settings that decide which regions are found, by name: what a cache keys on.
+
+        Not among them are `segmenter`, for which the name and the weights of the one that is loaded stand; `lift`,
+        which acts on regions that were found; and `device`. The arithmetic is that of `engine` and `precision`; with
+        the same ones two devices differ by rounding alone. Where these are auto, each device takes what it is good at,
+        and auto accepts what any of them found; who wants one arithmetic names it.
+        """
+        return {name: value for name, value in asdict(self).items() if name not in ("segmenter", "lift", "device")}
 
 
 @dataclass(frozen=True)

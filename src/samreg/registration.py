@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -96,7 +96,7 @@ def segment(
         "prompts": segmenter.prompt_kind if settings.proposals.prompts == "auto" else settings.proposals.prompts,
         "slice_axis": plan.axis,
         "n_slices": plan.n_slices,
-        "settings": asdict(settings),
+        "settings": settings.decisive(),
     }
     return Regions(image, rois, prototypes, features, plan.axis, slice_index, provenance)
 

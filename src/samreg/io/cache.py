@@ -52,9 +52,9 @@ def regions_key(image: Image, config: RegisterConfig, segmenter: Segmenter | Cla
 
     Args:
         image: voxels and grid count, the name does not.
-        config: `segment` and `seed` count.
-        segmenter: name and weights count. What computes counts only as far as the settings ask for it: all engines
-            give the same masks within their rounding, and the regions say which one made them.
+        config: of `segment` what `SegmentConfig.decisive` says counts, and nothing else: the seed does not.
+        segmenter: name and weights count. What computes counts only as far as the settings ask for it; the regions say
+            which engine made them.
     """
     digest = hashlib.sha256()
     facts = {
@@ -63,8 +63,7 @@ def regions_key(image: Image, config: RegisterConfig, segmenter: Segmenter | Cla
         "grid": dataclasses.asdict(image.grid),
         "shape": image.data.shape,
         "segmenter": [segmenter.name, segmenter.fingerprint],
-        "settings": dataclasses.asdict(config.segment),
-        "seed": config.seed,
+        "settings": config.segment.decisive(),
     }
     digest.update(json.dumps(facts, sort_keys=True).encode())
     digest.update(np.ascontiguousarray(image.data).data)
