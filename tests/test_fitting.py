@@ -296,14 +296,14 @@ def test_without_guidance_grey_values_alone_drive_the_flow() -> None:
     assert set(without.losses) == {"similarity"}
 
 
-def test_regions_with_a_name_guide_the_flow_to_its_last_level() -> None:
+def test_given_pairs_guide_the_flow_to_its_last_level() -> None:
     grid = Grid((48, 48), (1.0, 1.0))
     radius = np.hypot(*(np.mgrid[:48, :48] - 24.0))
     flat = np.zeros(grid.shape, dtype=np.float32)
     overlap = []
-    for name in ("ventricle", ""):
-        fixed, moving = (RoiSet((Roi.from_mask(radius < r, 1.0, name),), grid) for r in (14.0, 8.0))
-        pairs = PairedRois(fixed, moving, np.ones(1), np.ones(1))
+    for given_pair in (True, False):
+        fixed, moving = (RoiSet((Roi.from_mask(radius < r, 1.0, "disc"),), grid) for r in (14.0, 8.0))
+        pairs = PairedRois(fixed, moving, np.ones(1), np.ones(1), np.array([given_pair]))
         problem = DenseProblem(flat, flat, grid, grid, np.eye(3), pairs, None, torch.zeros(2, 48, 48), None)
         fit = fit_dense(problem, FitConfig(feature_weight=0.0, flow_iterations=(2, 40)))
         moved = to_field(fit.displacement, grid, np.eye(3)).warp_labels((radius < 8).astype(np.int32), grid) == 1

@@ -5,7 +5,7 @@ The command line is generated from these classes; the docstrings under the field
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from samreg.errors import ConfigError
@@ -82,6 +82,16 @@ class SegmentConfig:
     lift: Literal["auto", "link", "slices"] = "auto"
     """3D: pair linked 3D ROIs, or ROIs slice by slice; auto keeps slices where both images are the same thick stack."""
 
+    def decisive(self) -> dict[str, Any]:
+        """The settings that decide which regions are found, by name: what a cache keys on.
+
+        Not among them are `segmenter`, for which the name and the weights of the one that is loaded stand; `lift`,
+        which acts on regions that were found; and `device`. The arithmetic is that of `engine` and `precision`; with
+        the same ones two devices differ by rounding alone. Where these are auto, each device takes what it is good at,
+        and auto accepts what any of them found; who wants one arithmetic names it.
+        """
+        return {name: value for name, value in asdict(self).items() if name not in ("segmenter", "lift", "device")}
+
 
 @dataclass(frozen=True)
 class MatchConfig:
@@ -146,7 +156,8 @@ class FitConfig:
     flow_smoothing: float = 2.0
     """Standard deviation of the smoothing of each step of the flow, in working voxels."""
     field_smoothing: float = 0.4
-    """Standard deviation of the smoothing of the whole displacement after each step of the flow, in working voxels."""
+    """Standard deviation of the smoothing of the whole displacement after each step of the flow, in working voxels; at
+    least 0.8 where no segmenter ran (--labels-only)."""
     flow_iterations: tuple[int, ...] = (40, 40, 30)
     """Steps of the flow at most at each level, coarse to fine; the last one has the working size."""
     flow_step: float = 0.5

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -96,7 +96,7 @@ def segment(
         "prompts": segmenter.prompt_kind if settings.proposals.prompts == "auto" else settings.proposals.prompts,
         "slice_axis": plan.axis,
         "n_slices": plan.n_slices,
-        "settings": asdict(settings),
+        "settings": settings.decisive(),
     }
     return Regions(image, rois, prototypes, features, plan.axis, slice_index, provenance)
 
@@ -154,11 +154,13 @@ def register_regions(
 ) -> RegistrationResult:
     """Pair the regions of two segmented images and fit a transform to them.
 
+    With `Regions.none(image)` for both images nothing is found: `extra_pairs` and the grey values alone drive the fit.
+
     Args:
         fixed: regions of the fixed image.
         moving: regions of the moving image, from the same segmenter.
         config: settings; `preset("default")` when None.
-        extra_pairs: given pairs that join those found; their confidence is kept.
+        extra_pairs: given pairs that join those found; they and their confidence stay as they are.
         progress: called along the way.
 
     Raises:
@@ -168,7 +170,8 @@ def register_regions(
 
     config = config or preset("default")
     _check_pair(fixed.image, moving.image)
-    if fixed.features.data.shape[0] != moving.features.data.shape[0]:
+    channels = [None if r.features is None else r.features.data.shape[0] for r in (fixed, moving)]
+    if channels[0] != channels[1]:
         raise GeometryError(
             f"the regions come from different segmenters ({fixed.provenance.get('segmenter')} and "
             f"{moving.provenance.get('segmenter')}): segment both images with the same one"

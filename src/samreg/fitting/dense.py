@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -118,12 +119,12 @@ def _flow_weights(config: FitConfig) -> FitConfig:
 
 
 def _known(pairs: PairedRois) -> PairedRois:
-    """The pairs that guide the flow after its first level: those with a name, which were given or come from a class.
+    """The pairs that guide the flow after its first level: those that were given.
 
     At finer levels regions that were found cost most of the time and move hardly anything that they have not moved
     before; outlines that are known are to be followed to the last voxel.
     """
-    return pairs.select(row for row, roi in enumerate(pairs.fixed.rois) if roi.name)
+    return pairs.select(np.flatnonzero(pairs.is_given))
 
 
 def _shifted(progress: Callable[[int, int], None] | None, done: int, total: int) -> Callable[[int], None]:
