@@ -136,7 +136,7 @@ def test_roi_filter_bounds_area_and_number(pair: tuple[torch.nn.Module, Segmente
 
 def test_a_threshold_that_nothing_passes_gives_no_masks(pair: tuple[torch.nn.Module, Segmenter]) -> None:
     _, segmenter = pair
-    config = ProposalConfig(points_per_side=4, min_quality=50.0, nms="box", nms_iou=0.7)
+    config = ProposalConfig(points_per_side=4, min_quality=1.0, nms="box", nms_iou=0.7)
     none = generate_exact(segmenter, np.full((90, 70), 0.5, dtype=np.float32), config)
     assert none.masks.shape == (0, 90, 70)
     assert len(none.quality) == 0

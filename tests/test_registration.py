@@ -202,8 +202,6 @@ def test_box_prompts_cover_the_slice_and_skip_flat_background() -> None:
 
 
 def test_presets_say_what_they_are() -> None:
-    for name in ("default", "fast", "regions", "paper"):
-        assert preset(name).preset == name
     assert preset("default") == RegisterConfig()
     paper = preset("paper")
     assert (paper.match.method, paper.match.epsilon, paper.match.verify) == ("greedy", 0.8, False)

@@ -5,12 +5,51 @@ The command line is generated from these classes; the docstrings under the field
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from typing import Any, Literal, get_args
 
+from samreg.checking import check_choice, check_device, check_flag, check_number, check_numbers, check_text
 from samreg.errors import ConfigError
 
-__all__ = ["FitConfig", "MatchConfig", "ProposalConfig", "RegisterConfig", "SegmentConfig", "preset"]
+__all__ = [
+    "DENSE",
+    "FitConfig",
+    "MatchConfig",
+    "PresetName",
+    "ProposalConfig",
+    "RegisterConfig",
+    "SegmentConfig",
+    "chosen",
+    "describe",
+    "known_assignments",
+    "known_presets",
+    "known_transforms",
+    "nearest_preset",
+    "preset",
+]
+
+PresetName = Literal["default", "fast", "regions", "paper"]
+_Transform = Literal["ddf", "ffd", "svf", "affine", "rigid", "none"]
+_Assignment = Literal["greedy", "mutual", "optimal"]
+_Switch = Literal["auto", "yes", "no"]
+
+DENSE = ("ddf", "ffd", "svf")
+"""Transforms with a displacement of their own at every place."""
+
+
+def known_transforms() -> tuple[str, ...]:
+    """Names that `FitConfig.transform` may have."""
+    return get_args(_Transform)
+
+
+def known_assignments() -> tuple[str, ...]:
+    """Names that `MatchConfig.method` may have."""
+    return get_args(_Assignment)
+
+
+def known_presets() -> tuple[str, ...]:
+    """Names that `preset` knows."""
+    return get_args(PresetName)
 
 
 @dataclass(frozen=True)
@@ -56,6 +95,26 @@ class ProposalConfig:
     max_rois: int = 40
     """At most so many ROIs a slice, best quality first; 0 is no limit."""
 
+    def __post_init__(self) -> None:
+        check_choice(self, "prompts", ("auto", "boxes", "points"))
+        check_choice(self, "nms", ("mask", "box"))
+        for name in ("adaptive", "exact_points"):
+            check_flag(self, name)
+        for name in ("component_levels", "refine_rounds", "crop_layers", "max_rois"):
+            check_number(self, name, 0, whole=True)
+        check_number(self, "points_per_side", 1, whole=True)
+        for name in ("covered_quality", "min_quality", "min_stability", "nms_iou", "max_overlap", "min_area"):
+            check_number(self, name, 0, 1)
+        check_number(self, "max_area", 0, 1, above=True)
+        check_number(self, "stability_offset", 0)
+        check_numbers(self, "box_sizes", 0, 1, above=True)
+        check_numbers(self, "box_overlaps", 0, 0.95, length=len(self.box_sizes))
+        if self.min_area >= self.max_area:
+            raise ConfigError(
+                f"min_area (--min-area) is {self.min_area:g} and max_area (--max-area) {self.max_area:g}: no ROI fits; "
+                "give a smaller --min-area"
+            )
+
 
 @dataclass(frozen=True)
 class SegmentConfig:
@@ -75,19 +134,33 @@ class SegmentConfig:
     """Side of the square to which slices are resized for the segmenter (released code: 200); 0 keeps their shape."""
     window: tuple[float, float] = (0.5, 99.5)
     """Percentiles of the foreground that become black and white, over the whole volume."""
-    hounsfield: Literal["auto", "yes", "no"] = "auto"
+    hounsfield: _Switch = "auto"
     """Show CT in Hounsfield units in the soft-tissue window, -160 to 240 HU; auto looks at the range of values."""
     proposals: ProposalConfig = field(default_factory=ProposalConfig)
     """Everything mode."""
     lift: Literal["auto", "link", "slices"] = "auto"
     """3D: pair linked 3D ROIs, or ROIs slice by slice; auto keeps slices where both images are the same thick stack."""
 
+    def __post_init__(self) -> None:
+        check_text(self, "segmenter")
+        check_choice(self, "engine", ("auto", "torch", "openvino"))
+        check_device(self)
+        check_choice(self, "precision", ("auto", "float32", "bfloat16", "float16"))
+        check_choice(self, "slice_axis", ("auto", "0", "1", "2"))
+        check_number(self, "resize", 0, whole=True)
+        check_numbers(self, "window", 0, 100, length=2)
+        if self.window[0] >= self.window[1]:
+            raise ConfigError(f"window (--window) is {self.window}: give two percentiles, the lower one first")
+        check_choice(self, "hounsfield", get_args(_Switch))
+        _check_part(self, "proposals", ProposalConfig)
+        check_choice(self, "lift", ("auto", "link", "slices"))
+
 
 @dataclass(frozen=True)
 class MatchConfig:
     """Regions to pairs."""
 
-    method: Literal["greedy", "mutual", "optimal"] = "mutual"
+    method: _Assignment = "mutual"
     """Greedy one-to-one by similarity (the paper), mutual nearest neighbours, or optimal assignment."""
     epsilon: float = 0.8
     """Cosine similarity below which two ROIs do not correspond."""
@@ -98,14 +171,21 @@ class MatchConfig:
     verify: bool = True
     """Reject pairs that contradict the geometry of the others."""
 
+    def __post_init__(self) -> None:
+        check_choice(self, "method", known_assignments())
+        check_number(self, "epsilon", -1, 1)
+        check_number(self, "max_pairs", 0, whole=True)
+        check_flag(self, "centre")
+        check_flag(self, "verify")
+
 
 @dataclass(frozen=True)
 class FitConfig:
     """Pairs to a transform."""
 
-    transform: Literal["ddf", "ffd", "svf", "affine", "rigid", "none"] = "ddf"
+    transform: _Transform = "ddf"
     """Dense field, control grid, stationary velocity, affine or rigid alone, or pairs only."""
-    in_plane: Literal["auto", "yes", "no"] = "auto"
+    in_plane: _Switch = "auto"
     """Forbid displacement across slices in the refinement; auto does where slice ROIs alone drive it: they say nothing
     about it."""
     search: bool = True
@@ -156,6 +236,30 @@ class FitConfig:
     tolerance: float = 1e-3
     """Relative fall of the loss over twelve steps below which a level has converged."""
 
+    def __post_init__(self) -> None:
+        check_choice(self, "transform", known_transforms())
+        check_choice(self, "in_plane", get_args(_Switch))
+        for name in ("search", "flow"):
+            check_flag(self, name)
+        for name in (
+            *("roi_weight", "mse_weight", "dice_weight", "cross_entropy_weight", "softness", "similarity_weight"),
+            *("feature_weight", "smoothness", "bending", "fold_weight", "flow_guidance"),
+            *("flow_smoothing", "field_smoothing", "tolerance"),
+        ):
+            check_number(self, name, 0)
+        check_number(self, "flow_step", 0, above=True)
+        check_number(self, "max_iterations", 0, whole=True)
+        check_number(self, "work_size", 8, whole=True)
+        check_numbers(self, "control", 1)
+        check_numbers(self, "flow_iterations", 0, whole=True)
+        for name in ("lncc_window", "flow_window"):
+            check_number(self, name, 3, whole=True)
+        if self.transform in DENSE and self.roi_weight == self.similarity_weight == self.feature_weight == 0:
+            raise ConfigError(
+                f"roi_weight, similarity_weight and feature_weight are all 0: nothing drives a {self.transform}; "
+                "give one of --roi-weight, --similarity-weight and --feature-weight a weight"
+            )
+
 
 @dataclass(frozen=True)
 class RegisterConfig:
@@ -166,8 +270,17 @@ class RegisterConfig:
     fit: FitConfig = field(default_factory=FitConfig)
     seed: int = 0
     """Seed of everything random."""
-    preset: str = "default"
-    """Where all other settings start from: default, regions, paper or fast."""
+
+    def __post_init__(self) -> None:
+        _check_part(self, "segment", SegmentConfig)
+        _check_part(self, "match", MatchConfig)
+        _check_part(self, "fit", FitConfig)
+        check_number(self, "seed", 0, 2**32 - 1, whole=True)
+
+
+def _check_part(settings: Any, name: str, kind: type) -> None:
+    if not isinstance(getattr(settings, name), kind):
+        raise ConfigError(f"{name} is {getattr(settings, name)!r}: give a {kind.__name__}")
 
 
 _EQUATION_2: dict[str, Any] = {"work_size": 256, "softness": 0.5, "control": (8.0, 4.0, 2.0), "max_iterations": 50}
@@ -187,7 +300,7 @@ def preset(name: str) -> RegisterConfig:
     if name == "default":
         return RegisterConfig()
     if name == "regions":
-        base = RegisterConfig(preset="regions")
+        base = RegisterConfig()
         fit = replace(
             base.fit,
             search=False,
@@ -200,7 +313,7 @@ def preset(name: str) -> RegisterConfig:
         )
         return replace(base, fit=fit)
     if name == "fast":
-        base = RegisterConfig(preset="fast")
+        base = RegisterConfig()
         return replace(base, fit=replace(base.fit, max_iterations=25, flow_iterations=(20, 20, 15)))
     if name == "paper":
         return RegisterConfig(
@@ -230,6 +343,41 @@ def preset(name: str) -> RegisterConfig:
                 flow=False,
                 **_EQUATION_2,
             ),
-            preset="paper",
         )
-    raise ConfigError(f"there is no preset {name!r}; choose default, fast, regions or paper")
+    raise ConfigError(f"there is no preset {name!r}; choose {', '.join(known_presets())}")
+
+
+def chosen(config: RegisterConfig | None, name: str | None) -> RegisterConfig:
+    """The settings that a caller gave as such or by the name of a preset; the preset `default` without either.
+
+    Raises:
+        ConfigError: if both are given, or there is no such preset.
+    """
+    if config is not None and name is not None:
+        raise ConfigError(f"config and preset={name!r} are both given: change settings of preset({name!r}) instead")
+    return config if config is not None else preset(name or "default")
+
+
+def nearest_preset(config: RegisterConfig) -> tuple[str, dict[str, Any]]:
+    """The preset that settings are, or are closest to, and the settings that differ from it, by their full names."""
+    here = _flat(config)
+    found = []
+    for name in known_presets():
+        there = _flat(preset(name))
+        found.append((name, {key: value for key, value in here.items() if value != there[key]}))
+    return min(found, key=lambda row: len(row[1]))
+
+
+def describe(config: RegisterConfig) -> str:
+    """The settings in words: the nearest preset, and what differs: `preset default, with match.epsilon = 0.6`."""
+    name, changes = nearest_preset(config)
+    text = ", ".join(f"{key} = {value}" for key, value in changes.items())
+    return f"preset {name}, with {text}" if text else f"preset {name}"
+
+
+def _flat(settings: Any, prefix: str = "") -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for part in fields(settings):
+        value = getattr(settings, part.name)
+        out |= _flat(value, f"{prefix}{part.name}.") if is_dataclass(value) else {prefix + part.name: value}
+    return out

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from samreg.class_segmentation import segment_by_class
-from samreg.config import RegisterConfig, preset
+from samreg.config import RegisterConfig, chosen
 from samreg.errors import GeometryError
 from samreg.image import Image
 from samreg.preprocess import SlicePlan, nearest_masks, plan_slices, window
@@ -36,6 +36,7 @@ def register(
     moving: Image,
     config: RegisterConfig | None = None,
     *,
+    preset: str | None = None,
     segmenter: Segmenter | ClassSegmenter | None = None,
     extra_pairs: PairedRois | None = None,
     progress: Progress | None = None,
@@ -45,15 +46,17 @@ def register(
     Args:
         fixed: defines the grid of the result.
         moving: is brought onto it; may differ in size, spacing, direction and number of slices.
-        config: settings; `preset("default")` when None.
+        config: settings.
+        preset: the name of a preset in place of settings; `default` where neither is given.
         segmenter: a loaded segmenter; otherwise `config.segment.segmenter` is loaded.
         extra_pairs: pairs that are given, for example from label maps; they join the pairs that are found.
         progress: called along the way.
 
     Raises:
+        ConfigError: if there is no such preset, or settings are given as well.
         GeometryError: if one image is 2D and the other 3D, or one in mm and the other in pixels.
     """
-    config = config or preset("default")
+    config = chosen(config, preset)
     _check_pair(fixed, moving)
     seconds: dict[str, float] = {}
     with _timed(seconds, "load"):
@@ -69,6 +72,7 @@ def segment(
     image: Image,
     config: RegisterConfig | None = None,
     *,
+    preset: str | None = None,
     segmenter: Segmenter | ClassSegmenter | None = None,
     progress: Progress | None = None,
 ) -> Regions:
@@ -77,11 +81,15 @@ def segment(
 
     Args:
         image: 2D or 3D, grey or RGB.
-        config: settings; `preset("default")` when None.
+        config: settings.
+        preset: the name of a preset in place of settings; `default` where neither is given.
         segmenter: a loaded segmenter; otherwise `config.segment.segmenter` is loaded.
         progress: called after each slice.
+
+    Raises:
+        ConfigError: if there is no such preset, or settings are given as well.
     """
-    config = config or preset("default")
+    config = chosen(config, preset)
     segmenter = segmenter or _load(config)
     settings = config.segment
     if isinstance(segmenter, ClassSegmenter):
@@ -149,6 +157,7 @@ def register_regions(
     moving: Regions,
     config: RegisterConfig | None = None,
     *,
+    preset: str | None = None,
     extra_pairs: PairedRois | None = None,
     progress: Progress | None = None,
 ) -> RegistrationResult:
@@ -157,16 +166,18 @@ def register_regions(
     Args:
         fixed: regions of the fixed image.
         moving: regions of the moving image, from the same segmenter.
-        config: settings; `preset("default")` when None.
+        config: settings.
+        preset: the name of a preset in place of settings; `default` where neither is given.
         extra_pairs: given pairs that join those found; their confidence is kept.
         progress: called along the way.
 
     Raises:
+        ConfigError: if there is no such preset, or settings are given as well.
         GeometryError: if the images or the segmenters do not fit together.
     """
     from samreg.alignment import align
 
-    config = config or preset("default")
+    config = chosen(config, preset)
     _check_pair(fixed.image, moving.image)
     if fixed.features.data.shape[0] != moving.features.data.shape[0]:
         raise GeometryError(

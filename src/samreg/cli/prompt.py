@@ -10,7 +10,7 @@ import tyro
 
 from samreg.cli.common import asked_preset, rois_on, show
 from samreg.cli.progress import ProgressLines
-from samreg.config import RegisterConfig
+from samreg.config import PresetName, RegisterConfig
 from samreg.errors import InputError
 
 __all__ = ["Prompt"]
@@ -37,6 +37,8 @@ class Prompt:
     """A mask or label map of the fixed image, or .seg.nrrd; all that is not background is one region."""
     overwrite: bool = False
     """Replace an older run in that folder."""
+    preset: PresetName = "default"
+    """Where all settings below start from."""
     config: Annotated[RegisterConfig, tyro.conf.arg(name="")] = field(default_factory=RegisterConfig)
 
     @classmethod

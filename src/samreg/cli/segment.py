@@ -10,7 +10,7 @@ import tyro
 
 from samreg.cli.common import asked_preset, show
 from samreg.cli.progress import ProgressLines
-from samreg.config import RegisterConfig
+from samreg.config import PresetName, RegisterConfig
 
 __all__ = ["SegmentImage"]
 
@@ -25,6 +25,8 @@ class SegmentImage:
     """Folder for the result; must not exist or be empty."""
     overwrite: bool = False
     """Replace an older result in that folder."""
+    preset: PresetName = "default"
+    """Where all settings below start from."""
     config: Annotated[RegisterConfig, tyro.conf.arg(name="")] = field(default_factory=RegisterConfig)
 
     @classmethod
