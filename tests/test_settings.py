@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,15 @@ import pytest
 import samreg
 from samreg.cli import main
 from samreg.config import (
+    ElasticConfig,
     FitConfig,
+    FlowConfig,
     MatchConfig,
     ProposalConfig,
     RegisterConfig,
     SegmentConfig,
     describe,
+    idle_settings,
     known_presets,
     nearest_preset,
     preset,
@@ -35,20 +39,24 @@ NAN, INF = math.nan, math.inf
 REFUSED: list[tuple[type, dict[str, Any]]] = [
     (FitConfig, {"transform": "DDF"}),
     (FitConfig, {"transform": ""}),
-    (FitConfig, {"search": 1}),
-    (FitConfig, {"roi_weight": -0.1}),
-    (FitConfig, {"feature_weight": NAN}),
+    (FitConfig, {"flow": None}),
+    (FitConfig, {"elastic": {"smoothness": 1.0}}),
     (FitConfig, {"work_size": 0}),
     (FitConfig, {"work_size": 64.5}),
-    (FitConfig, {"control": ()}),
-    (FitConfig, {"control": (8.0, 0.0)}),
-    (FitConfig, {"control": (NAN,)}),
-    (FitConfig, {"smoothness": INF}),
-    (FitConfig, {"max_iterations": -1}),
-    (FitConfig, {"flow_iterations": ()}),
-    (FitConfig, {"flow_iterations": (40, -1)}),
-    (FitConfig, {"flow_smoothing": -1.0}),
+    (ElasticConfig, {"control": ()}),
+    (ElasticConfig, {"control": (8.0, 0.0)}),
+    (ElasticConfig, {"control": (NAN,)}),
+    (ElasticConfig, {"roi_weight": -0.1}),
+    (ElasticConfig, {"feature_weight": NAN}),
+    (ElasticConfig, {"loss": "l2"}),
+    (ElasticConfig, {"smoothness": INF}),
+    (ElasticConfig, {"max_iterations": -1}),
+    (FlowConfig, {"flow_iterations": ()}),
+    (FlowConfig, {"flow_iterations": (40, -1)}),
+    (FlowConfig, {"flow_smoothing": -1.0}),
+    (MatchConfig, {"lift": "3d"}),
     (MatchConfig, {"method": "hungarian"}),
+    (MatchConfig, {"method": "optimal"}),
     (MatchConfig, {"epsilon": 7}),
     (MatchConfig, {"epsilon": "high"}),
     (MatchConfig, {"epsilon": True}),
@@ -61,9 +69,10 @@ REFUSED: list[tuple[type, dict[str, Any]]] = [
     (SegmentConfig, {"precision": "half"}),
     (SegmentConfig, {"slice_axis": 0}),
     (SegmentConfig, {"hounsfield": True}),
-    (SegmentConfig, {"lift": "3d"}),
     (SegmentConfig, {"proposals": None}),
-    (ProposalConfig, {"prompts": "texts"}),
+    (ProposalConfig, {"mask_rules": "sam"}),
+    (ProposalConfig, {"areas": (0.2, 0.1)}),
+    (ProposalConfig, {"areas": (0.2,)}),
     (ProposalConfig, {"min_quality": 50.0}),
     (ProposalConfig, {"max_rois": -1}),
     (RegisterConfig, {"seed": -1}),
@@ -93,7 +102,7 @@ def test_a_setting_without_a_meaning_is_refused_by_its_name(kind: type, values: 
     assert message.startswith(name)
     assert "\n" not in message
     assert ": give " in message or ": choose " in message
-    if name not in ("proposals", "fit"):  # parts of the settings, which are no options
+    if name not in ("proposals", "fit", "flow", "elastic"):  # parts of the settings, which are no options
         assert f"(--{name.replace('_', '-')})" in message
 
 
@@ -179,7 +188,7 @@ class TestPresets:
 
     def test_settings_know_what_was_changed(self) -> None:
         config = preset("paper")
-        changed = samreg.RegisterConfig(config.segment, MatchConfig("greedy", 0.7, verify=False), config.fit, 3)
+        changed = samreg.RegisterConfig(config.segment, replace(config.match, epsilon=0.7), config.fit, 3)
         assert nearest_preset(changed) == ("paper", {"match.epsilon": 0.7, "seed": 3})
         assert describe(changed) == "preset paper, with match.epsilon = 0.7, seed = 3"
 
@@ -191,3 +200,64 @@ class TestPresets:
             samreg.segment(image, preset="best")
         with pytest.raises(ConfigError, match="no preset 'best'"):
             samreg.prompt_pair(image, image, point=(1.0, 1.0), preset="best")
+
+
+def _settings_of(kind: type) -> list[str]:
+    """Names of all settings of a class and of the classes within it."""
+    made = kind()
+    names = []
+    for part in fields(made):
+        value = getattr(made, part.name)
+        names += _settings_of(type(value)) if is_dataclass(value) else [part.name]
+    return names
+
+
+def test_there_are_few_settings_and_no_two_share_a_name() -> None:
+    names = _settings_of(RegisterConfig)
+    assert len(names) == len(set(names)) <= 30
+
+
+def test_a_field_that_nothing_drives_is_refused() -> None:
+    nothing = ElasticConfig(roi_weight=0.0, similarity_weight=0.0, feature_weight=0.0)
+    with pytest.raises(ConfigError, match="nothing drives a ffd"):
+        FitConfig(transform="ffd", elastic=nothing)
+    assert FitConfig(elastic=nothing).transform == "ddf"  # the flow has weights of its own
+
+
+@pytest.mark.parametrize(("command", "options"), [("segment", {"max_rois"}), ("prompt", {"epsilon"})])
+def test_commands_show_the_settings_that_they_use(
+    command: str, options: set[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command, "--help"]) == 0
+    text = capsys.readouterr().out
+    shown = {name for name in _settings_of(RegisterConfig) if f"--{name.replace('_', '-')} " in text}
+    common = {"segmenter", "engine", "device", "precision", "slice_axis", "hounsfield"}
+    proposals = set(_settings_of(ProposalConfig)) if command == "segment" else set()
+    assert shown == common | options | proposals
+
+
+class TestIdle:
+    @pytest.mark.parametrize("name", known_presets())
+    @pytest.mark.parametrize("rough_fit", [True, False])
+    def test_presets_have_no_idle_settings(self, name: str, rough_fit: bool) -> None:
+        config = preset(name)
+        assert idle_settings(config, rough_fit=rough_fit) == ""
+        affine = replace(config, fit=replace(config.fit, transform="affine"))
+        assert idle_settings(affine, rough_fit=False) == ""
+
+    def test_elastic_settings_act_in_elastic_levels_and_in_the_rough_fit(self) -> None:
+        changed = ElasticConfig(smoothness=0.2, roi_weight=0.5)
+        flow, elastic = (RegisterConfig(fit=FitConfig(transform=t, elastic=changed)) for t in ("ddf", "ffd"))
+        assert idle_settings(elastic, rough_fit=True) == ""
+        assert idle_settings(flow, rough_fit=True).endswith("(transform ddf): --roi-weight")
+        assert idle_settings(flow, rough_fit=False).endswith("(transform ddf): --roi-weight, --smoothness")
+
+    def test_flow_settings_act_in_the_flow(self) -> None:
+        changed = FlowConfig(flow_smoothing=3.0)
+        flow, elastic = (RegisterConfig(fit=FitConfig(transform=t, flow=changed)) for t in ("ddf", "svf"))
+        assert idle_settings(flow, rough_fit=False) == ""
+        assert idle_settings(elastic, rough_fit=True).endswith("(transform svf): --flow-smoothing")
+
+    def test_no_displacement_has_no_working_size(self) -> None:
+        config = RegisterConfig(fit=FitConfig(transform="rigid", work_size=64))
+        assert idle_settings(config, rough_fit=False).endswith("(transform rigid): --work-size")

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from samreg.config import RegisterConfig
+from samreg.config import DENSE, RegisterConfig, idle_settings
 from samreg.field import DisplacementField
 from samreg.fitting.affine import fit_affine, fit_rigid
 from samreg.fitting.dense import DenseProblem, fit_dense, rough_fit
@@ -31,7 +31,6 @@ __all__ = ["LOW_CONFIDENCE", "Alignment", "align", "slices_correspond"]
 
 LOW_CONFIDENCE = 0.4
 """Confidence below which a run warns."""
-_DENSE = ("ddf", "ffd", "svf")
 _MAX_FOLDED = 1e-3
 _LEAST_WEIGHT = 0.05
 """Weight of a doubtful pair in an affine fit, which needs some however doubtful they are."""
@@ -95,10 +94,9 @@ class _Work:
         self.fixed, self.moving, self.config = fixed, moving, config
         self.grid = fixed.image.grid
         self.same_slices = slices_correspond(fixed, moving)
-        self.lifts = config.segment.lift == "link" or (config.segment.lift == "auto" and not self.same_slices)
-        regions_only = config.fit.similarity_weight == 0 and config.fit.feature_weight == 0
-        auto = self.same_slices and not self.lifts and regions_only
-        self.in_plane = config.fit.in_plane == "yes" or (config.fit.in_plane == "auto" and auto)
+        self.lifts = config.match.lift == "link" or (config.match.lift == "auto" and not self.same_slices)
+        # Slice ROIs alone say nothing about displacement across slices.
+        self.in_plane = self.same_slices and not self.lifts and config.fit.regions_alone
         self.seconds: dict[str, float] = {}
         self.warnings: list[str] = []
         self.notes: dict[str, Any] = {
@@ -111,12 +109,12 @@ class _Work:
         self.affine: Matrix = np.eye(self.grid.ndim + 1)
         self.start = torch.zeros(self.grid.ndim, *self.grid.shape)
         self.guide = self.start  # where the embeddings put things: pairs are checked against it
-        settings = config.segment
-        self.values = [window(r.image, settings.window, settings.hounsfield) for r in (fixed, moving)]
+        self.values = [window(r.image, config.segment.hounsfield) for r in (fixed, moving)]
         self.grey = [
             v if not r.image.is_colour else v.mean(-1) for v, r in zip(self.values, (fixed, moving), strict=True)
         ]
         self.descriptors: tuple[Tensor, Grid, Tensor, Grid] | None = None
+        self.rough = False  # whether a rough fit came before the pairs
 
     def stage(self, name: str) -> _Stage:
         """Time a stage."""
@@ -125,29 +123,28 @@ class _Work:
     def find_start(self) -> None:
         """Affine map and large displacements from the embeddings; between people the images refine them roughly."""
         settings = self.config.fit
-        guides = self.config.match.verify
-        if not settings.search and not guides and settings.feature_weight == 0:
+        search = not settings.regions_alone
+        if not search and not self.config.match.verify:
             return
         found = Descriptors.of(self.fixed, self.moving, self.fixed.slice_axis if self.same_slices else None)
         self.descriptors = found.both
-        if not settings.search and not guides:
-            return
         if not self.same_slices:
             grids = self.grid, self.moving.image.grid
             choice, matches = affine_start(found, grids, self.grey, self.config.seed)
             self.affine = choice.matrix
             self.notes["affine"] = {"chosen": choice.name, "costs": choice.costs}
             self.notes["matches"] = matches
-        if settings.transform not in _DENSE:
+        if settings.transform not in DENSE:
             return
         cells = one_way(found, self.affine)
         if not self.same_slices:
             cells = both_ways(found, self.affine, cells)
         self.guide = on_grid(cells, found.fixed_grid, self.grid)
-        if settings.search and not self.same_slices and settings.similarity_weight > 0:
+        self.rough = search and not self.same_slices and settings.elastic.similarity_weight > 0
+        if self.rough:
             # Pairs between people are checked against the images brought near each other, not against the search alone.
             self.guide = rough_fit(self._problem(None, self.guide), self.config.fit)
-        if settings.search:
+        if search:
             self.start = self.guide
 
     def pair(self, extra: PairedRois | None) -> PairedRois:
@@ -192,6 +189,9 @@ class _Work:
                 self.warnings.append(f"{100 * folded:.2g} % of the field is folded: do not trust it there")
         else:
             affine = None
+        idle = idle_settings(self.config, rough_fit=self.rough)
+        if idle:
+            self.warnings.append(idle)
         overlaps = self._overlaps(pairs, affine, displacement)
         agreement = self._agreement(pairs, overlaps, displacement)
         self.notes["agreement"] = agreement
@@ -250,7 +250,7 @@ class _Work:
             return 0.0
         likeness = agreement.get("embedding")
         confidence = float(np.median(overlaps)) if likeness is None else max(0.0, likeness)
-        if confidence < LOW_CONFIDENCE and self.config.fit.transform in _DENSE:
+        if confidence < LOW_CONFIDENCE and self.config.fit.transform in DENSE:
             why = "paired regions hardly overlap" if likeness is None else "the images hardly resemble each other"
             self.warnings.append(f"low confidence ({confidence:.2f}): {why} after registration; look at the result")
         return confidence

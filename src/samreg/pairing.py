@@ -43,7 +43,7 @@ def pair_regions(
         config: method, epsilon, K, verify.
         by_slice: pair only regions of the same slice.
     """
-    similarity = cosine_similarity(fixed.prototypes, moving.prototypes, centre=config.centre)
+    similarity = cosine_similarity(fixed.prototypes, moving.prototypes)
     allowed = np.ones(similarity.shape, dtype=bool)
     if by_slice:
         allowed = fixed.slice_index[:, None] == moving.slice_index[None, :]

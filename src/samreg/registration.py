@@ -94,14 +94,16 @@ def segment(
     settings = config.segment
     if isinstance(segmenter, ClassSegmenter):
         return segment_by_class(image, segmenter, settings)
-    plan = plan_slices(image.grid, settings.slice_axis, settings.resize)
-    slices = plan.slices(window(image, settings.window, settings.hounsfield))
+    from samreg.proposals.rules import RULES
+
+    plan = plan_slices(image.grid, settings.slice_axis, RULES[settings.proposals.mask_rules].side)
+    slices = plan.slices(window(image, settings.hounsfield))
     rois, prototypes, slice_index, features = _segment_slices(plan, slices, segmenter, config, progress)
     provenance = {
         "segmenter": segmenter.name,
         "weights_sha256": segmenter.fingerprint,
         "engine": segmenter.engine,
-        "prompts": segmenter.prompt_kind if settings.proposals.prompts == "auto" else settings.proposals.prompts,
+        "prompts": segmenter.prompt_kind,
         "slice_axis": plan.axis,
         "n_slices": plan.n_slices,
         "settings": asdict(settings),
