@@ -119,7 +119,7 @@ def test_without_a_cache_everything_is_computed(counted: list[str]) -> None:
 def test_whatever_decides_the_regions_is_in_the_key() -> None:
     image, config, segmenter = make_image(), preset("default"), FakeSegmenter()
     key = regions_key(image, config, segmenter)
-    other_segment = dataclasses.replace(config.segment, window=(1.0, 99.0))
+    other_segment = dataclasses.replace(config.segment, hounsfield="no")
     other_match = dataclasses.replace(config.match, epsilon=0.1)
     flipped = image.data.copy()
     flipped[0, 0, 0] += 1e-3

@@ -159,15 +159,15 @@ def test_names_of_methods() -> None:
 
 
 def test_ablations_by_name() -> None:
-    config = config_from_name("samreg:fast+match.max_pairs=3+match.epsilon=0.6+segment.proposals.min_area=0.01")
+    config = config_from_name("samreg:fast+match.max_pairs=3+match.epsilon=0.6+segment.proposals.areas=0.01/0.2")
     fast = preset("fast")
     assert config.match.max_pairs == 3
     assert config.match.epsilon == 0.6
-    assert config.segment.proposals.min_area == 0.01
+    assert config.segment.proposals.areas == (0.01, 0.2)
     assert config.fit == fast.fit
     assert config_from_name("samreg") == preset("default")
     assert config_from_name("samreg+match.verify=false").match.verify is False
-    assert config_from_name("samreg+segment.window=1/99").segment.window == (1.0, 99.0)
+    assert config_from_name("samreg+fit.flow.flow_iterations=20/10").fit.flow.flow_iterations == (20, 10)
     assert load_method("samreg+match.max_pairs=3").name == "samreg+match.max_pairs=3"
     for name, complaint in (
         ("samreg:slow", "no preset 'slow'"),
@@ -175,6 +175,8 @@ def test_ablations_by_name() -> None:
         ("samreg+match.max_pairs=three", "wants int"),
         ("samreg+fit.transform=spline", "is one of"),
         ("samreg+match.verify=maybe", "true or false"),
+        ("samreg+match.epsilon=7", "--epsilon"),
+        ("samreg+fit.flow.flow_iterations=many", "wants int"),
     ):
         with pytest.raises(ConfigError, match=complaint):
             load_method(name)

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from samreg.config import FitConfig, RegisterConfig
+from samreg.config import DENSE, RegisterConfig, idle_settings
 from samreg.field import DisplacementField
 from samreg.fitting.affine import fit_affine, fit_rigid
 from samreg.fitting.dense import DenseProblem, fit_dense, rough_fit
+from samreg.fitting.flow import FIELD_SMOOTHING, SMOOTHING_WITHOUT_EMBEDDINGS
 from samreg.fitting.frames import Frame, to_field
 from samreg.grid import Grid
 from samreg.lifting import lift
@@ -31,11 +32,7 @@ __all__ = ["LOW_CONFIDENCE", "Alignment", "align", "slices_correspond"]
 
 LOW_CONFIDENCE = 0.4
 """Confidence below which a run warns."""
-_DENSE = ("ddf", "ffd", "svf")
 _MAX_FOLDED = 1e-3
-_SMOOTHING_WITHOUT_EMBEDDINGS = 0.8
-"""Least smoothing of the field by the flow, in working voxels, where there are no embeddings to hold it between given
-regions: halves the distance from the true field of the phantom (2.2 to 1.2 mm), at the same Dice on ACDC."""
 _LEAST_WEIGHT = 0.05
 """Weight of a doubtful pair in an affine fit, which needs some however doubtful they are."""
 
@@ -107,12 +104,11 @@ class _Work:
         self.same_slices = slices_correspond(fixed, moving)
         # Regions that were given are whole: none of them is cut into slices.
         slices = self.segmented and (
-            config.segment.lift == "slices" or (config.segment.lift == "auto" and self.same_slices)
+            config.match.lift == "slices" or (config.match.lift == "auto" and self.same_slices)
         )
         self.lifts = not slices
-        regions_only = config.fit.similarity_weight == 0 and config.fit.feature_weight == 0
-        auto = self.same_slices and not self.lifts and regions_only
-        self.in_plane = config.fit.in_plane == "yes" or (config.fit.in_plane == "auto" and auto)
+        # Slice ROIs alone say nothing about displacement across slices.
+        self.in_plane = self.same_slices and not self.lifts and config.fit.regions_alone
         self.seconds: dict[str, float] = {}
         self.warnings: list[str] = []
         self.notes: dict[str, Any] = {
@@ -127,12 +123,12 @@ class _Work:
         self.affine: Matrix = np.eye(self.grid.ndim + 1)
         self.start = torch.zeros(self.grid.ndim, *self.grid.shape)
         self.guide = self.start  # where the embeddings put things: pairs are checked against it
-        settings = config.segment
-        self.values = [window(r.image, settings.window, settings.hounsfield) for r in (fixed, moving)]
+        self.values = [window(r.image, config.segment.hounsfield) for r in (fixed, moving)]
         self.grey = [
             v if not r.image.is_colour else v.mean(-1) for v, r in zip(self.values, (fixed, moving), strict=True)
         ]
         self.descriptors: tuple[Tensor, Grid, Tensor, Grid] | None = None
+        self.rough = False  # whether a rough fit came before the pairs
 
     def stage(self, name: str) -> _Stage:
         """Time a stage."""
@@ -150,29 +146,28 @@ class _Work:
                 self.affine = choice.matrix
                 self.notes["affine"] = {"chosen": choice.name, "costs": choice.costs}
             return
-        guides = self.config.match.verify
-        if not settings.search and not guides and settings.feature_weight == 0:
+        search = not settings.regions_alone
+        if not search and not self.config.match.verify:
             return
         found = Descriptors.of(self.fixed, self.moving, self.fixed.slice_axis if self.same_slices else None)
         self.descriptors = found.both
-        if not settings.search and not guides:
-            return
         if not self.same_slices:
             grids = self.grid, self.moving.image.grid
             choice, matches = affine_start(found, grids, self.grey, self.config.seed)
             self.affine = choice.matrix
             self.notes["affine"] = {"chosen": choice.name, "costs": choice.costs}
             self.notes["matches"] = matches
-        if settings.transform not in _DENSE:
+        if settings.transform not in DENSE:
             return
         cells = one_way(found, self.affine)
         if not self.same_slices:
             cells = both_ways(found, self.affine, cells)
         self.guide = on_grid(cells, found.fixed_grid, self.grid)
-        if settings.search and not self.same_slices and settings.similarity_weight > 0:
+        self.rough = search and not self.same_slices and settings.elastic.similarity_weight > 0
+        if self.rough:
             # Pairs between people are checked against the images brought near each other, not against the search alone.
             self.guide = rough_fit(self._problem(None, self.guide), self.config.fit)
-        if settings.search:
+        if search:
             self.start = self.guide
 
     def pair(self, extra: PairedRois | None) -> PairedRois:
@@ -190,10 +185,12 @@ class _Work:
     def _what_is_left(self) -> str:
         """What a transform rests on without pairs."""
         settings = self.config.fit
-        if settings.transform not in _DENSE:
+        if settings.transform not in DENSE:
             return "the transform is where the search started"
-        terms = {"grey values": settings.similarity_weight > 0}
-        terms["embeddings"] = self.segmented and (settings.feature_weight > 0 or settings.search)
+        flows = settings.transform == "ddf"
+        weight = settings.flow.flow_feature_weight if flows else settings.elastic.feature_weight
+        terms = {"grey values": flows or settings.elastic.similarity_weight > 0}
+        terms["embeddings"] = self.segmented and (weight > 0 or not settings.regions_alone)
         left = " and ".join(name for name, counts in terms.items() if counts)
         return (
             f"the transform rests on {left} alone" if left else "nothing drives the fit, and the images stay in place"
@@ -212,7 +209,7 @@ class _Work:
         elif kind != "none":
             dense = fit_dense(
                 self._problem(pairs, self.start),
-                self._fit_settings(),
+                self.config.fit,
                 None if progress is None else (lambda i, n: progress("fit", i, n)),
             )
             losses = dense.losses
@@ -224,20 +221,14 @@ class _Work:
                 self.warnings.append(f"{100 * folded:.2g} % of the field is folded: do not trust it there")
         else:
             affine = None
+        idle = idle_settings(self.config, rough_fit=self.rough)
+        if idle:
+            self.warnings.append(idle)
         overlaps = self._overlaps(pairs, affine, displacement)
         agreement = self._agreement(pairs, overlaps, displacement)
         self.notes["agreement"] = agreement
         confidence = self._confidence(overlaps, agreement)
         return Alignment(pairs, affine, moved, confidence, losses, self.seconds, tuple(self.warnings), self.notes)
-
-    def _fit_settings(self) -> FitConfig:
-        """The settings of the fit; the field is smoother where no embeddings guide it."""
-        settings = self.config.fit
-        if self.segmented:
-            return settings
-        smoothing = max(settings.field_smoothing, _SMOOTHING_WITHOUT_EMBEDDINGS)
-        self.notes["field_smoothing"] = smoothing
-        return replace(settings, field_smoothing=smoothing)
 
     def _problem(self, pairs: PairedRois | None, start: Tensor) -> DenseProblem:
         nothing = PairedRois.none(self.grid, self.moving.image.grid)
@@ -252,6 +243,7 @@ class _Work:
             start,
             self.fixed.slice_axis if self.in_plane else None,
             None if self.lifts else self.fixed.slice_axis,
+            FIELD_SMOOTHING if self.segmented else SMOOTHING_WITHOUT_EMBEDDINGS,
         )
 
     def _agreement(self, pairs: PairedRois, overlaps: np.ndarray, displacement: Tensor | None) -> dict[str, float]:
@@ -291,7 +283,7 @@ class _Work:
             return 0.0
         likeness = agreement.get("embedding")
         confidence = float(np.median(overlaps)) if likeness is None else max(0.0, likeness)
-        if confidence < LOW_CONFIDENCE and self.config.fit.transform in _DENSE:
+        if confidence < LOW_CONFIDENCE and self.config.fit.transform in DENSE:
             why = "paired regions hardly overlap" if likeness is None else "the images hardly resemble each other"
             self.warnings.append(f"low confidence ({confidence:.2f}): {why} after registration; look at the result")
         return confidence

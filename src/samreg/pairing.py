@@ -50,7 +50,7 @@ def pair_regions(
     """
     if not len(fixed) or not len(moving):
         return PairedRois.none(fixed.image.grid, moving.image.grid)
-    similarity = cosine_similarity(fixed.prototypes, moving.prototypes, centre=config.centre)
+    similarity = cosine_similarity(fixed.prototypes, moving.prototypes)
     allowed = np.ones(similarity.shape, dtype=bool)
     if by_slice:
         allowed = fixed.slice_index[:, None] == moving.slice_index[None, :]

@@ -10,7 +10,7 @@ import tyro
 
 from samreg.cli.common import asked_preset, pairs_from_labels, register_with_cache, show, summary
 from samreg.cli.progress import ProgressLines
-from samreg.config import RegisterConfig
+from samreg.config import PresetName, RegisterConfig
 from samreg.errors import GeometryError, InputError
 
 __all__ = ["Register"]
@@ -39,6 +39,8 @@ class Register:
     """Keep the regions of both images (SAMREG_CACHE_DIR, else the user's cache folder) for the next registration."""
     overwrite: bool = False
     """Replace an older run in that folder."""
+    preset: PresetName = "default"
+    """Where all settings below start from."""
     config: Annotated[RegisterConfig, tyro.conf.arg(name="")] = field(default_factory=RegisterConfig)
 
     @classmethod

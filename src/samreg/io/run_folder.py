@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 import samreg
+from samreg.config import nearest_preset
 from samreg.errors import InputError
 from samreg.field import DisplacementField
 from samreg.grid import Grid
@@ -246,6 +247,7 @@ def _manifest(result: RegistrationResult, inputs: Mapping[str, str | Path]) -> d
         },
         "other_inputs": {role: {"path": str(Path(p).absolute()), "sha256": sha256_of(p)} for role, p in others.items()},
         "config": dataclasses.asdict(result.config),
+        "preset": dict(zip(("nearest", "changed"), nearest_preset(result.config), strict=True)),
         "seed": result.config.seed,
         "provenance": result.provenance,
         "confidence": float(result.confidence),
