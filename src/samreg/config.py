@@ -134,9 +134,10 @@ class SegmentConfig(SliceConfig):
     def decisive(self) -> dict[str, Any]:
         """The settings that decide which regions are found, by name: what a cache keys on.
 
-        Not among them are `segmenter`, for which the name and the weights of the loaded one are the key, and `device`. The
-        arithmetic is that of `engine` and `precision`; with the same ones two devices differ by rounding alone. Where these
-        are auto, each device takes what it is good at, and auto accepts what any of them found; name one to have that one.
+        Not among them are `segmenter`, for which the name and the weights of the loaded one are the key, and `device`.
+        The arithmetic is that of `engine` and `precision`; with the same ones two devices differ by rounding alone.
+        Where these are auto, each device takes what it is good at, and auto accepts what any of them found; name one to
+        have that one.
         """
         return {name: value for name, value in asdict(self).items() if name not in ("segmenter", "device")}
 
