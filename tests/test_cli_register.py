@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -73,6 +74,27 @@ def test_the_same_seed_gives_the_same_bytes(run: Path, images: Path) -> None:
     for path in run.iterdir():
         if path.name not in ("manifest.json", "report.html"):  # these hold the seconds of work
             assert path.read_bytes() == (again / path.name).read_bytes(), path.name
+
+
+def test_settings_without_effect_are_named(images: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    idle = ["--labels-only", "--transform", "rigid", "--flow-smoothing", "3", "--smoothness", "1"]
+    assert main(command(images, tmp_path / "run", *idle)) == 0
+    note = "without effect in this registration (transform rigid): --flow-smoothing, --smoothness"
+    assert f"note: {note}\n" in capfd.readouterr().out
+    assert note in read_run(tmp_path / "run").manifest["warnings"]
+
+
+def test_runs_with_settings_of_other_days_are_read(run: Path, tmp_path: Path) -> None:
+    old = shutil.copytree(run, tmp_path / "old")
+    manifest = json.loads((old / "manifest.json").read_text())
+    del manifest["preset"]
+    manifest["config"] = {
+        "preset": "paper",
+        "fit": {"transform": "ddf", "flow_guidance": 15.0},
+        "match": {"centre": False},
+    }
+    (old / "manifest.json").write_text(json.dumps(manifest))
+    assert len(read_run(old).pairs) == len(read_run(run).pairs)
 
 
 @pytest.mark.parametrize("transform", ["affine", "rigid", "none"])

@@ -258,6 +258,11 @@ class TestIdle:
         assert idle_settings(flow, rough_fit=False) == ""
         assert idle_settings(elastic, rough_fit=True).endswith("(transform svf): --flow-smoothing")
 
+    def test_nothing_is_proposed_where_the_segmenter_knows_its_classes(self) -> None:
+        config = RegisterConfig(segment=SegmentConfig(proposals=ProposalConfig(max_rois=5)))
+        assert idle_settings(config, rough_fit=True) == ""
+        assert idle_settings(config, rough_fit=True, classes=True).endswith("--max-rois")
+
     def test_no_displacement_has_no_working_size(self) -> None:
         config = RegisterConfig(fit=FitConfig(transform="rigid", work_size=64))
         assert idle_settings(config, rough_fit=False).endswith("(transform rigid): --work-size")

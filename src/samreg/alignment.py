@@ -221,7 +221,8 @@ class _Work:
                 self.warnings.append(f"{100 * folded:.2g} % of the field is folded: do not trust it there")
         else:
             affine = None
-        idle = idle_settings(self.config, rough_fit=self.rough)
+        classes = "classes" in self.fixed.provenance and "classes" in self.moving.provenance
+        idle = idle_settings(self.config, rough_fit=self.rough, classes=classes)
         if idle:
             self.warnings.append(idle)
         overlaps = self._overlaps(pairs, affine, displacement)

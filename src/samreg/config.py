@@ -357,12 +357,13 @@ def _flat(settings: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield prefix + part.name, value
 
 
-def idle_settings(config: RegisterConfig, *, rough_fit: bool) -> str:
+def idle_settings(config: RegisterConfig, *, rough_fit: bool, classes: bool = False) -> str:
     """What was changed and acts nowhere in this registration, in one line; empty where there is nothing.
 
     Args:
         config: the settings.
         rough_fit: whether an elastic level brings the images near each other before the pairs are found.
+        classes: whether the segmenter knows its classes, so that nothing is proposed.
     """
     transform = config.fit.transform
     elastic = transform in ("ffd", "svf")
@@ -373,6 +374,8 @@ def idle_settings(config: RegisterConfig, *, rough_fit: bool) -> str:
             acts = transform == "ddf"
         elif key.startswith("fit.elastic."):
             acts = elastic or (rough_fit and name not in _NOT_IN_A_ROUGH_FIT)
+        elif key.startswith("segment.proposals."):
+            acts = not classes
         else:
             acts = key != "fit.work_size" or transform in DENSE
         if not acts:

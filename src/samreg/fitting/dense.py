@@ -48,7 +48,10 @@ def rough_fit(problem: DenseProblem, config: FitConfig) -> Tensor:
     settings = config.elastic
     objective = Objective(problem, replace(elastic_weights(settings), regions=0.0), shape)
     start = rescale(problem.start, shape)
-    u, _ = minimise_elastic(objective, start, settings.control[0], settings.max_iterations, lambda _: None)
+    velocity = config.transform == "svf"
+    u, _ = minimise_elastic(
+        objective, start, settings.control[0], settings.max_iterations, lambda _: None, velocity=velocity
+    )
     return rescale(u, problem.fixed_grid.shape)
 
 
