@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from samreg.cli.demo import write_phantom
 from samreg.geometry.phantom import phantom
 from samreg.runs.run_folder import read_run
 
-QUICK = ["--labels-only", "--max-iterations", "3", "--work-size", "64"]
+QUICK = ["--labels-only", "--flow-iterations", "3", "3", "3", "--work-size", "64"]
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +45,11 @@ def test_it_registers(run: Path, images: Path) -> None:
     assert len(found.pairs) == 8
     assert found.manifest["images"]["fixed"]["path"] == str(images / "fixed.nii.gz")
     assert set(found.manifest["other_inputs"]) == {"fixed_labels", "moving_labels"}
-    assert found.manifest["config"]["fit"]["max_iterations"] == 3
+    assert found.manifest["config"]["fit"]["flow"]["flow_iterations"] == [3, 3, 3]
+    assert found.manifest["preset"] == {
+        "nearest": "default",
+        "changed": {"match.verify": False, "fit.work_size": 64, "fit.flow.flow_iterations": [3, 3, 3]},
+    }
     truth = phantom(2)
     body = truth.fixed_labels > 0
     error = np.linalg.norm(found.transform().u - truth.field.u, axis=-1)[body].mean()
@@ -71,6 +76,27 @@ def test_the_same_seed_gives_the_same_bytes(run: Path, images: Path) -> None:
             assert path.read_bytes() == (again / path.name).read_bytes(), path.name
 
 
+def test_settings_without_effect_are_named(images: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    idle = ["--labels-only", "--transform", "rigid", "--flow-smoothing", "3", "--smoothness", "1"]
+    assert main(command(images, tmp_path / "run", *idle)) == 0
+    note = "without effect in this registration (transform rigid): --flow-smoothing, --smoothness"
+    assert f"note: {note}\n" in capfd.readouterr().out
+    assert note in read_run(tmp_path / "run").manifest["warnings"]
+
+
+def test_runs_with_settings_of_other_days_are_read(run: Path, tmp_path: Path) -> None:
+    old = shutil.copytree(run, tmp_path / "old")
+    manifest = json.loads((old / "manifest.json").read_text())
+    del manifest["preset"]
+    manifest["config"] = {
+        "preset": "paper",
+        "fit": {"transform": "ddf", "flow_guidance": 15.0},
+        "match": {"centre": False},
+    }
+    (old / "manifest.json").write_text(json.dumps(manifest))
+    assert len(read_run(old).pairs) == len(read_run(run).pairs)
+
+
 @pytest.mark.parametrize("transform", ["affine", "rigid", "none"])
 def test_other_transforms(images: Path, tmp_path: Path, transform: str) -> None:
     assert main(command(images, tmp_path / "run", *QUICK, "--transform", transform)) == 0
@@ -88,7 +114,10 @@ def test_other_transforms(images: Path, tmp_path: Path, transform: str) -> None:
 SAYS_WHEN_IT_FITS = """
 import sys
 import samreg.checks.alignment as alignment
+import samreg.fit.objective as objective
 from samreg.cli import main
+
+objective._TOLERANCE = 0.0  # the fit goes on until it is stopped
 
 fit = alignment.fit_dense
 
@@ -102,9 +131,7 @@ sys.exit(main(sys.argv[1:]))
 
 
 def test_a_kill_leaves_nothing(images: Path, tmp_path: Path) -> None:
-    arguments = command(
-        images, tmp_path / "out" / "run", "--labels-only", "--max-iterations", "1000000", "--tolerance", "0"
-    )
+    arguments = command(images, tmp_path / "out" / "run", "--labels-only", "--flow-iterations", "1000000")
     process = subprocess.Popen(
         [sys.executable, "-c", SAYS_WHEN_IT_FITS, *arguments],
         stdout=subprocess.PIPE,

@@ -1,21 +1,23 @@
-"""The dense displacement: a greedy flow or elastic levels, coarse to fine, from a given start."""
+"""The dense displacement, coarse to fine, from a given start; what each level does is planned by the solver."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from samreg import plugins
 from samreg.config import FitConfig
-from samreg.fit.objective import DenseProblem, Objective, working_shape
-from samreg.fit.solvers.elastic import minimise_elastic
-from samreg.fit.solvers.flow import minimise_by_flow
+from samreg.fit.objective import Objective
+from samreg.fit.problem import DenseProblem, Level, working_shape
+from samreg.fit.solvers import BUILT_IN
+from samreg.fit.solvers.elastic import elastic_weights, minimise_elastic
 from samreg.geometry.ops.displacement import rescale, unfold
-from samreg.geometry.rois import PairedRois
 
-__all__ = ["DenseFit", "DenseProblem", "fit_dense", "rough_fit"]
+__all__ = ["DenseFit", "fit_dense", "rough_fit"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +27,7 @@ class DenseFit:
     Args:
         displacement: (d, *fixed_grid.shape) in fixed voxels, array order.
         losses: each weighted term after the last level that minimised it.
-        iterations: optimiser steps of each level.
+        iterations: steps of each level.
     """
 
     displacement: Tensor
@@ -38,54 +40,45 @@ def rough_fit(problem: DenseProblem, config: FitConfig) -> Tensor:
 
     Args:
         problem: images and start; its pairs are not looked at.
-        config: weights of the objective.
+        config: working size, and the elastic levels' weights.
 
     Returns:
         (d, *fixed shape) displacement in fixed voxels.
     """
     shape = working_shape(problem, config.work_size // 2)
-    objective = Objective(problem, replace(config, roi_weight=0.0), shape)
-    u, _ = minimise_elastic(objective, rescale(problem.start, shape), config.control[0], config, lambda _: None)
+    settings = config.elastic
+    objective = Objective(problem, replace(elastic_weights(settings), regions=0.0), shape)
+    u, _ = minimise_elastic(
+        objective,
+        rescale(problem.start, shape),
+        lambda _: None,
+        control=settings.control[0],
+        most=settings.max_iterations,
+        velocity=config.transform == "svf",
+    )
     return rescale(u, problem.fixed_grid.shape)
 
 
 def fit_dense(problem: DenseProblem, config: FitConfig, progress: Callable[[int, int], None] | None = None) -> DenseFit:
-    """Refine a displacement, coarse to fine; every level stops on its own.
-
-    A `ddf` follows grey values and embeddings by a greedy flow, each level at twice the resolution of the one before.
-    Elastic levels take its place for `ffd` and `svf`, without the flow, and where no grey values drive the fit.
+    """Refine a displacement, coarse to fine; every level stops on its own. Folds that are left are mended.
 
     Args:
         problem: images, pairs, start.
-        config: weights, levels, transform (`ddf`, `ffd` or `svf`).
+        config: `transform` names the solver.
         progress: called with the steps done and the most there can be.
     """
-    flows = config.flow and config.transform == "ddf" and config.similarity_weight > 0
-    if flows:
-        finest = len(config.flow_iterations) - 1
-        levels = [
-            _Level(working_shape(problem, max(1, config.work_size >> (finest - n))), most)
-            for n, most in enumerate(config.flow_iterations)
-        ]
-    else:
-        shape = working_shape(problem, config.work_size)
-        levels = [_Level(shape, config.max_iterations, control) for control in config.control]
-
-    u, counts = problem.start, list[int]()
-    losses: dict[str, float] = {}
+    levels: list[Level] = plugins.load("solvers", config.transform, BUILT_IN)(problem, config)
     total = sum(level.most for level in levels)
-    objective: Objective | None = None
-    done = 0
-    for number, level in enumerate(levels):
-        steps = _shifted(progress, done, total)
-        start = rescale(u, level.shape)
-        if level.control is not None:
-            objective = objective or Objective(problem, config, level.shape)  # elastic levels share a resolution
-            u, used = minimise_elastic(objective, start, level.control, config, steps)
-        else:
-            guides = problem if number == 0 else replace(problem, pairs=_known(problem.pairs))
-            objective = Objective(guides, _flow_weights(config), level.shape)
-            u, used = minimise_by_flow(objective, start, config, level.most, steps)
+    given = replace(problem, pairs=problem.pairs.select(np.flatnonzero(problem.pairs.is_given)))
+    u, done = problem.start, 0
+    counts: list[int] = []
+    losses: dict[str, float] = {}
+    made: tuple[Level, Objective] | None = None
+    for level in levels:
+        if made is None or not _share_objective(made[0], level):
+            made = level, Objective(given if level.given_only else problem, level.weights, level.shape)
+        objective = made[1]
+        u, used = level.minimise(objective, rescale(u, level.shape), _after(progress, done, total))
         with torch.no_grad():
             losses |= {name: float(v) for name, v in objective.terms(u).items()}
         counts.append(used)
@@ -95,38 +88,13 @@ def fit_dense(problem: DenseProblem, config: FitConfig, progress: Callable[[int,
     return DenseFit(unfold(rescale(u, problem.fixed_grid.shape)), losses, tuple(counts))
 
 
-@dataclass(frozen=True)
-class _Level:
-    """A resolution, the most steps there, and the distance of control points; None is the flow."""
-
-    shape: tuple[int, ...]
-    most: int
-    control: float | None = None
+def _share_objective(one: Level, other: Level) -> bool:
+    return (one.shape, one.weights, one.given_only) == (other.shape, other.weights, other.given_only)
 
 
-def _flow_weights(config: FitConfig) -> FitConfig:
-    """Smoothing takes the place of the penalties: there is nothing but grey values to hold against the guidance."""
-    return replace(
-        config,
-        roi_weight=config.flow_guidance * config.roi_weight,
-        feature_weight=config.flow_guidance * config.feature_weight,
-        smoothness=0.0,
-        bending=0.0,
-        fold_weight=0.0,
-        lncc_window=config.flow_window,
-    )
+def _after(progress: Callable[[int, int], None] | None, done: int, total: int) -> Callable[[int], None]:
+    """Progress of one level as progress of the whole fit."""
 
-
-def _known(pairs: PairedRois) -> PairedRois:
-    """The pairs that guide the flow after its first level: those with a name, which were given or come from a class.
-
-    At finer levels regions that were found cost most of the time and move hardly anything that they have not moved
-    before; outlines that are known are to be followed to the last voxel.
-    """
-    return pairs.select(row for row, roi in enumerate(pairs.fixed.rois) if roi.name)
-
-
-def _shifted(progress: Callable[[int, int], None] | None, done: int, total: int) -> Callable[[int], None]:
     def report(step: int) -> None:
         if progress:
             progress(done + step, total)

@@ -10,84 +10,27 @@ with phi(x) = A (x + v(x)) for a displacement v and the affine start A.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from samreg.config import FitConfig
-from samreg.fit.terms.lncc import Lncc
-from samreg.fit.terms.regions import RegionTerm, Shares
+from samreg import plugins
+from samreg.fit.problem import DenseProblem, Weights
+from samreg.fit.terms import BUILT_IN, Similarity
+from samreg.fit.terms.embeddings import EmbeddingTerm
+from samreg.fit.terms.penalties import fold_penalty
+from samreg.fit.terms.regions import RegionTerm
 from samreg.geometry.frame import Frame
-from samreg.geometry.grid import Grid
-from samreg.geometry.ops.displacement import (
-    bending_energy,
-    derivatives,
-    gradient_energy,
-    jacobian_determinant,
-    per_axis,
-    transposed_jacobian,
-)
-from samreg.geometry.ops.resample import resize, sample_border
-from samreg.geometry.rois import PairedRois
-from samreg.types import Matrix, ScalarArray
+from samreg.geometry.ops.displacement import bending_energy, derivatives, gradient_energy, transposed_jacobian
+from samreg.geometry.ops.resample import resize
 
-__all__ = ["DenseProblem", "Objective", "has_converged", "working_shape"]
+__all__ = ["Objective", "has_converged"]
 
-_MIN_DETERMINANT = 0.2
-_MAX_THICKNESS = 2.0
-"""Working slices are at most so many working pixels apart."""
 _STOP_WINDOW = 12
-_CHANNELS = 16
-"""Principal components of the embedding that drive the fit; the search before it used more."""
-
-
-@dataclass(frozen=True, eq=False)
-class DenseProblem:
-    """What a dense fit works on.
-
-    Args:
-        fixed: grey values in [0, 1] on the fixed grid.
-        moving: grey values in [0, 1] on the moving grid.
-        fixed_grid: grid of the result.
-        moving_grid: grid of `moving`.
-        affine: (d + 1, d + 1) fixed world to moving world.
-        pairs: the correspondence; may be empty.
-        descriptors: unit descriptors of both images with their grids, or None.
-        start: (d, *fixed_grid.shape) displacement in fixed voxels to start from.
-        frozen_axis: array axis along which the refinement does not move, or None.
-        slice_axis: array axis along which the pairs are one slice thick, or None.
-    """
-
-    fixed: ScalarArray
-    moving: ScalarArray
-    fixed_grid: Grid
-    moving_grid: Grid
-    affine: Matrix
-    pairs: PairedRois
-    descriptors: tuple[Tensor, Grid, Tensor, Grid] | None
-    start: Tensor
-    frozen_axis: int | None
-    slice_axis: int | None = None
-
-
-def working_shape(problem: DenseProblem, size: int) -> tuple[int, ...]:
-    """Voxels of a level: about `size` along the longest axis, isotropic, never finer than the fixed image.
-
-    Where displacement may cross thick slices, the fixed image is interpolated between them, so that the local
-    similarity sees what happens there.
-    """
-    grid = problem.fixed_grid
-    spacing = grid.array_spacing
-    longest = max(n * s for n, s in zip(grid.shape, spacing, strict=True) if n > 1)
-    pixel = max(min(s for n, s in zip(grid.shape, spacing, strict=True) if n > 1), longest / size)
-    shape = []
-    for axis, (n, s) in enumerate(zip(grid.shape, spacing, strict=True)):
-        thick = n > 1 and axis != problem.frozen_axis and s > _MAX_THICKNESS * pixel
-        shape.append(n * int(np.ceil(s / (_MAX_THICKNESS * pixel))) if thick else max(1, round(n * s / max(s, pixel))))
-    return tuple(shape)
+_TOLERANCE = 1e-3
+"""Relative fall of the loss over that many steps below which a level has converged."""
 
 
 class Objective:
@@ -95,12 +38,12 @@ class Objective:
 
     Args:
         problem: images, pairs and start.
-        config: weights.
+        weights: of the terms.
         shape: voxels of the level on the fixed grid, array order.
     """
 
-    def __init__(self, problem: DenseProblem, config: FitConfig, shape: tuple[int, ...]) -> None:
-        self.config = config
+    def __init__(self, problem: DenseProblem, weights: Weights, shape: tuple[int, ...]) -> None:
+        self.weights = weights
         fixed_grid = problem.fixed_grid.with_shape(shape)
         shrink = [n / m for n, m in zip(problem.fixed_grid.shape, shape, strict=True)]
         moving_shape = _matching_shape(problem, shrink)
@@ -110,30 +53,18 @@ class Objective:
         self.moving = resize(torch.from_numpy(np.ascontiguousarray(problem.moving))[None], moving_shape)
         self.spacing = fixed_grid.array_spacing
         self.frozen = problem.frozen_axis
+        self.field_smoothing = problem.field_smoothing
         pixel = min(x for n, x in zip(shape, self.spacing, strict=True) if n > 1)
         self.identity = self.frame.identity()
-        self.lncc = self.regions = self.features = None
-        if config.similarity_weight > 0:
-            self.lncc = Lncc(
-                self.fixed,
-                [_window(config.lncc_window, pixel, s, a == self.frozen) for a, s in enumerate(self.spacing)],
-            )
-        if config.roi_weight > 0 and len(problem.pairs):
-            self.regions = RegionTerm(
-                problem.pairs,
-                self.frame,
-                config.softness,
-                Shares(config.mse_weight, config.dice_weight, config.cross_entropy_weight),
-                problem.slice_axis,
-            )
-        if config.feature_weight > 0 and problem.descriptors is not None:
-            fixed, grid = _thinned(*problem.descriptors[:2])
-            moving, other = _thinned(*problem.descriptors[2:])
-            self.features = (fixed, Frame(grid, other, problem.affine), moving)
-            # Where the cells of the embedding lie among the voxels of the level, and a voxel's length in cells.
-            to_level = Frame(grid, fixed_grid, np.eye(grid.ndim + 1))
-            self.cells = to_level.moving_index(to_level.identity())
-            self.cell_scale = per_axis([a / b for a, b in zip(self.spacing, grid.array_spacing, strict=True)])
+        self.similarity = self.regions = self.embeddings = None
+        if weights.similarity > 0:
+            window = [_window(weights.window, pixel, s, a == self.frozen) for a, s in enumerate(self.spacing)]
+            make: Callable[[Tensor, Sequence[int]], Similarity] = plugins.load("terms", problem.similarity, BUILT_IN)
+            self.similarity = make(self.fixed, window)
+        if weights.regions > 0 and len(problem.pairs):
+            self.regions = RegionTerm(problem.pairs, self.frame, weights.softness, weights.shares, problem.slice_axis)
+        if weights.features > 0 and problem.descriptors is not None:
+            self.embeddings = EmbeddingTerm(problem.descriptors, fixed_grid, problem.affine)
 
     def terms(self, u: Tensor) -> dict[str, Tensor]:
         """Each weighted term of E.
@@ -142,8 +73,8 @@ class Objective:
             u: (d, *shape) displacement in voxels of the level, array order.
         """
         terms = self._other_terms(u)
-        if self.lncc is not None:
-            terms["similarity"] = self._similarity(self.lncc, self.frame.warp(self.moving, self.identity + u))
+        if self.similarity is not None:
+            terms["similarity"] = self.weights.similarity * self.similarity(self.frame.warp(self.moving, self.identity + u))
         return terms
 
     def similarity_and_slope(self, u: Tensor) -> tuple[float, Tensor]:
@@ -158,12 +89,12 @@ class Objective:
         Returns:
             The term, and the derivative, (d, *shape), per voxel of displacement.
         """
-        if self.lncc is None:
+        if self.similarity is None:
             return 0.0, torch.zeros_like(u)
         with torch.no_grad():
             warped = self.frame.warp(self.moving, self.identity + u)
         warped.requires_grad_(True)
-        similarity = self._similarity(self.lncc, warped)
+        similarity = self.weights.similarity * self.similarity(warped)
         (pull,) = torch.autograd.grad(similarity, warped)
         return float(similarity.detach()), pull * torch.stack(derivatives(warped.detach()[0]))
 
@@ -180,36 +111,21 @@ class Objective:
         (pull,) = torch.autograd.grad(total, u)
         return float(total.detach()), transposed_jacobian(u.detach(), pull)
 
-    def _similarity(self, lncc: Lncc, warped: Tensor) -> Tensor:
-        return self.config.similarity_weight * lncc(warped)
-
     def _other_terms(self, u: Tensor) -> dict[str, Tensor]:
         """All but the grey values."""
-        config, at = self.config, self.identity + u
+        weights, at = self.weights, self.identity + u
         terms: dict[str, Tensor] = {}
-        if config.smoothness > 0:
-            terms["smoothness"] = config.smoothness * gradient_energy(u, self.spacing)
-        if config.bending > 0:
-            terms["bending"] = config.bending * bending_energy(u, self.spacing)
-        if config.fold_weight > 0:
-            short = functional.relu(_MIN_DETERMINANT - jacobian_determinant(u))
-            terms["folding"] = config.fold_weight * short.pow(2).mean()
+        if weights.smoothness > 0:
+            terms["smoothness"] = weights.smoothness * gradient_energy(u, self.spacing)
+        if weights.bending > 0:
+            terms["bending"] = weights.bending * bending_energy(u, self.spacing)
+        if weights.folding > 0:
+            terms["folding"] = weights.folding * fold_penalty(u)
         if self.regions is not None:
-            terms["regions"] = config.roi_weight * self.regions(at)
-        if self.features is not None:
-            fixed, frame, moving = self.features
-            cells = frame.identity() + sample_border(u, self.cells) * self.cell_scale
-            warped = frame.warp(moving, cells)
-            length = warped.square().sum(0).clamp(min=1e-12).sqrt()
-            terms["features"] = config.feature_weight * (1 - (fixed * warped).sum(0) / length).mean()
+            terms["regions"] = weights.regions * self.regions(at)
+        if self.embeddings is not None:
+            terms["features"] = weights.features * self.embeddings(u)
         return terms
-
-
-def _thinned(values: Tensor, grid: Grid) -> tuple[Tensor, Grid]:
-    """The leading components on nearly isotropic cells: thin slices repeat what their neighbours say."""
-    cell = sorted(grid.array_spacing)[len(grid.shape) // 2]
-    shape = [max(1, round(n * s / max(s, cell))) for n, s in zip(grid.shape, grid.array_spacing, strict=True)]
-    return functional.normalize(resize(values[-_CHANNELS:], shape), dim=0), grid.with_shape(shape)
 
 
 def _matching_shape(problem: DenseProblem, shrink: list[float]) -> tuple[int, ...]:
@@ -232,10 +148,10 @@ def _window(window: int, pixel: float, spacing: float, frozen: bool) -> int:
     return max(3, 2 * round((window * pixel / spacing - 1) / 2) + 1)
 
 
-def has_converged(history: list[float], tolerance: float) -> bool:
+def has_converged(history: list[float]) -> bool:
     """Whether the best of the last twelve losses is hardly lower than the best before them."""
     if len(history) < 2 * _STOP_WINDOW:
         return False
     before = min(history[:-_STOP_WINDOW])
     now = min(history[-_STOP_WINDOW:])
-    return before - now < tolerance * max(abs(before), 1e-6)
+    return before - now < _TOLERANCE * max(abs(before), 1e-6)

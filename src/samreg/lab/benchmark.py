@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from samreg.errors import check_choice, check_number
 from samreg.errors import ConfigError, SamregError
 from samreg.io.tables import PairRecord
 from samreg.lab.baselines.splits import only_test
@@ -55,6 +56,12 @@ class BenchmarkOptions:
     """Let samreg take regions from the cache, for ablations; the seconds then leave the segmentation out."""
     pseudo_rois: str = ""
     """Segmenter whose paired regions are measured as well (Pse-ROI); empty for none."""
+
+    def __post_init__(self) -> None:
+        check_number(self, "limit", 0, whole=True)
+        check_choice(self, "split", ("all", "test"))
+        check_number(self, "jobs", 0, whole=True)
+        check_number(self, "threads", 1, whole=True)
 
 
 @dataclass(frozen=True)

@@ -9,16 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from samreg.config import RegisterConfig, preset
+from samreg.config import RegisterConfig, chosen
 from samreg.errors import ConfigError, GeometryError
 from samreg.geometry.grid import check_pair
 from samreg.geometry.image import Image
 from samreg.geometry.rois import PairedRois, RoiSet
 from samreg.pairs.assignment import cosine_similarity
 from samreg.prompt.counterpart import Candidates, search
-from samreg.regions.outline import Outline, at_point, in_box, iou_with, through_slices
-from samreg.regions.prototypes import slice_prototypes
-from samreg.regions.stack import Stack
+from samreg.regions.regions.regions.outline import Outline, at_point, in_box, iou_with, through_slices
+from samreg.regions.regions.regions.prototypes import slice_prototypes
+from samreg.regions.regions.regions.stack import Stack
 from samreg.result import RegistrationResult
 from samreg.segmenters.base import Segmenter
 from samreg.types import MaskArray, Matrix, Progress
@@ -99,6 +99,7 @@ def prompt_pair(
     box: Sequence[float] | None = None,
     mask: MaskArray | None = None,
     config: RegisterConfig | None = None,
+    preset: str | None = None,
     segmenter: Segmenter | None = None,
     through: bool = True,
     progress: Progress | None = None,
@@ -115,20 +116,22 @@ def prompt_pair(
         point: world position x, y[, z]: LPS mm, or pixels for photographs.
         box: two opposite corners, x0, y0[, z0], x1, y1[, z1], in world coordinates.
         mask: booleans over the fixed grid.
-        config: segmenter, slices and the threshold epsilon; `preset("default")` when None.
+        config: segmenter, slices and the threshold epsilon.
+        preset: the name of a preset in place of settings; `default` where neither is given.
         segmenter: a loaded segmenter; otherwise `config.segment.segmenter` is loaded.
         through: follow the region through the slices of a volume; else it lies in one slice.
         progress: called with the stage, the steps done and the steps in all.
 
     Raises:
-        ConfigError: if not exactly one prompt is given, or the segmenter takes no prompts.
+        ConfigError: if not exactly one prompt is given, the segmenter takes no prompts, there is no such preset, or
+            settings are given as well.
         GeometryError: if the prompt lies outside the fixed image, or the images do not fit together.
         InputError: if no region answers to the prompt.
     """
     if sum(p is not None for p in (point, box, mask)) != 1:
         raise ConfigError("give exactly one prompt: a point, a box or a mask")
     check_pair(fixed.grid, moving.grid, fixed.name, moving.name)
-    config = config or preset("default")
+    config = chosen(config, preset)
     say = progress or (lambda *_: None)
     begun = time.perf_counter()
     work = _Work(fixed, moving, config, segmenter or _load(config), through)

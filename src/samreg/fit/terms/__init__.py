@@ -1,1 +1,28 @@
-"""Terms of the objective: a displacement goes in, and one differentiable number comes out; a file a term."""
+"""Terms of the objective: a displacement goes in, and one differentiable number comes out; a file a term.
+
+What compares grey values is found by name: another package can add one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["BUILT_IN", "Similarity"]
+
+BUILT_IN = {"lncc": "samreg.fit.terms.lncc:Lncc"}
+"""Name -> where a term is that compares grey values. It is made of the fixed image and a window: see `Lncc`."""
+
+
+class Similarity(Protocol):
+    """A term that compares grey values, made once a level from the fixed image (1, *shape) and a window size an axis."""
+
+    def __call__(self, warped: Tensor) -> Tensor:
+        """The term, 0 for a perfect match.
+
+        Args:
+            warped: (1, *shape) the warped moving image in [0, 1].
+        """
+        ...

@@ -1,0 +1,124 @@
+"""What a dense fit works on, the weights of its terms, and one level of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+from torch import Tensor
+
+from samreg.fit.terms.regions import Shares
+from samreg.geometry.grid import Grid
+from samreg.geometry.rois import PairedRois
+from samreg.initial.descriptors import Descriptors
+from samreg.types import Matrix, ScalarArray
+
+if TYPE_CHECKING:
+    from samreg.fit.objective import Objective
+
+__all__ = ["DenseProblem", "Level", "Minimise", "Weights", "working_shape"]
+
+_MAX_THICKNESS = 2.0
+"""Working slices are at most so many working pixels apart."""
+
+Minimise: TypeAlias = "Callable[[Objective, Tensor, Callable[[int], None]], tuple[Tensor, int]]"
+"""(objective, start, progress) -> (displacement, steps taken). The displacements are (d, *shape) in voxels of the level,
+array order; `progress` is called with the steps done."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The weights of E at one level, and what belongs to its terms.
+
+    Args:
+        similarity: of the grey values.
+        regions: of the region term.
+        features: of the embeddings.
+        window: side of the LNCC window, voxels of the level.
+        smoothness: of the squared gradient of the displacement, world units.
+        bending: of its squared second derivatives, world units.
+        folding: of the penalty on small Jacobian determinants.
+        softness: standard deviation of the edges of region masks, voxels of the level.
+        shares: weights of the parts of the region term.
+    """
+
+    similarity: float
+    regions: float
+    features: float
+    window: int
+    smoothness: float = 0.0
+    bending: float = 0.0
+    folding: float = 0.0
+    softness: float = 1.0
+    shares: Shares = field(default_factory=Shares)
+
+
+@dataclass(frozen=True, eq=False)
+class DenseProblem:
+    """What a dense fit works on.
+
+    Args:
+        fixed: grey values in [0, 1] on the fixed grid.
+        moving: grey values in [0, 1] on the moving grid.
+        fixed_grid: grid of the result.
+        moving_grid: grid of `moving`.
+        affine: (d + 1, d + 1) fixed world to moving world.
+        pairs: the correspondence; may be empty.
+        descriptors: the embeddings of both images; None where there are none.
+        start: (d, *fixed_grid.shape) displacement in fixed voxels to start from.
+        frozen_axis: array axis along which the refinement does not move, or None.
+        slice_axis: array axis along which the pairs are one slice thick, or None.
+        field_smoothing: smoothing of the whole displacement after each step of a flow, in working voxels.
+        similarity: name of the term that compares grey values.
+    """
+
+    fixed: ScalarArray
+    moving: ScalarArray
+    fixed_grid: Grid
+    moving_grid: Grid
+    affine: Matrix
+    pairs: PairedRois
+    descriptors: Descriptors | None
+    start: Tensor
+    frozen_axis: int | None
+    slice_axis: int | None = None
+    field_smoothing: float = 0.4
+    similarity: str = "lncc"
+
+
+@dataclass(frozen=True)
+class Level:
+    """One level of a coarse-to-fine fit.
+
+    Args:
+        shape: voxels of the level on the fixed grid, array order.
+        weights: of the terms.
+        most: steps at most.
+        minimise: improves the displacement.
+        given_only: of the pairs only those that were given guide this level.
+    """
+
+    shape: tuple[int, ...]
+    weights: Weights
+    most: int
+    minimise: Minimise
+    given_only: bool = False
+
+
+def working_shape(problem: DenseProblem, size: int) -> tuple[int, ...]:
+    """Voxels of a level: about `size` along the longest axis, isotropic, never finer than the fixed image.
+
+    Where displacement may cross thick slices, the fixed image is interpolated between them, so that the local
+    similarity sees what happens there.
+    """
+    grid = problem.fixed_grid
+    spacing = grid.array_spacing
+    longest = max(n * s for n, s in zip(grid.shape, spacing, strict=True) if n > 1)
+    pixel = max(min(s for n, s in zip(grid.shape, spacing, strict=True) if n > 1), longest / size)
+    shape = []
+    for axis, (n, s) in enumerate(zip(grid.shape, spacing, strict=True)):
+        thick = n > 1 and axis != problem.frozen_axis and s > _MAX_THICKNESS * pixel
+        shape.append(n * int(np.ceil(s / (_MAX_THICKNESS * pixel))) if thick else max(1, round(n * s / max(s, pixel))))
+    return tuple(shape)

@@ -1,0 +1,53 @@
+"""Similarity of the segmenter's embeddings: 1 - cos(F_fixed, F_moving o phi), mean over the cells."""
+
+from __future__ import annotations
+
+import numpy as np
+from torch import Tensor
+from torch.nn import functional
+
+from samreg.geometry.frame import Frame
+from samreg.geometry.grid import Grid
+from samreg.geometry.ops.displacement import per_axis
+from samreg.geometry.ops.resample import resize, sample_border
+from samreg.initial.descriptors import Descriptors
+from samreg.types import Matrix
+
+__all__ = ["EmbeddingTerm"]
+
+_CHANNELS = 16
+"""Principal components of the embedding that drive the fit; the search before it used more."""
+
+
+class EmbeddingTerm:
+    """1 - mean cosine of the embeddings that a displacement brings together, in [0, 2].
+
+    Args:
+        descriptors: the embeddings of both images.
+        level: grid of the displacement.
+        affine: (d + 1, d + 1) fixed world to moving world.
+    """
+
+    def __init__(self, descriptors: Descriptors, level: Grid, affine: Matrix) -> None:
+        leading = descriptors.leading(_CHANNELS)
+        self.fixed, grid = _thinned(leading.fixed, leading.fixed_grid)
+        self.moving, other = _thinned(leading.moving, leading.moving_grid)
+        self.frame = Frame(grid, other, affine)
+        # Where the cells of the embedding lie among the voxels of the level, and a voxel's length in cells.
+        to_level = Frame(grid, level, np.eye(grid.ndim + 1))
+        self.cells = to_level.moving_index(to_level.identity())
+        self.scale = per_axis([a / b for a, b in zip(level.array_spacing, grid.array_spacing, strict=True)])
+
+    def __call__(self, u: Tensor) -> Tensor:
+        """The term of a displacement (d, *level shape) in voxels of the level, array order."""
+        cells = self.frame.identity() + sample_border(u, self.cells) * self.scale
+        warped = self.frame.warp(self.moving, cells)
+        length = warped.square().sum(0).clamp(min=1e-12).sqrt()
+        return (1 - (self.fixed * warped).sum(0) / length).mean()
+
+
+def _thinned(values: Tensor, grid: Grid) -> tuple[Tensor, Grid]:
+    """The components on nearly isotropic cells: thin slices repeat what their neighbours show."""
+    cell = sorted(grid.array_spacing)[len(grid.shape) // 2]
+    shape = [max(1, round(n * s / max(s, cell))) for n, s in zip(grid.shape, grid.array_spacing, strict=True)]
+    return functional.normalize(resize(values, shape), dim=0), grid.with_shape(shape)
