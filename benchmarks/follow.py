@@ -2,9 +2,9 @@
 
     python -m benchmarks.follow
 
-Registers the flat phantom with the default settings and prints every module whose functions are entered, in the order of
-the first entry, with the number of entries. `docs/architecture.md` names the ones that a reader opens; a test holds the
-page against this list.
+Registers the flat phantom with the default settings and prints every module whose functions are entered, in the order
+of the first entry, with the number of entries. `docs/architecture.md` names the ones that a reader opens; a test holds
+the page against this list.
 """
 
 from __future__ import annotations

@@ -10,8 +10,8 @@ from samreg.config import preset
 from samreg.geometry.field import DisplacementField
 from samreg.geometry.grid import Grid
 from samreg.geometry.image import Image
-from samreg.geometry.rois import PairedRois, RoiSet
 from samreg.geometry.phantom import phantom
+from samreg.geometry.rois import PairedRois, RoiSet
 from samreg.result import RegistrationResult
 
 

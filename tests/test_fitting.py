@@ -10,11 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from samreg.config import ElasticConfig, FitConfig, FlowConfig
-from samreg.initial.affine import Candidate, choose, fit_affine, fit_rigid, mutual_matches, ransac_affine
 from samreg.fit.levels import DenseProblem, fit_dense, rough_fit
-from samreg.initial.discrete import Search, coupled_convex, descriptor_cost, make_consistent
-from samreg.initial.descriptors import joint_descriptors
-from samreg.geometry.frame import Frame, to_field
 from samreg.fit.objective import Objective, Weights
 from samreg.fit.terms.regions import RegionTerm, Shares
 from samreg.geometry.frame import Frame, to_field
@@ -25,7 +21,7 @@ from samreg.geometry.rois import PairedRois, Roi, RoiSet
 from samreg.initial.affine import Candidate, choose, fit_affine, fit_rigid, mutual_matches, ransac_affine
 from samreg.initial.descriptors import joint_descriptors
 from samreg.initial.discrete import Search, coupled_convex, descriptor_cost, make_consistent
-from samreg.regions.regions.regions.regions import FeatureVolume
+from samreg.regions.regions import FeatureVolume
 
 OBLIQUE = Grid((14, 16, 18), (1.5, 2.0, 2.5), (10, -20, 30), ((0.8, -0.6, 0), (0.6, 0.8, 0), (0, 0, -1)))
 FLAT = Grid((40, 48), (1.0, 1.0), unit="px")

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from samreg import FeatureVolume, Grid, Image, PairedRois, Regions, RegistrationResult, RoiSet, preset, register_regions
 from samreg.cli import main
 from samreg.errors import GeometryError
+from samreg.geometry.phantom import phantom
 from samreg.io.images import write_image, write_labels
 from samreg.io.rois import write_segmentation
-from samreg.runs.run_folder import read_run, write_run
-from samreg.regions.linking import lift
 from samreg.pairs.verification import affine_of_pairs
-from samreg.geometry.phantom import phantom
+from samreg.regions.linking import lift
+from samreg.runs.run_folder import read_run, write_run
 from worlds import noise
 
 GRID = Grid((6, 24, 24), (1.0, 1.0, 2.0))

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from samreg.config import MatchConfig, known_assignments
-from samreg.pairs.assignment import assign, best_pairs, cosine_similarity
+from samreg.pairs.assignment import assign, best_pairs
+from samreg.regions.prototypes import cosine_similarity
 
 METHODS = known_assignments()
 

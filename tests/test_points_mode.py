@@ -11,8 +11,8 @@ import torch
 from tests import sam_fixtures as fixtures
 
 from samreg.config import ProposalConfig
-from samreg.regions.regions.regions.everything.points import automatic_masks, box_nms, generate_exact
-from samreg.regions.regions.regions.everything.rules import RULES
+from samreg.regions.everything.points import automatic_masks, box_nms, generate_exact
+from samreg.regions.everything.rules import RULES
 from samreg.segmenters import Segmenter, open_segmenter
 
 amg: ModuleType = pytest.importorskip("segment_anything.utils.amg")

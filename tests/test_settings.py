@@ -27,10 +27,10 @@ from samreg.config import (
     preset,
 )
 from samreg.errors import ConfigError
-from samreg.runs.batch import BatchOptions
-from samreg.lab.benchmark import BenchmarkOptions
 from samreg.io.images import write_image
 from samreg.lab.baselines.training.config import AugmentConfig, LossConfig, TrainConfig
+from samreg.lab.benchmark import BenchmarkOptions
+from samreg.runs.batch import BatchOptions
 from samreg.viewer import serve
 from worlds import noise
 

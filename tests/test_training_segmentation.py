@@ -7,8 +7,9 @@ import pytest
 
 from samreg.geometry.grid import Grid
 from samreg.geometry.image import Image
-from samreg.pairs.assignment import assign, cosine_similarity
+from samreg.pairs.assignment import assign
 from samreg.regions.classes import segment_by_class
+from samreg.regions.prototypes import cosine_similarity
 from worlds import GRIDS
 
 

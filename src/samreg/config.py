@@ -364,5 +364,3 @@ def _flat(settings: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield from _flat(value, f"{prefix}{part.name}.")
         else:
             yield prefix + part.name, value
-
-

@@ -11,7 +11,8 @@
     │   └── MissingDependencyError   an optional package that the request needs is not installed
     └── RegistrationError            the images are fine and yet no registration came out
 
-A field `max_rois` of a settings class is the option `--max-rois`; every message of a check names it so. An error message says what was given, what is wanted and what to do, in one line.
+A field `max_rois` of a settings class is the option `--max-rois`; every message of a check names it so.
+An error message says what was given, what is wanted and what to do, in one line.
 """
 
 from __future__ import annotations

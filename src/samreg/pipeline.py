@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from samreg.checks.finished import Finished
 from samreg.checks.registry import run_checks
-from samreg.config import RegisterConfig
+from samreg.config import RegisterConfig, chosen
 from samreg.errors import GeometryError
 from samreg.fit.transform import bring_near, fit_transform
 from samreg.geometry.grid import check_pair
@@ -19,9 +19,10 @@ from samreg.initial.problem import ImagePair
 from samreg.initial.start import find_start
 from samreg.pairs.find import find_pairs
 from samreg.regions.cache import RegionsCache
-from samreg.regions.find import RegionFinder, find_regions, open_finder
+from samreg.regions.find import RegionFinder, as_finder, find_regions, open_finder
 from samreg.regions.regions import Regions
 from samreg.result import RegistrationResult
+from samreg.segmenters.base import Segmenter
 from samreg.types import Progress
 
 __all__ = ["register", "register_regions", "segment"]
@@ -32,9 +33,10 @@ def register(
     moving: Image,
     config: RegisterConfig | None = None,
     *,
-    segmenter: RegionFinder | None = None,
+    preset: str | None = None,
+    segmenter: RegionFinder | Segmenter | None = None,
     cache: RegionsCache | None = None,
-    given: PairedRois | None = None,
+    extra_pairs: PairedRois | None = None,
     progress: Progress | None = None,
 ) -> RegistrationResult:
     """Register two images: segment both, pair their regions, fit a transform.
@@ -42,34 +44,50 @@ def register(
     Args:
         fixed: defines the grid of the result.
         moving: is brought onto it; may differ in size, spacing, direction and number of slices.
-        config: settings; the defaults when None.
+        config: settings.
+        preset: the name of a preset in place of settings; `default` where neither is given.
         segmenter: what finds the regions; otherwise what `config.segment` names.
         cache: where regions are kept for the next registration of the same image.
-        given: pairs that are known, for example from label maps; they join the pairs that are found.
+        extra_pairs: pairs that are known, for example from label maps; they join the pairs that are found.
         progress: called along the way.
 
     Raises:
+        ConfigError: if there is no such preset, or settings are given as well.
         GeometryError: if one image is 2D and the other 3D, or one in mm and the other in pixels.
     """
-    config = config or RegisterConfig()
+    config = chosen(config, preset)
     check_pair(fixed.grid, moving.grid, fixed.name, moving.name)
     seconds: dict[str, float] = {}
-    with _timed(seconds, "load"):
-        segmenter = segmenter or open_finder(config.segment)
-    with _timed(seconds, "segment"):
-        regions = [
-            segment(image, config, segmenter=segmenter, cache=cache, progress=_named(progress, f"segment {side}"))
-            for side, image in (("fixed", fixed), ("moving", moving))
-        ]
-    result = register_regions(*regions, config, given=given, progress=progress)
+    regions = _segment_both(fixed, moving, config, segmenter, cache, progress, seconds)
+    result = register_regions(*regions, config, extra_pairs=extra_pairs, progress=progress)
     return replace(result, seconds={**seconds, **result.seconds})
+
+
+def _segment_both(
+    fixed: Image,
+    moving: Image,
+    config: RegisterConfig,
+    segmenter: RegionFinder | Segmenter | None,
+    cache: RegionsCache | None,
+    progress: Progress | None,
+    seconds: dict[str, float],
+) -> tuple[Regions, Regions]:
+    """Regions of both images. A network that is opened here goes with this call: the fit can have its memory."""
+    with _timed(seconds, "load"):
+        finder = open_finder(config.segment) if segmenter is None else as_finder(segmenter)
+    with _timed(seconds, "segment"):
+        return (
+            find_regions(fixed, finder, config.segment, cache, _named(progress, "segment fixed")),
+            find_regions(moving, finder, config.segment, cache, _named(progress, "segment moving")),
+        )
 
 
 def segment(
     image: Image,
     config: RegisterConfig | None = None,
     *,
-    segmenter: RegionFinder | None = None,
+    preset: str | None = None,
+    segmenter: RegionFinder | Segmenter | None = None,
     cache: RegionsCache | None = None,
     progress: Progress | None = None,
 ) -> Regions:
@@ -78,13 +96,18 @@ def segment(
 
     Args:
         image: 2D or 3D, grey or RGB.
-        config: settings; the defaults when None.
+        config: settings.
+        preset: the name of a preset in place of settings; `default` where neither is given.
         segmenter: what finds the regions; otherwise what `config.segment` names.
         cache: where regions are kept that were found before.
         progress: called after each slice.
+
+    Raises:
+        ConfigError: if there is no such preset, or settings are given as well.
     """
-    config = config or RegisterConfig()
-    return find_regions(image, segmenter or open_finder(config.segment), config.segment, cache, progress)
+    config = chosen(config, preset)
+    finder = open_finder(config.segment) if segmenter is None else as_finder(segmenter)
+    return find_regions(image, finder, config.segment, cache, progress)
 
 
 def register_regions(
@@ -92,30 +115,35 @@ def register_regions(
     moving: Regions,
     config: RegisterConfig | None = None,
     *,
-    given: PairedRois | None = None,
+    preset: str | None = None,
+    extra_pairs: PairedRois | None = None,
     progress: Progress | None = None,
 ) -> RegistrationResult:
     """Pair the regions of two segmented images and fit a transform to them.
 
+    With `Regions.none(image)` for both images nothing is found: `extra_pairs` and the grey values alone drive the fit.
+
     Args:
         fixed: regions of the fixed image.
         moving: regions of the moving image, from the same finder.
-        config: settings; the defaults when None.
-        given: pairs that are known; they come first and their confidence is kept.
+        config: settings.
+        preset: the name of a preset in place of settings; `default` where neither is given.
+        extra_pairs: pairs that are known; they come first and their confidence is kept.
         progress: called along the way.
 
     Raises:
+        ConfigError: if there is no such preset, or settings are given as well.
         GeometryError: if the images or the finders do not fit together.
     """
-    config = config or RegisterConfig()
+    config = chosen(config, preset)
     check_pair(fixed.image.grid, moving.image.grid, fixed.image.name, moving.image.name)
     _check_finders(fixed, moving)
     seconds: dict[str, float] = {}
     images = ImagePair.of(fixed, moving, config)
     with _timed(seconds, "start"):
-        start = find_start(images, config, bring_near, given)
+        start = find_start(images, config, bring_near, extra_pairs)
     with _timed(seconds, "pair"):
-        pairs = find_pairs(images, start, config.match, given)
+        pairs = find_pairs(images, start, config.match, extra_pairs)
     with _timed(seconds, "fit"):
         fitted = fit_transform(images, pairs, start, config.fit, progress)
     with _timed(seconds, "check"):

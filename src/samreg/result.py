@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 from samreg.config import RegisterConfig
 from samreg.geometry.field import DisplacementField
@@ -151,3 +152,20 @@ class RegistrationResult:
     def warnings(self) -> tuple[str, ...]:
         """All that the user should know, one sentence each: notes, then what the checks say."""
         return self.notes + tuple(check.message for check in self.checks if check.message)
+
+    def provenance(self) -> dict[str, Any]:
+        """How the result came about, for the manifest and the report: plain values by name."""
+        sides = dict(zip(("fixed", "moving"), map(dataclasses.asdict, self.origins), strict=False))
+        rois = "3D, linked through the slices" if self.linked else "slice by slice"
+        return {
+            **sides,
+            "n_pairs": len(self.pairs),
+            "slices_correspond": self.same_slices,
+            "rois": rois if self.origins else "as given",
+            "refined_in_plane_only": self.in_plane,
+            "affine": None if self.start is None else dataclasses.asdict(self.start),
+            "agreement": {k: v for k, v in dataclasses.asdict(self.agreement).items() if v is not None},
+            "iterations": list(self.iterations),
+            "prompt": None if self.prompt is None else dataclasses.asdict(self.prompt),
+            "checks": [dataclasses.asdict(check) for check in self.checks],
+        }

@@ -12,10 +12,10 @@ from samreg.config import RegisterConfig
 from samreg.fit.transform import FittedTransform
 from samreg.geometry.frame import Frame
 from samreg.geometry.rois import PairedRois
+from samreg.initial.overlaps import pair_overlaps
 from samreg.initial.problem import ImagePair
 from samreg.initial.search import on_grid, tissue_cells
 from samreg.initial.start import Start
-from samreg.pairs.verification import pair_overlaps
 from samreg.result import Agreement
 
 __all__ = ["Finished"]

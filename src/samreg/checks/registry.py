@@ -17,6 +17,7 @@ Check: TypeAlias = Callable[[Finished], "CheckResult | None"]
 BUILT_IN = {
     "pairs": "samreg.checks.pairs:check",
     "folding": "samreg.checks.folding:check",
+    "settings": "samreg.checks.idle:check",
     "likeness": "samreg.checks.likeness:check",
 }
 

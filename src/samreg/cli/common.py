@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,21 +12,16 @@ import numpy as np
 from samreg.config import RegisterConfig, preset
 from samreg.errors import GeometryError, InputError
 from samreg.geometry.grid import check_pair
-from samreg.types import Progress
 
 if TYPE_CHECKING:
     from samreg.geometry.grid import Grid
-    from samreg.geometry.image import Image
     from samreg.geometry.rois import PairedRois, RoiSet
-    from samreg.regions.regions.regions.regions import Regions
     from samreg.result import RegistrationResult
-    from samreg.geometry.rois import PairedRois, RoiSet
 
 __all__ = [
     "asked_preset",
     "check_file",
     "pairs_from_labels",
-    "register_with_cache",
     "rois_on",
     "show",
     "summary",
@@ -87,7 +81,7 @@ def pairs_from_labels(fixed: Path, moving: Path, fixed_grid: Grid, moving_grid: 
 
     Names count where both files are segmentations (.seg.nrrd); the value counts otherwise.
     """
-    from samreg.regions.regions.regions.known import pair_by_name
+    from samreg.regions.known import pair_by_name
 
     sides = []
     named = all(path.name.lower().endswith(".seg.nrrd") for path in (fixed, moving))
@@ -103,44 +97,6 @@ def _named_rois(path: Path, by_name: bool) -> RoiSet:
         return read_rois(path)
     rois, values = read_segmentation(path)
     return replace(rois, rois=tuple(replace(roi, name=str(v)) for roi, v in zip(rois.rois, values, strict=True)))
-
-
-def register_with_cache(
-    fixed: Image,
-    moving: Image,
-    config: RegisterConfig,
-    *,
-    extra_pairs: PairedRois | None = None,
-    progress: Progress | None = None,
-) -> RegistrationResult:
-    """`samreg.register`, where the regions of an image that was segmented before come from the cache."""
-    from samreg.pipeline import register_regions
-
-    # The networks go with the call that used them: the fit can have their memory.
-    fixed_regions, moving_regions, seconds = _segment_with_cache(fixed, moving, config, progress)
-    result = register_regions(fixed_regions, moving_regions, config, extra_pairs=extra_pairs, progress=progress)
-    return replace(result, seconds=seconds | result.seconds)
-
-
-def _segment_with_cache(
-    fixed: Image, moving: Image, config: RegisterConfig, progress: Progress | None
-) -> tuple[Regions, Regions, dict[str, float]]:
-    from samreg.lab.baselines.segmenter import deferred_segmenter
-    from samreg.regions.regions.regions.cache import RegionsCache, cached_segment
-
-    started = time.perf_counter()
-    segmenter = deferred_segmenter(config.segment)
-    loaded = time.perf_counter()
-
-    def regions(side: str, image: Image) -> Regions:
-        def say(_: str, done: int, total: int) -> None:
-            if progress is not None:
-                progress(f"segment {side}", done, total)
-
-        return cached_segment(image, config, segmenter, RegionsCache(), progress=say)
-
-    found = regions("fixed", fixed), regions("moving", moving)
-    return *found, {"load": loaded - started, "segment": time.perf_counter() - loaded}
 
 
 def show(*things: object) -> None:

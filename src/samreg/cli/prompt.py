@@ -8,11 +8,10 @@ from typing import Annotated
 
 import tyro
 
-from samreg.errors import check_number
 from samreg.cli.common import asked_preset, rois_on, show
 from samreg.cli.progress import ProgressLines
 from samreg.config import MatchConfig, PresetName, RegisterConfig, SliceConfig, preset
-from samreg.errors import InputError
+from samreg.errors import InputError, check_number
 
 __all__ = ["Prompt"]
 

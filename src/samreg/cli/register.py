@@ -8,7 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from samreg.cli.common import asked_preset, pairs_from_labels, register_with_cache, show, summary
+from samreg.cli.common import asked_preset, pairs_from_labels, show, summary
 from samreg.cli.progress import ProgressLines
 from samreg.config import PresetName, RegisterConfig
 from samreg.errors import InputError
@@ -69,15 +69,15 @@ class Register:
             inputs |= {"fixed_labels": self.fixed_labels, "moving_labels": self.moving_labels}
         with ProgressLines() as progress:
             # The pipeline, and torch with it, is loaded after the input was found to be good.
-            from samreg.regions.regions.regions.regions import Regions
             from samreg.pipeline import register, register_regions
+            from samreg.regions.cache import RegionsCache
+            from samreg.regions.regions import Regions
 
             if self.labels_only:
                 nothing = Regions.none(fixed), Regions.none(moving)
                 result = register_regions(*nothing, self.config, extra_pairs=pairs, progress=progress)
-            elif self.cache:
-                result = register_with_cache(fixed, moving, self.config, extra_pairs=pairs, progress=progress)
             else:
-                result = register(fixed, moving, self.config, extra_pairs=pairs, progress=progress)
+                cache = RegionsCache() if self.cache else None
+                result = register(fixed, moving, self.config, cache=cache, extra_pairs=pairs, progress=progress)
         write_run(result, self.out, inputs=inputs, overwrite=self.overwrite)
         show(*summary(result, self.out))

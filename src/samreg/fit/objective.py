@@ -74,7 +74,9 @@ class Objective:
         """
         terms = self._other_terms(u)
         if self.similarity is not None:
-            terms["similarity"] = self.weights.similarity * self.similarity(self.frame.warp(self.moving, self.identity + u))
+            terms["similarity"] = self.weights.similarity * self.similarity(
+                self.frame.warp(self.moving, self.identity + u)
+            )
         return terms
 
     def similarity_and_slope(self, u: Tensor) -> tuple[float, Tensor]:

@@ -24,7 +24,7 @@ _MAX_THICKNESS = 2.0
 """Working slices are at most so many working pixels apart."""
 
 Minimise: TypeAlias = "Callable[[Objective, Tensor, Callable[[int], None]], tuple[Tensor, int]]"
-"""(objective, start, progress) -> (displacement, steps taken). The displacements are (d, *shape) in voxels of the level,
+"""(objective, start, progress) -> (displacement, steps taken). Displacements are (d, *shape) in voxels of the level,
 array order; `progress` is called with the steps done."""
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from dataclasses import field as default
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from samreg.config import FitConfig, RegisterConfig
-from samreg.fit.levels import DenseProblem, fit_dense, rough_fit
+from samreg.fit.levels import fit_dense, rough_fit
+from samreg.fit.problem import DenseProblem
+from samreg.fit.solvers.flow import FIELD_SMOOTHING, SMOOTHING_WITHOUT_EMBEDDINGS
 from samreg.geometry.field import DisplacementField
 from samreg.geometry.frame import to_field
 from samreg.geometry.rois import PairedRois
@@ -41,7 +44,7 @@ class FittedTransform:
     affine: Matrix | None
     field: DisplacementField | None
     displacement: Tensor
-    losses: Mapping[str, float] = field(default_factory=dict)
+    losses: Mapping[str, float] = default(default_factory=dict)
     iterations: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -64,7 +67,7 @@ def fit_transform(
     if not config.is_dense:
         affine, notes = _global_map(pairs, start.affine, config.transform)
         return FittedTransform(affine, DisplacementField.from_matrix(affine, images.fixed_grid), zero, notes=notes)
-    problem = _problem(images, pairs, start)
+    problem = _problem(images, pairs, start, config)
     dense = fit_dense(problem, config, None if progress is None else (lambda done, n: progress("fit", done, n)))
     moved = to_field(dense.displacement, images.fixed_grid, start.affine)
     return FittedTransform(start.affine, moved, dense.displacement, dense.losses, dense.iterations)
@@ -73,10 +76,10 @@ def fit_transform(
 def bring_near(images: ImagePair, start: Start, config: RegisterConfig) -> Tensor:
     """The rough fit of `find_start`: one elastic level by the images alone, (d, *fixed shape) in fixed voxels."""
     nothing = PairedRois.none(images.fixed_grid, images.moving_grid)
-    return rough_fit(_problem(images, nothing, start), config.fit)
+    return rough_fit(_problem(images, nothing, start, config.fit), config.fit)
 
 
-def _problem(images: ImagePair, pairs: PairedRois, start: Start) -> DenseProblem:
+def _problem(images: ImagePair, pairs: PairedRois, start: Start, config: FitConfig) -> DenseProblem:
     return DenseProblem(
         images.fixed_grey,
         images.moving_grey,
@@ -88,6 +91,8 @@ def _problem(images: ImagePair, pairs: PairedRois, start: Start) -> DenseProblem
         start.displacement,
         images.frozen_axis,
         images.roi_axis,
+        FIELD_SMOOTHING if images.segmented else SMOOTHING_WITHOUT_EMBEDDINGS,
+        config.similarity,
     )
 
 

@@ -314,8 +314,8 @@ class PairedRois:
         """The correspondence at any location, inferred from the pairs (paper, section 2).
 
         Within a pair, T_k carries the fixed region's centre and spread to the moving region's
-        (`samreg.geometry.ops.moments.moment_map`). Regions overlap, so that a point may correspond to several positions. The one
-        inferred position is their mean, weighted by confidence; outside of all regions it is
+        (`samreg.geometry.ops.moments.moment_map`). Regions overlap, so that a point may correspond to several
+        positions. The one inferred position is their mean, weighted by confidence; outside of all regions it is
         x + sum_k w_k (T_k(x_k) - x_k) / sum_k w_k with x_k the voxel of region k nearest to x and
         w_k = confidence_k / |x - x_k|^2 (Shepard 1968).
 

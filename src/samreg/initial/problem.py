@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from samreg.config import RegisterConfig
+from samreg.config import RegisterConfig, SegmentConfig
 from samreg.geometry.grid import Grid
 from samreg.regions.regions import Regions
-from samreg.regions.slices import window
+from samreg.regions.slices import plan_slices, window
 from samreg.types import ScalarArray
 
 __all__ = ["ImagePair", "slices_correspond"]
@@ -23,7 +23,8 @@ class ImagePair:
         fixed_grey: grey values in [0, 1] on the fixed grid.
         moving_grey: grey values in [0, 1] on the moving grid.
         same_slices: both are the same stack of thick slices, so that slice i shows the same place in both.
-        linked: ROIs are paired as 3D ROIs, linked through the slices; otherwise slice by slice (or in 2D).
+        linked: ROIs are paired as 3D ROIs, linked through the slices or given as such; otherwise slice by slice, or in
+            2D.
         in_plane: the fit moves nothing across the slices.
     """
 
@@ -38,18 +39,27 @@ class ImagePair:
     @classmethod
     def of(cls, fixed: Regions, moving: Regions, config: RegisterConfig) -> ImagePair:
         """Of two segmented images, as the settings say."""
+        if fixed.features is None or moving.features is None:
+            fixed, moving = (_with_axis(regions, config.segment) for regions in (fixed, moving))
         same_slices = slices_correspond(fixed, moving)
-        lift, plane = config.segment.lift, config.fit.in_plane
-        linked = fixed.slice_axis is not None and (lift == "link" or (lift == "auto" and not same_slices))
+        # Regions that were given are whole: none of them is cut into slices.
+        by_slice = fixed.features is not None and (
+            config.match.lift == "slices" or (config.match.lift == "auto" and same_slices)
+        )
         # Slice ROIs alone say nothing about displacement across the slices.
-        regions_only = config.fit.similarity_weight == 0 and config.fit.feature_weight == 0
-        in_plane = plane == "yes" or (plane == "auto" and same_slices and not linked and regions_only)
+        in_plane = same_slices and by_slice and config.fit.regions_alone
         grey = []
         for regions in (fixed, moving):
-            values = window(regions.image, config.segment.window, config.segment.hounsfield)
+            values = window(regions.image, config.segment.hounsfield)
             grey.append(values.mean(-1) if regions.image.is_colour else values)
         return cls(
-            fixed, moving, grey[0], grey[1], same_slices, linked, in_plane=in_plane and fixed.slice_axis is not None
+            fixed,
+            moving,
+            grey[0],
+            grey[1],
+            same_slices,
+            linked=not by_slice and fixed.slice_axis is not None,
+            in_plane=in_plane and fixed.slice_axis is not None,
         )
 
     @property
@@ -61,6 +71,11 @@ class ImagePair:
     def moving_grid(self) -> Grid:
         """Grid of the moving image."""
         return self.moving.image.grid
+
+    @property
+    def segmented(self) -> bool:
+        """Whether a segmenter has seen the images, so that there are embeddings."""
+        return self.fixed.features is not None
 
     @property
     def stack_axis(self) -> int | None:
@@ -84,3 +99,7 @@ def slices_correspond(fixed: Regions, moving: Regions) -> bool:
     if axis is None or moving.slice_axis != axis:
         return False
     return grid.is_thick_stack(axis) and grid.same_as(moving.image.grid)
+
+
+def _with_axis(regions: Regions, settings: SegmentConfig) -> Regions:
+    return replace(regions, slice_axis=plan_slices(regions.image.grid, settings.slice_axis).axis)

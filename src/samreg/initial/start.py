@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from samreg.config import RegisterConfig
+from samreg.geometry.rois import PairedRois
 from samreg.initial.descriptors import Descriptors
+from samreg.initial.overlaps import affine_of_pairs
 from samreg.initial.problem import ImagePair
 from samreg.initial.search import affine_start, both_ways, on_grid, one_way
 from samreg.result import StartRecord
@@ -30,6 +32,7 @@ class Start:
         displacement: (d, *fixed shape) what the dense fit starts from: the guide, or zero where none is wanted.
         descriptors: the embeddings of both images as comparable vectors; None where no setting asks for them.
         record: how the affine map was chosen; None where it was not searched for.
+        rough: whether a rough fit brought the images near each other.
     """
 
     affine: Matrix
@@ -37,41 +40,49 @@ class Start:
     displacement: Tensor
     descriptors: Descriptors | None = None
     record: StartRecord | None = None
+    rough: bool = False
 
 
 RoughFit = Callable[[ImagePair, Start, RegisterConfig], Tensor]
 """(images, start, settings) -> (d, *fixed shape) displacement in fixed voxels, by the images alone."""
 
 
-def find_start(images: ImagePair, config: RegisterConfig, refine: RoughFit) -> Start:
+def find_start(images: ImagePair, config: RegisterConfig, refine: RoughFit, given: PairedRois | None = None) -> Start:
     """An affine map and large displacements from the embeddings; between people grey values refine them roughly.
+
+    Images that were not segmented start from the affine map of the pairs that are given.
 
     Args:
         images: both, segmented.
-        config: `search` and `verify` decide what is needed.
+        config: what drives the fit, and whether pairs are verified, decide what is needed.
         refine: the rough fit; it belongs to a later step and is therefore passed in.
+        given: pairs that are known.
     """
     zero = torch.zeros(images.fixed_grid.ndim, *images.fixed_grid.shape)
     start = Start(np.eye(images.fixed_grid.ndim + 1), zero, zero)
-    settings, verify = config.fit, config.match.verify
-    if not settings.search and not verify and settings.feature_weight == 0:
+    fixed, moving = images.fixed.features, images.moving.features
+    if fixed is None or moving is None:
+        if given is None:
+            return start
+        affine, record = affine_of_pairs(given)
+        return replace(start, affine=affine, record=record)
+    search = not config.fit.regions_alone
+    if not search and not config.match.verify:
         return start
-    found = Descriptors.of(images.fixed.features, images.moving.features)
+    found = Descriptors.of(fixed, moving)
     start = replace(start, descriptors=found)
-    if not settings.search and not verify:
-        return start
     if not images.same_slices:
         affine, record = affine_start(found, images, config.seed)
         start = replace(start, affine=affine, record=record)
-    if not settings.is_dense:
+    if not config.fit.is_dense:
         return start
     cells = one_way(found, start.affine, images.stack_axis)
     if not images.same_slices:
         cells = both_ways(found, start.affine, cells)
     guide = on_grid(cells, found.fixed_grid, images.fixed_grid)
-    start = replace(start, guide=guide, displacement=guide if settings.search else zero)
-    if settings.search and not images.same_slices and settings.similarity_weight > 0:
+    start = replace(start, guide=guide, displacement=guide if search else zero)
+    if search and not images.same_slices and config.fit.elastic.similarity_weight > 0:
         # Pairs between people are checked against the images brought near each other, not against the search alone.
         guide = refine(images, start, config)
-        start = replace(start, guide=guide, displacement=guide)
+        start = replace(start, guide=guide, displacement=guide, rough=True)
     return start

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from samreg.errors import check_choice, check_number
-from samreg.errors import ConfigError, SamregError
+from samreg.errors import ConfigError, SamregError, check_choice, check_number
 from samreg.io.tables import PairRecord
 from samreg.lab.baselines.splits import only_test
 from samreg.lab.datasets import open_dataset

@@ -118,16 +118,16 @@ def write_panels(
         progress: called with (stage, done, total).
     """
     from samreg.io.images import read_image
-    from samreg.pipeline import register_regions
-    from samreg.regions.cache import RegionsCache, cached_segment
-    from samreg.runs.shared import shared_segmenter
+    from samreg.pipeline import register
+    from samreg.regions.cache import RegionsCache
+    from samreg.runs.shared import shared_finder
 
     folder.mkdir(parents=True, exist_ok=True)
-    segmenter, cache = shared_segmenter(config), RegionsCache()
+    finder, cache = shared_finder(config.segment), RegionsCache()
     paths = []
     for done, pair in enumerate(pairs, start=1):
-        regions = [cached_segment(read_image(p), config, segmenter, cache) for p in (pair.fixed, pair.moving)]
-        figure = draw_panels(register_regions(regions[0], regions[1], config), pair.id)
+        images = read_image(pair.fixed), read_image(pair.moving)
+        figure = draw_panels(register(*images, config, segmenter=finder, cache=cache), pair.id)
         path = folder / f"panels-{done:02d}.png"
         figure.savefig(path, dpi=150)
         paths.append(path)

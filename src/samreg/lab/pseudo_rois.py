@@ -38,9 +38,9 @@ def score_pseudo_rois(fixed: Image, moving: Image, field: DisplacementField, seg
         `pse_dice` and `pse_tre` (world units), means over pairs, and `n_pse`; None where there is no pair.
     """
     from samreg.config import preset
-    from samreg.pipeline import register_regions
-    from samreg.regions.cache import RegionsCache, cached_segment
-    from samreg.runs.shared import shared_segmenter
+    from samreg.pipeline import register
+    from samreg.regions.cache import RegionsCache
+    from samreg.runs.shared import shared_finder
 
     config = preset("default")
     config = replace(
@@ -48,9 +48,8 @@ def score_pseudo_rois(fixed: Image, moving: Image, field: DisplacementField, seg
         segment=replace(config.segment, segmenter=segmenter),
         fit=replace(config.fit, transform="none"),
     )
-    model, cache = shared_segmenter(config), RegionsCache()
-    regions = [cached_segment(image, config, model, cache) for image in (fixed, moving)]
-    pairs = register_regions(regions[0], regions[1], config).pairs
+    finder = shared_finder(config.segment)
+    pairs = register(fixed, moving, config, segmenter=finder, cache=RegionsCache()).pairs
     index = torch.from_numpy(field.moving_index(moving.grid))
     overlaps, gaps = [], []
     for i in range(len(pairs)):

@@ -1,4 +1,4 @@
-"""Prototypes to pairs: similarity, one-to-one assignment, geometric verification."""
+"""Similarities to pairs: one-to-one assignment."""
 
 from __future__ import annotations
 
@@ -7,26 +7,9 @@ from typing import Literal
 import numpy as np
 
 from samreg.config import MatchConfig
-from samreg.types import Prototypes, Similarity
+from samreg.types import Similarity
 
-__all__ = ["assign", "best_pairs", "cosine_similarity"]
-
-
-def cosine_similarity(fixed: Prototypes, moving: Prototypes) -> Similarity:
-    """s_ij = p_i . q_j / (|p_i| |q_j|) (paper, section 3).
-
-    Args:
-        fixed: (n_fixed, c).
-        moving: (n_moving, c).
-
-    Returns:
-        (n_fixed, n_moving) in [-1, 1]; 0 for a prototype of length 0.
-    """
-    p, q = np.asarray(fixed, dtype=np.float32), np.asarray(moving, dtype=np.float32)
-    p = p / np.maximum(np.linalg.norm(p, axis=1, keepdims=True), 1e-12)
-    q = q / np.maximum(np.linalg.norm(q, axis=1, keepdims=True), 1e-12)
-    result: Similarity = np.clip(p @ q.T, -1.0, 1.0)
-    return result
+__all__ = ["assign", "best_pairs"]
 
 
 def assign(similarity: Similarity, epsilon: float, method: Literal["greedy", "mutual"] = "greedy") -> np.ndarray:

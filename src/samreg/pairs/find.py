@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
+
 from samreg.config import MatchConfig
 from samreg.geometry.rois import PairedRois
 from samreg.initial.problem import ImagePair
@@ -25,4 +29,4 @@ def find_pairs(images: ImagePair, start: Start, config: MatchConfig, given: Pair
     if images.linked:
         fixed, moving = link_regions(fixed), link_regions(moving)
     found = pair_regions(fixed, moving, start.affine, start.guide, config, by_slice=images.same_slices)
-    return found if given is None else given.joined(found)
+    return found if given is None else replace(given, given=np.ones(len(given), dtype=bool)).concatenate(found)

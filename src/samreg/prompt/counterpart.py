@@ -9,7 +9,8 @@ import torch
 from torch.nn import functional
 
 from samreg.config import FitConfig, FlowConfig
-from samreg.fit.levels import DenseProblem, fit_dense
+from samreg.fit.levels import fit_dense
+from samreg.fit.problem import DenseProblem
 from samreg.geometry.frame import Frame
 from samreg.geometry.grid import Grid
 from samreg.geometry.ops.resample import resize, sample
@@ -17,10 +18,9 @@ from samreg.geometry.ops.smoothing import gaussian
 from samreg.geometry.rois import PairedRois
 from samreg.initial.descriptors import joint_descriptors
 from samreg.initial.discrete import Search, coupled_convex, descriptor_cost
-from samreg.pairs.assignment import cosine_similarity
 from samreg.regions.everything.boxes import box_iou, grown
 from samreg.regions.outline import Outline, ask_boxes, ask_points, distinct, joined
-from samreg.regions.prototypes import cell_shares
+from samreg.regions.prototypes import cell_shares, cosine_similarity
 from samreg.regions.regions import FeatureVolume
 from samreg.regions.stack import View
 from samreg.segmenters.base import Encoding, Segmenter

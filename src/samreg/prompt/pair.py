@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -14,12 +13,12 @@ from samreg.errors import ConfigError, GeometryError
 from samreg.geometry.grid import check_pair
 from samreg.geometry.image import Image
 from samreg.geometry.rois import PairedRois, RoiSet
-from samreg.pairs.assignment import cosine_similarity
 from samreg.prompt.counterpart import Candidates, search
-from samreg.regions.regions.regions.outline import Outline, at_point, in_box, iou_with, through_slices
-from samreg.regions.regions.regions.prototypes import slice_prototypes
-from samreg.regions.regions.regions.stack import Stack
-from samreg.result import RegistrationResult
+from samreg.regions.find import RegionFinder, as_finder, open_finder
+from samreg.regions.outline import Outline, at_point, in_box, iou_with, through_slices
+from samreg.regions.prototypes import cosine_similarity, slice_prototypes
+from samreg.regions.stack import Stack
+from samreg.result import Origin, PromptRecord, RegistrationResult
 from samreg.segmenters.base import Segmenter
 from samreg.types import MaskArray, Matrix, Progress
 
@@ -52,7 +51,8 @@ class PromptAnswer:
         confidence: geometric mean of similarity, cycle and both predicted IoUs, in [0, 1]; 0 without counterpart.
         reason: why there is no counterpart; empty where there is one.
         config: the settings.
-        provenance: segmenter and slices.
+        origin: what segmented.
+        record: where the prompt was answered.
         seconds: wall time of each stage.
     """
 
@@ -66,7 +66,8 @@ class PromptAnswer:
     confidence: float
     reason: str
     config: RegisterConfig
-    provenance: dict[str, Any]
+    origin: Origin
+    record: PromptRecord
     seconds: dict[str, float]
 
     @property
@@ -85,9 +86,10 @@ class PromptAnswer:
             field=None,
             config=dataclasses.replace(self.config, fit=fit),
             confidence=self.confidence,
-            provenance=self.provenance,
+            origins=(self.origin, self.origin),
+            prompt=self.record,
             seconds=self.seconds,
-            warnings=(f"no counterpart: {self.reason}",) if self.reason else (),
+            notes=(f"no counterpart: {self.reason}",) if self.reason else (),
         )
 
 
@@ -100,7 +102,7 @@ def prompt_pair(
     mask: MaskArray | None = None,
     config: RegisterConfig | None = None,
     preset: str | None = None,
-    segmenter: Segmenter | None = None,
+    segmenter: RegionFinder | Segmenter | None = None,
     through: bool = True,
     progress: Progress | None = None,
 ) -> PromptAnswer:
@@ -134,7 +136,13 @@ def prompt_pair(
     config = chosen(config, preset)
     say = progress or (lambda *_: None)
     begun = time.perf_counter()
-    work = _Work(fixed, moving, config, segmenter or _load(config), through)
+    work = _Work(
+        fixed,
+        moving,
+        config,
+        _promptable(open_finder(config.segment) if segmenter is None else as_finder(segmenter)),
+        through,
+    )
     loaded = time.perf_counter()
     say("region", 0, 3)
     work.find_region(point, box, mask)
@@ -290,14 +298,14 @@ class _Work:
             confidence=confidence,
             reason=reason,
             config=self.config,
-            provenance={
-                "segmenter": segmenter.name,
-                "weights_sha256": segmenter.fingerprint,
-                "engine": segmenter.engine,
-                "slice": {"fixed": self.number, "moving": None if best is None else best.number},
-                "n_encoded": {"fixed": fixed.n_encoded, "moving": moving.n_encoded},
-                "cycle_iou": 0.0 if best is None else best.cycle,
-            },
+            origin=Origin(segmenter.name, segmenter.fingerprint, segmenter.engine, prompts=segmenter.prompt_kind),
+            record=PromptRecord(
+                self.number,
+                None if best is None else best.number,
+                fixed.n_encoded,
+                moving.n_encoded,
+                0.0 if best is None else best.cycle,
+            ),
             seconds={},
         )
 
@@ -342,12 +350,7 @@ def _inside(points: np.ndarray, image: Image, what: str) -> np.ndarray:
     return points
 
 
-def _load(config: RegisterConfig) -> Segmenter:
-    from samreg.lab.baselines.segmenter import configured_segmenter
-
-    loaded = configured_segmenter(config.segment)
-    if not isinstance(loaded, Segmenter):
-        raise ConfigError(
-            f"{config.segment.segmenter} segments fixed classes and takes no prompts; name one of `samreg models`"
-        )
-    return loaded
+def _promptable(finder: RegionFinder) -> Segmenter:
+    if finder.segmenter is None:
+        raise ConfigError(f"{finder.name} segments fixed classes and takes no prompts; name one of `samreg models`")
+    return finder.segmenter

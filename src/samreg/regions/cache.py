@@ -15,32 +15,27 @@ import io
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from samreg.config import RegisterConfig
+from samreg.config import SegmentConfig
 from samreg.errors import ConfigError
-from samreg.files import to_json, written
+from samreg.files import written
 from samreg.geometry.grid import Grid
 from samreg.geometry.image import Image
 from samreg.geometry.rois import Roi, RoiSet
 from samreg.regions.regions import FeatureVolume, Regions
+from samreg.result import Origin
 from samreg.segmenters.engines.compiled_cache import cache_folder
-from samreg.types import Progress
 
-if TYPE_CHECKING:
-    from samreg.lab.baselines.segmenter import DeferredSegmenter
-    from samreg.regions.known import ClassSegmenter
-    from samreg.segmenters.base import Segmenter
-
-__all__ = ["RegionsCache", "cached_segment", "find_or_segment", "regions_key"]
+__all__ = ["RegionsCache", "regions_key"]
 
 _LOG = logging.getLogger("samreg.cache")
-_LAYOUT = 1
+_LAYOUT = 2
 _REVISION = 2
 """Part of the key: count up whenever the same settings give other regions."""
 _SUFFIX = ".regions"
@@ -48,14 +43,14 @@ _DIGEST_BYTES = 32
 _DEFAULT_BYTES = 20 * 1024**3
 
 
-def regions_key(image: Image, config: RegisterConfig, segmenter: Segmenter | ClassSegmenter | DeferredSegmenter) -> str:
-    """sha256 of everything that decides what `segment` returns.
+def regions_key(image: Image, settings: SegmentConfig, finder: tuple[str, str]) -> str:
+    """sha256 of everything that decides which regions are found.
 
     Args:
         image: voxels and grid count, the name does not.
-        config: of `segment` what `SegmentConfig.decisive` says counts, and nothing else: the seed does not.
-        segmenter: name and weights count. What computes counts only as far as the settings ask for it; the regions say
-            which engine made them.
+        settings: what `SegmentConfig.decisive` says counts.
+        finder: name and sha256 of the weights. What computes counts only as far as the settings ask for it; the regions
+            say which engine made them.
     """
     digest = hashlib.sha256()
     facts = {
@@ -63,8 +58,8 @@ def regions_key(image: Image, config: RegisterConfig, segmenter: Segmenter | Cla
         "revision": _REVISION,
         "grid": dataclasses.asdict(image.grid),
         "shape": image.data.shape,
-        "segmenter": [segmenter.name, segmenter.fingerprint],
-        "settings": config.segment.decisive(),
+        "segmenter": list(finder),
+        "settings": settings.decisive(),
     }
     digest.update(json.dumps(facts, sort_keys=True).encode())
     digest.update(np.ascontiguousarray(image.data).data)
@@ -144,6 +139,32 @@ class RegionsCache:
                 path.unlink(missing_ok=True)
                 total -= size
 
+    def find(
+        self, image: Image, settings: SegmentConfig, finder: tuple[str, str], compute: Callable[[], Regions]
+    ) -> Regions:
+        """The regions of an image, from the cache or computed and kept.
+
+        What is found and what is computed is logged to `samreg.cache`.
+
+        Args:
+            image: the image.
+            settings: as for `regions_key`.
+            finder: as for `regions_key`.
+            compute: finds the regions; called at most once, and by one process at a time for the same entry.
+        """
+        key = regions_key(image, settings, finder)
+        found = self.get(key, image)
+        if found is None:
+            with self.computing(key):
+                found = self.get(key, image)  # another process may have been faster
+                if found is None:
+                    fresh = compute()
+                    self.put(key, fresh)
+                    _LOG.info("encoded %s", image.name)
+                    return fresh
+        _LOG.info("found %s", image.name)
+        return found
+
     @contextlib.contextmanager
     def computing(self, key: str) -> Iterator[None]:
         """Within it no other process computes the same entry; the lock goes with the process, however it ends."""
@@ -162,54 +183,6 @@ class RegionsCache:
             yield
 
 
-def cached_segment(
-    image: Image,
-    config: RegisterConfig,
-    segmenter: Segmenter | ClassSegmenter | DeferredSegmenter,
-    cache: RegionsCache | None = None,
-    *,
-    progress: Progress | None = None,
-) -> Regions:
-    """`segment`, or what it returned before for the same content.
-
-    Args:
-        image: the image.
-        config: its `segment` settings count.
-        segmenter: the segmenter, loaded or to be loaded when it is needed.
-        cache: where to look and to keep; None computes.
-        progress: passed on to `segment`.
-    """
-    return find_or_segment(image, config, segmenter, cache, progress=progress)[0]
-
-
-def find_or_segment(
-    image: Image,
-    config: RegisterConfig,
-    segmenter: Segmenter | ClassSegmenter | DeferredSegmenter,
-    cache: RegionsCache | None = None,
-    *,
-    progress: Progress | None = None,
-) -> tuple[Regions, bool]:
-    """`cached_segment`, and whether the image was segmented now; that is also logged to `samreg.cache`."""
-    from samreg.lab.baselines.segmenter import DeferredSegmenter
-    from samreg.pipeline import segment
-
-    key = "" if cache is None else regions_key(image, config, segmenter)
-    found = None if cache is None else cache.get(key, image)
-    if found is None:
-        with contextlib.nullcontext() if cache is None else cache.computing(key):
-            found = None if cache is None else cache.get(key, image)  # another process may have been faster
-            if found is None:
-                real = segmenter.loaded if isinstance(segmenter, DeferredSegmenter) else segmenter
-                fresh = segment(image, config, segmenter=real, progress=progress)
-                if cache is not None:
-                    cache.put(key, fresh)
-                _LOG.info("encoded %s", image.name)
-                return fresh, True
-    _LOG.info("found %s", image.name)
-    return found, False
-
-
 def _pack(regions: Regions) -> bytes:
     """Everything but the image, without pickle."""
     rois, features = regions.rois.rois, regions.features
@@ -222,7 +195,7 @@ def _pack(regions: Regions) -> bytes:
         "names": [roi.name for roi in rois],
         "feature_grid": dataclasses.asdict(features.grid),
         "slice_axis": regions.slice_axis,
-        "provenance": to_json(regions.provenance),
+        "origin": None if regions.origin is None else dataclasses.asdict(regions.origin),
     }
     bits = [np.packbits(roi.mask) for roi in rois]
     stream = io.BytesIO()
@@ -256,10 +229,14 @@ def _unpack(payload: bytes, image: Image) -> Regions:
             features=FeatureVolume(arrays["features"], _grid(facts["feature_grid"])),
             slice_axis=facts["slice_axis"],
             slice_index=arrays["slice_index"],
-            provenance=facts["provenance"],
+            origin=_origin(facts["origin"]),
         )
 
 
 def _grid(facts: dict[str, Any]) -> Grid:
     lists = {key: tuple(value) for key, value in facts.items() if key not in ("direction", "unit")}
     return Grid(**lists, direction=tuple(map(tuple, facts["direction"])), unit=facts["unit"])
+
+
+def _origin(facts: dict[str, Any] | None) -> Origin | None:
+    return None if facts is None else Origin(**{**facts, "classes": tuple(facts["classes"])})

@@ -15,6 +15,7 @@ from samreg.geometry.rois import Roi, RoiSet
 from samreg.regions.known import ClassSegmenter, binarise
 from samreg.regions.regions import FeatureVolume, Regions
 from samreg.regions.slices import plan_slices
+from samreg.result import Origin
 from samreg.types import ScalarArray
 
 __all__ = ["segment_by_class"]
@@ -23,7 +24,7 @@ _STRIDE = 4
 """Voxels a cell of the embedding, within a slice."""
 
 
-def segment_by_class(image: Image, segmenter: ClassSegmenter, settings: SegmentConfig | None = None) -> Regions:
+def segment_by_class(image: Image, segmenter: ClassSegmenter, settings: SegmentConfig) -> Regions:
     """Segment the classes that a network knows.
 
     Args:
@@ -35,7 +36,6 @@ def segment_by_class(image: Image, segmenter: ClassSegmenter, settings: SegmentC
         Regions whose ROIs are named by class, in a volume cut slice by slice; prototypes are (n, k) with a single 1;
         the embedding has k + 1 channels: the background's probability and those of the k classes.
     """
-    settings = settings or SegmentConfig()
     names, probabilities = segmenter.segment_classes(image)
     classes = binarise(names, probabilities, image.grid)
     axis = plan_slices(image.grid, settings.slice_axis).axis
@@ -48,15 +48,15 @@ def segment_by_class(image: Image, segmenter: ClassSegmenter, settings: SegmentC
     prototypes = np.zeros((len(rois), len(names)), dtype=np.float32)
     for row, roi in enumerate(rois):
         prototypes[row, names.index(roi.name)] = 1.0
-    provenance = {
-        "segmenter": segmenter.name,
-        "weights_sha256": segmenter.fingerprint,
-        "engine": segmenter.engine,
-        "classes": list(names),
-        "slice_axis": axis,
-        "n_slices": 1 if axis is None else image.grid.shape[axis],
-        "settings": settings.decisive(),
-    }
+    n_slices = 1 if axis is None else image.grid.shape[axis]
+    origin = Origin(
+        segmenter.name,
+        segmenter.fingerprint,
+        segmenter.engine,
+        classes=tuple(names),
+        n_slices=n_slices,
+        n_rois=len(rois),
+    )
     return Regions(
         image,
         RoiSet(tuple(rois), image.grid),
@@ -64,7 +64,7 @@ def segment_by_class(image: Image, segmenter: ClassSegmenter, settings: SegmentC
         _embedding(probabilities, image.grid, axis),
         axis,
         np.asarray(owners, dtype=np.int64),
-        provenance,
+        origin,
     )
 
 

@@ -14,7 +14,7 @@ from samreg.regions.regions import Regions
 from samreg.segmenters.base import Segmenter
 from samreg.types import Progress
 
-__all__ = ["FinderFactory", "RegionFinder", "find_regions", "open_finder"]
+__all__ = ["FinderFactory", "RegionFinder", "as_finder", "find_regions", "open_finder"]
 
 
 class RegionFinder(Protocol):
@@ -80,6 +80,11 @@ def open_finder(settings: SegmentConfig) -> RegionFinder:
     return EverythingMode.open(settings) if factory is None else factory.open(settings)
 
 
+def as_finder(segmenter: RegionFinder | Segmenter) -> RegionFinder:
+    """A promptable segmenter as everything mode; what finds regions already stays as it is."""
+    return segmenter if hasattr(segmenter, "find") else EverythingMode(segmenter)  # type: ignore[return-value]
+
+
 def find_regions(
     image: Image,
     finder: RegionFinder,
@@ -98,4 +103,5 @@ def find_regions(
     """
     if cache is None:
         return finder.find(image, settings, progress)
-    return cache.find(image, settings, (finder.name, finder.fingerprint), lambda: finder.find(image, settings, progress))
+    key = finder.name, finder.fingerprint
+    return cache.find(image, settings, key, lambda: finder.find(image, settings, progress))

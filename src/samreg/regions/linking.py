@@ -11,10 +11,10 @@ from samreg.geometry.rois import Roi, RoiSet
 from samreg.regions.regions import Regions
 from samreg.types import Prototypes
 
-__all__ = ["lift", "link_slices"]
+__all__ = ["link_regions", "link_slices"]
 
 
-def lift(regions: Regions) -> Regions:
+def link_regions(regions: Regions) -> Regions:
     """The same image with its slice ROIs linked into 3D ROIs; a 2D image stays as it is."""
     if regions.slice_axis is None or not len(regions):
         return regions

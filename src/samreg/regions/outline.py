@@ -9,10 +9,9 @@ import numpy as np
 import torch
 
 from samreg.errors import InputError
-from samreg.pairs.assignment import cosine_similarity
 from samreg.regions.everything.boxes import MARGIN, grown
 from samreg.regions.everything.filters import intersections, mask_nms
-from samreg.regions.prototypes import slice_prototypes
+from samreg.regions.prototypes import cosine_similarity, slice_prototypes
 from samreg.regions.stack import AREAS, Stack, View
 from samreg.segmenters.base import Encoding, Prompts, Segmenter
 from samreg.segmenters.pixels import mask_boxes, masks_to_slice

@@ -1,4 +1,4 @@
-"""Prototypes: the mean of the image embedding under each mask."""
+"""Prototypes: the mean of the image embedding under each mask, and how similar two of them are."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import torch
 from torch.nn import functional
 
 from samreg.segmenters.base import Encoding
-from samreg.types import MaskStack, Prototypes
+from samreg.types import MaskStack, Prototypes, Similarity
 
-__all__ = ["slice_prototypes"]
+__all__ = ["cell_shares", "cosine_similarity", "slice_prototypes"]
 
 
 def slice_prototypes(encoding: Encoding, masks: MaskStack) -> Prototypes:
@@ -39,3 +39,20 @@ def cell_shares(encoding: Encoding, masks: MaskStack) -> torch.Tensor:
     pad = [max(0, s - n) for s, n in zip(size, encoding.shape, strict=True)]
     full = functional.pad(torch.from_numpy(np.ascontiguousarray(masks)).float(), (0, pad[1], 0, pad[0]))
     return functional.adaptive_avg_pool2d(full, (h, w))
+
+
+def cosine_similarity(fixed: Prototypes, moving: Prototypes) -> Similarity:
+    """s_ij = p_i . q_j / (|p_i| |q_j|) (paper, section 3).
+
+    Args:
+        fixed: (n_fixed, c).
+        moving: (n_moving, c).
+
+    Returns:
+        (n_fixed, n_moving) in [-1, 1]; 0 for a prototype of length 0.
+    """
+    p, q = np.asarray(fixed, dtype=np.float32), np.asarray(moving, dtype=np.float32)
+    p = p / np.maximum(np.linalg.norm(p, axis=1, keepdims=True), 1e-12)
+    q = q / np.maximum(np.linalg.norm(q, axis=1, keepdims=True), 1e-12)
+    result: Similarity = np.clip(p @ q.T, -1.0, 1.0)
+    return result

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
 from samreg.geometry.grid import Grid
 from samreg.geometry.image import Image
 from samreg.geometry.rois import RoiSet
+from samreg.result import Origin
 from samreg.types import Prototypes
 
 __all__ = ["FeatureVolume", "Regions"]
@@ -39,7 +39,7 @@ class Regions:
         features: the embedding itself; None where no segmenter has seen the image.
         slice_axis: array axis that was sliced along; None in 2D.
         slice_index: (n,) the slice each region lies in, or -1 for regions that span slices.
-        provenance: segmenter, weights, engine and settings, for the manifest.
+        origin: what found them; None where nothing did.
     """
 
     image: Image
@@ -48,14 +48,14 @@ class Regions:
     features: FeatureVolume | None
     slice_axis: int | None
     slice_index: np.ndarray
-    provenance: dict[str, Any] = field(default_factory=dict)
+    origin: Origin | None = None
 
     @classmethod
     def none(cls, image: Image) -> Regions:
         """No regions, no embedding, no slices: an image that is registered by given pairs and grey values alone."""
         nothing = np.zeros((0, 0), dtype=np.float32)
         no_slices = np.zeros(0, dtype=np.int64)
-        return cls(image, RoiSet((), image.grid), nothing, None, None, no_slices, {"segmenter": "none"})
+        return cls(image, RoiSet((), image.grid), nothing, None, None, no_slices)
 
     def __len__(self) -> int:
         return len(self.rois)

@@ -86,11 +86,12 @@ def render_regions(regions: Regions) -> str:
         for i, (roi, volume, centre) in enumerate(zip(rois.rois, rois.volumes, rois.centroids, strict=True))
     ]
     table = _table(["region", "quality", f"{measure} / {unit}", "voxels", f"centroid / {image.grid.unit}"], rows)
+    origin = None if regions.origin is None else dataclasses.asdict(regions.origin)
     body = (
         f"<h1>{escape(image.name)}</h1><p class='soft'>{len(rois)} regions, found by segmenting everything. "
         f"{escape(_geometry(image))}</p><section><div class='row {columns}'>{grid}</div></section>"
         f"<section><h2>Regions</h2><div class='scroll'>{table}</div></section>"
-        f"<section><h2>How</h2>{_json(regions.provenance)}</section>"
+        f"<section><h2>How</h2>{_json(origin)}</section>"
     )
     return _page(image.name, body)
 
@@ -224,7 +225,7 @@ def _run(result: RegistrationResult) -> str:
     )
     parts = [f"<section><h2>The run</h2><div class='row two'><div><h3>Time</h3>{seconds}</div>"]
     parts.append(f"<div><h3>Fit</h3>{losses}</div></div>" if result.losses else "</div>")
-    parts.append(f"<h3>Provenance</h3>{_json(result.provenance)}")
+    parts.append(f"<h3>Provenance</h3>{_json(result.provenance())}")
     parts.append(
         f"<details><summary>All settings ({escape(describe(result.config))}, seed {result.config.seed})"
         f"</summary>{_json(dataclasses.asdict(result.config))}</details></section>"

@@ -15,14 +15,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from samreg.errors import check_number
 from samreg.config import RegisterConfig
-from samreg.errors import SamregError
+from samreg.errors import SamregError, check_number
 from samreg.io.tables import PairRecord, read_pairs
 from samreg.metrics import all_metrics, single_number
 from samreg.metrics.score import score
 from samreg.runs.records import Record, RecordLog, read_records
-from samreg.runs.shared import shared_segmenter
+from samreg.runs.shared import CountingFinder, shared_finder
 from samreg.runs.workers import run_tasks
 from samreg.types import Progress
 
@@ -220,8 +219,8 @@ def register_pair(key: str, pair: PairRecord, folder: Path, options: BatchOption
         options: settings of the batch.
     """
     from samreg.io.images import read_image
-    from samreg.pipeline import register_regions
-    from samreg.regions.cache import RegionsCache, find_or_segment
+    from samreg.pipeline import register
+    from samreg.regions.cache import RegionsCache
     from samreg.runs.run_folder import write_run
 
     record = _record(key, pair)
@@ -231,28 +230,22 @@ def register_pair(key: str, pair: PairRecord, folder: Path, options: BatchOption
         if options.cache:
             size = int(options.cache_gib * _GIB)
             cache = RegionsCache(options.cache_dir, size) if options.cache_dir else RegionsCache(max_bytes=size)
-        segmenter = shared_segmenter(options.config)
-        encoded, regions = [], []
-        for path in (pair.fixed, pair.moving):
-            found, fresh = find_or_segment(read_image(path), options.config, segmenter, cache)
-            regions.append(found)
-            if fresh:
-                encoded.append(str(path))
-        segmented = time.perf_counter()
-        result = register_regions(regions[0], regions[1], options.config)
+        finder = CountingFinder(shared_finder(options.config.segment))
+        images = read_image(pair.fixed), read_image(pair.moving)
+        result = register(*images, options.config, segmenter=finder, cache=cache)
         write_run(result, folder, inputs={"fixed": pair.fixed, "moving": pair.moving}, overwrite=True)
         record |= {
             "status": "done",
             "run": str(folder),
-            "encoded": encoded,
+            "encoded": finder.found,
             "n_pairs": len(result.pairs),
             "confidence": round(float(result.confidence), 4),
             "seconds": round(time.perf_counter() - start, 3),
-            "segment_seconds": round(segmented - start, 3),
+            "segment_seconds": round(result.seconds["segment"], 3),
             "warnings": list(result.warnings),
         }
         if pair.fixed_labels or pair.fixed_points:
-            record["metrics"] = {} if result.field is None else score(pair, result.field, regions[1].image.grid)
+            record["metrics"] = {} if result.field is None else score(pair, result.field, result.moving.grid)
         json.dumps(record, allow_nan=False)
     except SamregError as error:
         return _record(key, pair) | {"status": "failed", "error": str(error)}

@@ -177,7 +177,7 @@ def write_regions(
             "versions": _versions(),
             "images": {"image": _described(regions.image, source)},
             "slice_axis": regions.slice_axis,
-            "provenance": regions.provenance,
+            "provenance": None if regions.origin is None else dataclasses.asdict(regions.origin),
             "counts": {"rois": len(rois)},
         }
         write_json(stage / "manifest.json", manifest)
@@ -248,7 +248,7 @@ def _manifest(result: RegistrationResult, inputs: Mapping[str, str | Path]) -> d
         "config": dataclasses.asdict(result.config),
         "preset": dict(zip(("nearest", "changed"), nearest_preset(result.config), strict=True)),
         "seed": result.config.seed,
-        "provenance": result.provenance,
+        "provenance": result.provenance(),
         "confidence": float(result.confidence),
         "counts": {"pairs": len(result.pairs)},
         "losses": {name: float(value) for name, value in result.losses.items()},

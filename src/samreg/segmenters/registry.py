@@ -126,7 +126,7 @@ def open_segmenter(name: str, *, engine: str = "auto", device: str = "auto", pre
 
 def _load_sam(name: str, weights: Weights, fingerprint: str, engine: str, device: str, precision: str) -> Segmenter:
     from samreg.segmenters.engines.open import make_engine
-    from samreg.segmenters.sam.segmenter import SamSegmenter
+    from samreg.segmenters.sam_segmenter import SamSegmenter
 
     model = weights.load()
     # Prompts are embedded in float32 on the CPU, whatever computes the rest.

@@ -1,7 +1,7 @@
 """Ways to minimise the objective: an objective and a start go in, and a better displacement comes out; a file a solver.
 
-A solver plans the levels of a fit: (problem, settings) -> list of `Level`. The transform that a user names is the name of
-its solver; another package can add one.
+A solver plans the levels of a fit: (problem, settings) -> list of `Level`. The transform that a user names is the
+name of its solver; another package can add one.
 """
 
 from __future__ import annotations

@@ -23,8 +23,8 @@ __all__ = ["elastic_weights", "minimise_elastic", "plan"]
 
 _FOLDING = 1.0
 _SHARP, _SOFT = 0.5, 1.0
-"""Standard deviation of the edges of region masks, in working voxels: where regions alone drive the field, and where grey
-values know better where an edge is."""
+"""Standard deviation of the edges of region masks, in working voxels: where regions alone drive the field, and where
+grey values know better where an edge is."""
 _LNCC_WINDOW = 9
 _CODE_SHARES = Shares(mse=0.0, dice=1.0, cross_entropy=0.1)
 """The region term of the paper's released code."""

@@ -40,7 +40,8 @@ def plan(problem: DenseProblem, config: FitConfig) -> list[Level]:
     """Levels of the flow: each has twice the resolution of the one before, and the last one the working size.
 
     After the first level only pairs that were given guide it. At finer levels regions that were found cost most of the
-    time and move hardly anything that they have not moved before; outlines that are known are followed to the last voxel.
+    time and move hardly anything that they have not moved before; outlines that are known are followed to the last
+    voxel.
     """
     flow = config.flow
     finest = len(flow.flow_iterations) - 1

@@ -17,7 +17,7 @@ BUILT_IN = {"lncc": "samreg.fit.terms.lncc:Lncc"}
 
 
 class Similarity(Protocol):
-    """A term that compares grey values, made once a level from the fixed image (1, *shape) and a window size an axis."""
+    """A term that compares grey values; it is made of the fixed image (1, *shape) and a window size an axis."""
 
     def __call__(self, warped: Tensor) -> Tensor:
         """The term, 0 for a perfect match.

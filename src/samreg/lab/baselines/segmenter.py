@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,17 +17,12 @@ if TYPE_CHECKING:
 
     from samreg.lab.baselines.networks.checkpoint import TrainedNetwork
     from samreg.regions.regions import Regions
-    from samreg.segmenters.base import Segmenter
 
 __all__ = [
     "TRAINED",
-    "DeferredSegmenter",
     "TrainedSegmenter",
-    "configured_segmenter",
-    "deferred_segmenter",
     "is_class_checkpoint",
     "load_class_segmenter",
-    "open_segmenter",
 ]
 
 
@@ -126,59 +120,3 @@ def load_class_segmenter(path: str | Path, *, device: str = "auto", precision: s
     chosen = choose_device(device)
     trained.net.to(chosen)
     return TrainedSegmenter(str(path), trained, chosen, "float32" if precision == "auto" else precision)
-
-
-def open_segmenter(
-    name: str, *, engine: str = "auto", device: str = "auto", precision: str = "auto"
-) -> Segmenter | TrainedSegmenter:
-    """A promptable segmenter, or a network trained by samreg where the name is its checkpoint.
-
-    Args:
-        name: as for `load_segmenter`, or the path of such a checkpoint.
-        engine: of a promptable segmenter; trained networks compute with torch.
-        device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
-        precision: `auto`, `float32`, `bfloat16` or `float16`.
-
-    Raises:
-        ModelError: if there is no such segmenter, or it does not load.
-    """
-    if is_class_checkpoint(name):
-        return load_class_segmenter(name, device=device, precision=precision)
-    from samreg.segmenters import load_segmenter
-
-    return load_segmenter(name, engine=engine, device=device, precision=precision)
-
-
-def configured_segmenter(settings: SegmentConfig) -> Segmenter | TrainedSegmenter:
-    """The segmenter that settings name, computing as they say; see `open_segmenter`."""
-    return open_segmenter(
-        settings.segmenter, engine=settings.engine, device=settings.device, precision=settings.precision
-    )
-
-
-@dataclass(frozen=True)
-class DeferredSegmenter:
-    """A segmenter that is loaded when something has to be segmented: not at all where the cache knows the images.
-
-    Args:
-        settings: which segmenter, and how it computes.
-        fingerprint: sha256 of its weights.
-    """
-
-    settings: SegmentConfig
-    fingerprint: str
-
-    @property
-    def name(self) -> str:
-        """The name the user gave."""
-        return self.settings.segmenter
-
-    @cached_property
-    def loaded(self) -> Segmenter | TrainedSegmenter:
-        """The segmenter itself, loaded on first use; errors as for `open_segmenter`."""
-        return configured_segmenter(self.settings)
-
-
-def deferred_segmenter(settings: SegmentConfig) -> Segmenter | TrainedSegmenter | DeferredSegmenter:
-    """The segmenter that settings name; a promptable one is loaded when it is first used."""
-    return configured_segmenter(settings)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from samreg.errors import check_number
 from samreg.cli.common import show
 from samreg.cli.progress import ProgressLines
+from samreg.errors import check_number
 
 if TYPE_CHECKING:
     from samreg.lab.tables import Table

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from functools import partial
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -12,7 +11,7 @@ from samreg.errors import ConfigError, RegistrationError
 from samreg.geometry.field import DisplacementField
 from samreg.geometry.image import Image
 from samreg.lab.peers.base import Method
-from samreg.runs.shared import shared_segmenter
+from samreg.runs.shared import CountingFinder, shared_finder
 
 __all__ = ["config_from_name", "samreg_method"]
 
@@ -33,7 +32,7 @@ def samreg_method(name: str, reuse: bool = False) -> Method:
         partial(_solve, config=config, reuse=reuse),
         {"config": dataclasses.asdict(config)},
         dimensions=(2, 3),
-        prepare=partial(shared_segmenter, config),
+        prepare=partial(shared_finder, config.segment),
     )
 
 
@@ -93,27 +92,20 @@ def _solve(
     config: RegisterConfig,
     reuse: bool,
 ) -> tuple[DisplacementField, dict[str, Any]]:
-    from samreg.pipeline import register_regions
-    from samreg.regions.cache import RegionsCache, find_or_segment
+    from samreg.pipeline import register
+    from samreg.regions.cache import RegionsCache
 
-    segmenter = shared_segmenter(config)
-    cache = RegionsCache() if reuse else None
-    start = time.perf_counter()
-    found = [find_or_segment(image, config, segmenter, cache) for image in (fixed, moving)]
-    segment_seconds = time.perf_counter() - start
-    result = register_regions(found[0][0], found[1][0], config)
+    finder = CountingFinder(shared_finder(config.segment))
+    result = register(fixed, moving, config, segmenter=finder, cache=RegionsCache() if reuse else None)
     if result.field is None:
         raise RegistrationError(f"transform {config.fit.transform!r} gives no field to evaluate")
     extra = {
         "n_pairs": len(result.pairs),
         "confidence": float(result.confidence),
-        "agreement": result.provenance.get("agreement", {}),
+        "agreement": {k: v for k, v in dataclasses.asdict(result.agreement).items() if v is not None},
         "losses": {name: float(value) for name, value in result.losses.items()},
-        "n_encoded": sum(fresh for _, fresh in found),
-        "stage_seconds": {
-            "segment": round(segment_seconds, 3),
-            **{key: round(float(value), 3) for key, value in result.seconds.items()},
-        },
+        "n_encoded": len(finder.found),
+        "stage_seconds": {key: round(float(value), 3) for key, value in result.seconds.items()},
         "warnings": list(result.warnings),
     }
     return result.field, extra

@@ -11,11 +11,13 @@ from samreg.errors import GeometryError
 from samreg.geometry.image import Image
 from samreg.geometry.rois import Roi, RoiSet
 from samreg.regions.everything.propose import propose
+from samreg.regions.everything.rules import RULES
 from samreg.regions.prototypes import slice_prototypes
 from samreg.regions.regions import FeatureVolume, Regions
 from samreg.regions.slices import SlicePlan, nearest_masks, plan_slices, window
 from samreg.result import Origin
 from samreg.segmenters.base import Segmenter
+from samreg.segmenters.registry import open_segmenter
 from samreg.types import Progress
 
 __all__ = ["EverythingMode"]
@@ -33,6 +35,14 @@ class EverythingMode:
 
     segmenter: Segmenter
 
+    @classmethod
+    def open(cls, settings: SegmentConfig) -> EverythingMode:
+        """With the promptable segmenter that the settings name; its weights are read when it is first used."""
+        opened = open_segmenter(
+            settings.segmenter, engine=settings.engine, device=settings.device, precision=settings.precision
+        )
+        return cls(opened)
+
     @property
     def name(self) -> str:
         """The name the user gave."""
@@ -45,27 +55,25 @@ class EverythingMode:
 
     def find(self, image: Image, settings: SegmentConfig, progress: Progress | None = None) -> Regions:
         """The regions of one image; those of a volume lie in one slice each. See `RegionFinder.find`."""
-        plan = plan_slices(image.grid, settings.slice_axis, settings.resize)
-        slices = plan.slices(window(image, settings.window, settings.hounsfield))
+        plan = plan_slices(image.grid, settings.slice_axis, RULES[settings.proposals.mask_rules].side)
+        slices = plan.slices(window(image, settings.hounsfield))
         collected = _Collected(plan)
         for first in range(0, len(slices), _SLICES_AT_ONCE):
             chunk = slices[first : first + _SLICES_AT_ONCE]
             for number, encoding in enumerate(self.segmenter.encode(chunk), first):
                 found = propose(self.segmenter, encoding, slices[number], settings.proposals)
                 masks = nearest_masks(found.masks, plan.plane_shape)
-                collected.add(
-                    number, masks, found.quality, slice_prototypes(encoding, found.masks), encoding.valid_features.numpy()
-                )
+                prototypes = slice_prototypes(encoding, found.masks)
+                collected.add(number, masks, found.quality, prototypes, encoding.valid_features.numpy())
                 collected.stride = encoding.stride
                 if progress:
                     progress("segment", number + 1, len(slices))
         segmenter = self.segmenter
-        prompts = settings.proposals.prompts
         origin = Origin(
             segmenter.name,
             segmenter.fingerprint,
             segmenter.engine,
-            prompts=segmenter.prompt_kind if prompts == "auto" else prompts,
+            prompts=segmenter.prompt_kind,
             n_slices=plan.n_slices,
             n_rois=len(collected.rois),
         )

@@ -44,7 +44,7 @@ class Perceptron(nn.Module):
 
 
 class Tokens(nn.Module):
-    """n learned tokens, `weight` (n, c): an embedding table without random initial values, which loading would overwrite."""
+    """n learned tokens, `weight` (n, c): an embedding table without random initial values."""
 
     def __init__(self, n: int, channels: int) -> None:
         super().__init__()

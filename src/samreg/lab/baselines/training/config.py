@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
-from samreg.errors import check_choice, check_device, check_number, check_numbers
-from samreg.errors import ConfigError
+from samreg.errors import ConfigError, check_choice, check_device, check_number, check_numbers
 from samreg.lab.baselines.networks.spec import REGISTRATION, Architecture, NetworkSpec
 
 __all__ = ["AugmentConfig", "LossConfig", "TrainConfig", "defaults"]
