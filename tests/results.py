@@ -12,7 +12,7 @@ from samreg.geometry.grid import Grid
 from samreg.geometry.image import Image
 from samreg.geometry.phantom import phantom
 from samreg.geometry.rois import PairedRois, RoiSet
-from samreg.result import RegistrationResult
+from samreg.result import Origin, RegistrationResult
 
 
 def true_result(ndim: Literal[2, 3] = 2, *, with_field: bool = True, n_slices: int = 3) -> RegistrationResult:
@@ -30,10 +30,10 @@ def true_result(ndim: Literal[2, 3] = 2, *, with_field: bool = True, n_slices: i
         pair.field if with_field else None,
         preset("default"),
         0.83,
-        {"segmenter": "labels", "weights_sha256": None},
-        {"segment": 1.25, "fit": 2.5},
-        {"rois": 0.12, "smoothness": 0.01},
-        ("This is <not> a real registration.",),
+        origins=(Origin("labels"), Origin("labels")),
+        seconds={"segment": 1.25, "fit": 2.5},
+        losses={"rois": 0.12, "smoothness": 0.01},
+        notes=("This is <not> a real registration.",),
     )
 
 

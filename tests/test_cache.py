@@ -7,23 +7,37 @@ import logging
 import multiprocessing
 import os
 import sys
-import types
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from samreg import FeatureVolume, Grid, Image, Regions, RoiSet, preset
-from samreg.config import RegisterConfig
+from samreg import FeatureVolume, Grid, Image, Regions, RoiSet, segment
+from samreg.config import MatchConfig, RegisterConfig, SegmentConfig
 from samreg.errors import ConfigError
-from samreg.regions.cache import RegionsCache, cached_segment, regions_key
-from samreg.segmenters import open_segmenter
+from samreg.regions.cache import RegionsCache, regions_key
+from samreg.regions.everything.finder import EverythingMode
+from samreg.regions.find import find_regions
+from samreg.result import Origin
 from samreg.segmenters.engines.compiled_cache import cache_folder
 from worlds import GRIDS, noise
 
 
-class FakeSegmenter:
-    name, fingerprint, engine, input_size = "fake", "0123", "torch-float32-cpu", 256
+class CountedFinder:
+    """Remembers which images it was given."""
+
+    name, fingerprint, segmenter = "fake", "0123", None
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    def find(self, image: Image, settings: SegmentConfig, progress: object = None) -> Regions:
+        self.calls.append(image.name)
+        return make_regions(image)
+
+
+FINDER = ("fake", "0123")
+ORIGIN = Origin("fake", "0123", "numpy", classes=("a", "b"), n_slices=3, n_rois=5)
 
 
 def make_image(seed: int = 0, grid: Grid = GRIDS["oblique-flipped-3d"]) -> Image:
@@ -41,23 +55,13 @@ def make_regions(image: Image, n: int = 5, channels: int = 8) -> Regions:
         features=FeatureVolume(rng.standard_normal((channels, *feature_grid.shape)).astype(np.float16), feature_grid),
         slice_axis=0 if image.grid.ndim == 3 else None,
         slice_index=rng.integers(-1, 3, n),
-        provenance={"segmenter": "fake", "seconds": np.float32(1.5), "stages": {"encode": 1}},
+        origin=ORIGIN,
     )
 
 
 @pytest.fixture
-def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Replaces the pipeline by a fake that says which images it was given."""
-    calls: list[str] = []
-
-    def segment(image: Image, config: object = None, *, segmenter: object = None, progress: object = None) -> Regions:
-        calls.append(image.name)
-        return make_regions(image)
-
-    module = types.ModuleType("samreg.pipeline")
-    module.segment = segment  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "samreg.pipeline", module)
-    return calls
+def counted() -> CountedFinder:
+    return CountedFinder()
 
 
 def same(a: Regions, b: Regions) -> None:
@@ -75,7 +79,7 @@ def same(a: Regions, b: Regions) -> None:
 
 def test_every_field_of_regions_is_kept() -> None:
     # A field that is added to Regions must be added to the entries, and the layout number raised.
-    wanted = {"image", "rois", "prototypes", "features", "slice_axis", "slice_index", "provenance"}
+    wanted = {"image", "rois", "prototypes", "features", "slice_axis", "slice_index", "origin"}
     assert {f.name for f in dataclasses.fields(Regions)} == wanted
     assert {f.name for f in dataclasses.fields(FeatureVolume)} == {"data", "grid"}
 
@@ -91,91 +95,81 @@ def test_what_comes_back_is_what_was_kept(tmp_path: Path, name: str, n: int) -> 
     assert found is not None
     assert found.image is image
     same(found, regions)
-    assert found.provenance == {"segmenter": "fake", "seconds": 1.5, "stages": {"encode": 1}}
+    assert found.origin == ORIGIN
 
 
 def test_the_same_content_is_segmented_once(
-    tmp_path: Path, counted: list[str], caplog: pytest.LogCaptureFixture
+    tmp_path: Path, counted: CountedFinder, caplog: pytest.LogCaptureFixture
 ) -> None:
-    cache, config = RegionsCache(tmp_path), preset("default")
+    cache, settings = RegionsCache(tmp_path), SegmentConfig()
     images = [make_image(i) for i in range(3)]
     with caplog.at_level(logging.INFO, logger="samreg.cache"):
         for fixed in images:
             for moving in images:
                 for image in (fixed, moving):
-                    same(cached_segment(image, config, FakeSegmenter(), cache), make_regions(image))
-    assert sorted(counted) == ["image0", "image1", "image2"]
+                    same(find_regions(image, counted, settings, cache), make_regions(image))
+    assert sorted(counted.calls) == ["image0", "image1", "image2"]
     assert sum("encoded" in r.message for r in caplog.records) == 3
     renamed = dataclasses.replace(images[0], name="another name")
-    assert cached_segment(renamed, config, FakeSegmenter(), cache).image is renamed
-    assert len(counted) == 3
+    assert find_regions(renamed, counted, settings, cache).image is renamed
+    assert len(counted.calls) == 3
 
 
-def test_without_a_cache_everything_is_computed(counted: list[str]) -> None:
+def test_without_a_cache_everything_is_computed(counted: CountedFinder) -> None:
     for _ in range(2):
-        cached_segment(make_image(), preset("default"), FakeSegmenter())
-    assert len(counted) == 2
+        find_regions(make_image(), counted, SegmentConfig())
+    assert len(counted.calls) == 2
 
 
 def test_whatever_decides_the_regions_is_in_the_key() -> None:
-    image, config, segmenter = make_image(), preset("default"), FakeSegmenter()
-    key = regions_key(image, config, segmenter)
-    other_segment = dataclasses.replace(config.segment, hounsfield="no")
-    other_match = dataclasses.replace(config.match, epsilon=0.1)
+    image, settings = make_image(), SegmentConfig()
+    key = regions_key(image, settings, FINDER)
     flipped = image.data.copy()
     flipped[0, 0, 0] += 1e-3
     moved = dataclasses.replace(image.grid, origin=(0.0, 0.0, 0.5))
-    newer = FakeSegmenter()
-    newer.fingerprint = "4567"
     changed = [
-        regions_key(image.with_data(flipped), config, segmenter),
-        regions_key(Image(image.data, moved), config, segmenter),
-        regions_key(image, dataclasses.replace(config, segment=other_segment), segmenter),
-        regions_key(image, config, newer),
+        regions_key(image.with_data(flipped), settings, FINDER),
+        regions_key(Image(image.data, moved), settings, FINDER),
+        regions_key(image, settings, ("fake", "4567")),
         *(
-            regions_key(image, _asked(config, **one), segmenter)
-            for one in ({"engine": "torch"}, {"precision": "float16"})
+            regions_key(image, dataclasses.replace(settings, **one), FINDER)  # type: ignore[arg-type]
+            for one in ({"hounsfield": "no"}, {"engine": "torch"}, {"precision": "float16"})
         ),
     ]
     assert len({key, *changed}) == 7
-    assert regions_key(image, dataclasses.replace(config, match=other_match), segmenter) == key
 
 
-def _asked(config: RegisterConfig, **segment: object) -> RegisterConfig:
-    return dataclasses.replace(config, segment=dataclasses.replace(config.segment, **segment))  # type: ignore[arg-type]
-
-
-def test_what_does_not_change_the_regions_finds_the_entry(tmp_path: Path, counted: list[str]) -> None:
-    cache, config, image = RegionsCache(tmp_path), preset("default"), make_image()
-    cached_segment(image, config, FakeSegmenter(), cache)
-    for other in (
-        dataclasses.replace(config, seed=1),
-        _asked(config, lift="slices"),
-        _asked(config, device="cpu"),
+def test_what_does_not_change_the_regions_finds_the_entry(tmp_path: Path, counted: CountedFinder) -> None:
+    cache, image = RegionsCache(tmp_path), make_image()
+    for config in (
+        RegisterConfig(),
+        RegisterConfig(seed=1),
+        RegisterConfig(match=MatchConfig(lift="slices")),
+        RegisterConfig(segment=SegmentConfig(device="cpu")),
     ):
-        cached_segment(image, other, FakeSegmenter(), cache)
-    assert counted == ["image0"]
+        segment(image, config, segmenter=counted, cache=cache)
+    assert counted.calls == ["image0"]
 
 
 def test_every_setting_of_segment_is_either_in_the_key_or_known_not_to_matter() -> None:
     # A new setting is in the key until somebody shows that it does not change what is found.
-    names = {f.name for f in dataclasses.fields(preset("default").segment)}
-    assert names - set(preset("default").segment.decisive()) == {"segmenter", "lift", "device"}
+    names = {f.name for f in dataclasses.fields(SegmentConfig)}
+    assert names - set(SegmentConfig().decisive()) == {"segmenter", "device"}
 
 
 @pytest.mark.parametrize("damage", ["flip", "truncate", "empty"])
-def test_a_damaged_entry_is_computed_again(tmp_path: Path, counted: list[str], damage: str) -> None:
-    cache, image, config = RegionsCache(tmp_path), make_image(), preset("default")
-    cached_segment(image, config, FakeSegmenter(), cache)
-    path = cache.path(regions_key(image, config, FakeSegmenter()))
+def test_a_damaged_entry_is_computed_again(tmp_path: Path, counted: CountedFinder, damage: str) -> None:
+    cache, image, settings = RegionsCache(tmp_path), make_image(), SegmentConfig()
+    find_regions(image, counted, settings, cache)
+    path = cache.path(regions_key(image, settings, FINDER))
     data = bytearray(path.read_bytes())
     if damage == "flip":
         data[len(data) // 2] ^= 0x10
     path.write_bytes(bytes(data) if damage == "flip" else bytes(data[:200]) if damage == "truncate" else b"")
-    same(cached_segment(image, config, FakeSegmenter(), cache), make_regions(image))
-    assert len(counted) == 2
-    cached_segment(image, config, FakeSegmenter(), cache)
-    assert len(counted) == 2  # the entry is whole again
+    same(find_regions(image, counted, settings, cache), make_regions(image))
+    assert len(counted.calls) == 2
+    find_regions(image, counted, settings, cache)
+    assert len(counted.calls) == 2  # the entry is whole again
 
 
 def test_the_folder_stays_within_its_bound_and_the_least_used_goes(tmp_path: Path) -> None:
@@ -220,12 +214,12 @@ def test_many_writers_at_once_leave_only_whole_entries(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_written_costs_the_entry_only(
-    tmp_path: Path, counted: list[str], caplog: pytest.LogCaptureFixture
+    tmp_path: Path, counted: CountedFinder, caplog: pytest.LogCaptureFixture
 ) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("not a folder")
     with caplog.at_level(logging.WARNING, logger="samreg.cache"):
-        found = cached_segment(make_image(), preset("default"), FakeSegmenter(), RegionsCache(blocked / "cache"))
+        found = find_regions(make_image(), counted, SegmentConfig(), RegionsCache(blocked / "cache"))
     assert len(found) == 5
     assert "no cache entry was written" in caplog.text
 
@@ -244,15 +238,15 @@ def test_a_segmenter_is_not_loaded_for_images_that_the_cache_knows(
 ) -> None:
     from samreg.segmenters.weights.load import Weights
 
-    image, config = make_image(), preset("default")
-    lazy = open_segmenter(config.segment.segmenter)
+    image, settings = make_image(), SegmentConfig()
+    finder = EverythingMode.open(settings)
     cache = RegionsCache(tmp_path)
-    cache.put(regions_key(image, config, lazy), make_regions(image))
+    cache.put(regions_key(image, settings, (finder.name, finder.fingerprint)), make_regions(image))
 
     def loads(*_: object) -> None:
         raise AssertionError("the segmenter was loaded")
 
     monkeypatch.setattr(Weights, "load", loads)
-    same(cached_segment(image, config, lazy, cache), make_regions(image))
+    same(find_regions(image, finder, settings, cache), make_regions(image))
     with pytest.raises(AssertionError, match="was loaded"):
-        cached_segment(make_image(1), config, lazy, cache)
+        find_regions(make_image(1), finder, settings, cache)

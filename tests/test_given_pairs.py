@@ -15,10 +15,10 @@ from samreg import FeatureVolume, Grid, Image, PairedRois, Regions, Registration
 from samreg.cli import main
 from samreg.errors import GeometryError
 from samreg.geometry.phantom import phantom
+from samreg.initial.overlaps import affine_of_pairs
 from samreg.io.images import write_image, write_labels
 from samreg.io.rois import write_segmentation
-from samreg.pairs.verification import affine_of_pairs
-from samreg.regions.linking import lift
+from samreg.regions.linking import link_regions
 from samreg.runs.run_folder import read_run, write_run
 from worlds import noise
 
@@ -35,16 +35,19 @@ def _thin() -> np.ndarray:
     return labels
 
 
-def _quick(name: str = "default", **fit: object):  # type: ignore[no-untyped-def]
+def _quick(name: str, levels: tuple[int, ...]) -> RegisterConfig:
     config = preset(name)
-    few = {"work_size": 24, "flow_iterations": (3,), "max_iterations": 3} | fit
-    return dataclasses.replace(config, fit=dataclasses.replace(config.fit, **few))  # type: ignore[arg-type]
+    flow = dataclasses.replace(config.fit.flow, flow_iterations=levels)
+    elastic = dataclasses.replace(config.fit.elastic, max_iterations=3)
+    return dataclasses.replace(config, fit=dataclasses.replace(config.fit, work_size=24, flow=flow, elastic=elastic))
 
 
-def _register(fixed: RoiSet, moving: RoiSet, name: str = "default", **fit: object) -> RegistrationResult:
+def _register(
+    fixed: RoiSet, moving: RoiSet, name: str = "default", levels: tuple[int, ...] = (3,)
+) -> RegistrationResult:
     images = [Image(noise(rois.grid.shape, i, 0, 1), rois.grid) for i, rois in enumerate((fixed, moving))]
     pairs = PairedRois(fixed, moving, np.ones(len(fixed)))
-    return register_regions(*map(Regions.none, images), _quick(name, **fit), extra_pairs=pairs)
+    return register_regions(*map(Regions.none, images), _quick(name, levels), extra_pairs=pairs)
 
 
 def _same(found: PairedRois, fixed: RoiSet, moving: RoiSet) -> None:
@@ -64,8 +67,8 @@ def _no_segmenter(monkeypatch: pytest.MonkeyPatch) -> None:
     def opened(*_: object, **__: object) -> None:
         raise AssertionError("a segmenter was opened")
 
-    monkeypatch.setattr("samreg.lab.baselines.segmenter.open_segmenter", opened)
-    monkeypatch.setattr("samreg.pipeline.segment", opened)
+    monkeypatch.setattr("samreg.pipeline.open_finder", opened)
+    monkeypatch.setattr("samreg.pipeline.find_regions", opened)
 
 
 @pytest.mark.parametrize("lift_option", ["auto", "slices"])
@@ -79,7 +82,7 @@ def test_labels_only_keeps_thin_labels(tmp_path: Path, monkeypatch: pytest.Monke
     found = read_run(tmp_path / "run")
     _same(found.pairs, *(RoiSet.from_labels(values, GRID) for values in labels.values()))
     assert found.pairs.is_given.all()
-    assert found.manifest["provenance"]["n_rois"] == {"fixed": 0, "moving": 0}
+    assert "fixed" not in found.manifest["provenance"]  # nothing had to be found
 
 
 def test_labels_only_keeps_a_lesion_inside_an_organ(tmp_path: Path) -> None:
@@ -128,20 +131,21 @@ def test_given_regions_alone_find_the_true_field() -> None:
 
 
 def test_given_pairs_guide_every_level_with_or_without_names(monkeypatch: pytest.MonkeyPatch) -> None:
-    from samreg.fitting import dense
+    from samreg.fit import levels
+    from samreg.fit.problem import DenseProblem
 
     seen = []
-    objective = dense.Objective
+    objective = levels.Objective
 
-    def counted(problem: dense.DenseProblem, *rest: object):  # type: ignore[no-untyped-def]
+    def counted(problem: DenseProblem, *rest: object):  # type: ignore[no-untyped-def]
         seen.append(len(problem.pairs))
         return objective(problem, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(dense, "Objective", counted)
+    monkeypatch.setattr(levels, "Objective", counted)
     rois = RoiSet.from_labels(_thin(), GRID)
     unnamed = dataclasses.replace(rois, rois=tuple(dataclasses.replace(roi, name="") for roi in rois.rois))
     for given_rois in (rois, unnamed):
-        _register(given_rois, given_rois, flow_iterations=(2, 2, 2))
+        _register(given_rois, given_rois, levels=(2, 2, 2))
     assert seen == [3] * 6
 
 
@@ -150,13 +154,14 @@ def test_small_regions_far_from_where_the_headers_put_them_are_brought_together(
     result = _register(RoiSet.from_labels(_thin(), GRID), RoiSet.from_labels(_thin(), away))
     assert result.affine is not None
     np.testing.assert_allclose(result.affine[:3, 3], away.origin, atol=0.1)
-    assert result.provenance["affine"]["chosen"] == "centroids"
+    assert result.start is not None
+    assert result.start.chosen == "centroids"
 
 
 def test_the_start_stays_with_the_headers_where_they_are_right() -> None:
     rois = RoiSet.from_labels(_thin(), GRID)
-    assert affine_of_pairs(PairedRois(rois, rois, np.ones(3))).name == "headers"
-    assert affine_of_pairs(PairedRois.none(GRID, GRID)).name == "headers"
+    assert affine_of_pairs(PairedRois(rois, rois, np.ones(3)))[1].chosen == "headers"
+    assert affine_of_pairs(PairedRois.none(GRID, GRID))[1].chosen == "headers"
 
 
 def test_five_regions_say_how_an_image_is_scaled() -> None:
@@ -165,9 +170,10 @@ def test_five_regions_say_how_an_image_is_scaled() -> None:
     masks = np.zeros((5, *GRID.shape), dtype=bool)
     for mask, (z, y, x) in zip(masks, [(0, 2, 2), (4, 2, 18), (0, 18, 18), (4, 18, 2), (2, 10, 10)], strict=True):
         mask[z : z + 2, y : y + 3, x : x + 3] = True
-    choice = affine_of_pairs(PairedRois(RoiSet.from_masks(masks, GRID), RoiSet.from_masks(masks, larger), np.ones(5)))
-    assert choice.name == "affine of centroids"
-    np.testing.assert_allclose(choice.matrix[:3], [[1.2, 0, 0, 50], [0, 1.2, 0, 0], [0, 0, 1.2, 0]], atol=0.05)
+    rois = RoiSet.from_masks(masks, GRID), RoiSet.from_masks(masks, larger)
+    matrix, record = affine_of_pairs(PairedRois(*rois, np.ones(5)))
+    assert record.chosen == "affine of centroids"
+    np.testing.assert_allclose(matrix[:3], [[1.2, 0, 0, 50], [0, 1.2, 0, 0], [0, 0, 1.2, 0]], atol=0.05)
 
 
 def test_without_pairs_and_segmenter_the_grey_values_are_named_as_what_is_left() -> None:
@@ -198,7 +204,7 @@ def _one_slice(z: float, first: int) -> Regions:
 
 def test_regions_of_a_volume_of_one_slice_are_lifted() -> None:
     regions = _one_slice(0.0, 5)
-    lifted = lift(regions)
+    lifted = link_regions(regions)
     assert np.array_equal(lifted.rois.masks(), regions.rois.masks())
     assert np.array_equal(lifted.prototypes, regions.prototypes)
     assert lifted.slice_index.tolist() == [-1]

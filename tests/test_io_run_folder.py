@@ -21,7 +21,7 @@ from samreg.files import check_output, sha256_of, staged
 from samreg.geometry.rois import PairedRois
 from samreg.io.images import read_image, read_labels, write_image
 from samreg.regions.regions import FeatureVolume, Regions
-from samreg.result import RegistrationResult
+from samreg.result import RegistrationResult, StartRecord
 from samreg.runs.run_folder import read_run, write_run
 
 FILES = {
@@ -123,29 +123,16 @@ class TestContent:
         assert manifest["warnings"] == list(result.warnings)
         assert manifest["confidence"] == pytest.approx(0.83)
         assert manifest["seed"] == 0
-        assert manifest["provenance"]["segmenter"] == "labels"
+        assert manifest["provenance"]["fixed"]["segmenter"] == "labels"
 
 
 def test_what_json_cannot_hold_is_written_all_the_same(tmp_path: Path) -> None:
-    odd = {
-        "cost": np.float32("nan"),
-        "best": float("inf"),
-        "shape": (1, 2),
-        "n": np.int64(3),
-        "at": np.eye(2),
-        5: Path("x"),
-    }
-    result = replace(true_result(2), provenance=odd, losses={"rois": float("nan")})
+    odd = StartRecord("headers", {"headers": np.float32("nan"), "centres": float("inf")}, np.int64(3), 0.5)  # type: ignore[arg-type]
+    result = replace(true_result(2), start=odd, losses={"rois": float("nan")})
     run = write_run(result, tmp_path / "run")
     manifest = json.loads((run / "manifest.json").read_text(), parse_constant=lambda name: pytest.fail(name))
-    assert manifest["provenance"] == {
-        "cost": None,
-        "best": None,
-        "shape": [1, 2],
-        "n": 3,
-        "at": [[1, 0], [0, 1]],
-        "5": "x",
-    }
+    costs = {"headers": None, "centres": None}
+    assert manifest["provenance"]["affine"] == {"chosen": "headers", "costs": costs, "n_matches": 3, "agreeing": 0.5}
     assert manifest["losses"] == {"rois": None}
     assert len(read_run(run).pairs) == 8
 

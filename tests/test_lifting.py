@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from samreg.geometry.grid import Grid
 from samreg.geometry.image import Image
 from samreg.geometry.rois import Roi, RoiSet
-from samreg.regions.linking import lift, link_slices
+from samreg.regions.linking import link_regions, link_slices
 from samreg.regions.regions import FeatureVolume, Regions
 
 SHAPE = (6, 7, 8)
@@ -110,4 +110,4 @@ def test_lift_leaves_flat_images_and_empty_sets_alone() -> None:
     flat = Regions(
         image, RoiSet((Roi(np.ones((2, 2), dtype=bool), (0, 0)),), grid), _rows((1.0, 0.0)), features, None, np.zeros(1)
     )
-    assert lift(flat) is flat
+    assert link_regions(flat) is flat

@@ -172,10 +172,10 @@ def test_a_region_is_followed_through_the_slices() -> None:
     np.testing.assert_array_equal(answer.pairs.fixed.mask(0).any(axis=(1, 2)), [0, 1, 1, 1, 1, 0])
     np.testing.assert_array_equal(answer.pairs.moving.mask(0).any(axis=(1, 2)), [0, 0, 1, 1, 1, 0])
     assert _iou(answer.pairs.moving.mask(0)[2:5], np.stack([A2] * 3)) > 0.95
-    assert answer.provenance["slice"] == {"fixed": 3, "moving": 3}
+    assert (answer.record.fixed_slice, answer.record.moving_slice) == (3, 3)
     flat = _ask(fixed, moving, point=point.tolist(), through=False)
     assert flat.pairs.moving.mask(0).any(axis=(1, 2)).sum() == 1
-    assert flat.provenance["n_encoded"] == {"fixed": 1, "moving": 1}
+    assert (flat.record.n_fixed_encoded, flat.record.n_moving_encoded) == (1, 1)
 
 
 def test_a_box_in_a_volume_bounds_the_region() -> None:
@@ -284,7 +284,7 @@ def test_command_line(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert len(run.pairs) == 1
     assert run.field is None
     assert _iou(run.pairs.moving.mask(0)[3], A2) > 0.95
-    assert run.manifest["provenance"]["segmenter"] == "levels"
+    assert run.manifest["provenance"]["fixed"]["segmenter"] == "levels"
     assert (files / "run" / "report.html").is_file()
 
 

@@ -64,10 +64,10 @@ def test_registration_brings_the_labels_together(
     warped = result.field.warp_labels(moving_labels, moving.image.grid)
     assert _mean_dice(warped, fixed_labels) > _mean_dice(moving_labels, fixed_labels) + gain
     assert result.field.folding_fraction() < (0.001 if name == "default" else 0.01)
-    assert result.confidence == result.provenance["agreement"]["embedding"]
+    assert result.confidence == result.agreement.embedding
     assert (0.7 if name == "default" else 0.5) < result.confidence <= 1
     assert len(result.pairs) >= 10
-    assert result.provenance["refined_in_plane_only"] == (name == "regions")
+    assert result.in_plane == (name == "regions")
 
 
 def test_the_same_regions_give_the_same_bytes(heart: tuple[Regions, Regions, np.ndarray, np.ndarray]) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import samreg
+from samreg.checks.idle import idle_options
 from samreg.cli import main
 from samreg.config import (
     ElasticConfig,
@@ -21,7 +22,6 @@ from samreg.config import (
     RegisterConfig,
     SegmentConfig,
     describe,
-    idle_settings,
     known_presets,
     nearest_preset,
     preset,
@@ -241,28 +241,28 @@ class TestIdle:
     @pytest.mark.parametrize("rough_fit", [True, False])
     def test_presets_have_no_idle_settings(self, name: str, rough_fit: bool) -> None:
         config = preset(name)
-        assert idle_settings(config, rough_fit=rough_fit) == ""
+        assert idle_options(config, rough_fit=rough_fit) == []
         affine = replace(config, fit=replace(config.fit, transform="affine"))
-        assert idle_settings(affine, rough_fit=False) == ""
+        assert idle_options(affine, rough_fit=False) == []
 
     def test_elastic_settings_act_in_elastic_levels_and_in_the_rough_fit(self) -> None:
         changed = ElasticConfig(smoothness=0.2, roi_weight=0.5)
         flow, elastic = (RegisterConfig(fit=FitConfig(transform=t, elastic=changed)) for t in ("ddf", "ffd"))
-        assert idle_settings(elastic, rough_fit=True) == ""
-        assert idle_settings(flow, rough_fit=True).endswith("(transform ddf): --roi-weight")
-        assert idle_settings(flow, rough_fit=False).endswith("(transform ddf): --roi-weight, --smoothness")
+        assert idle_options(elastic, rough_fit=True) == []
+        assert idle_options(flow, rough_fit=True) == ["--roi-weight"]
+        assert idle_options(flow, rough_fit=False) == ["--roi-weight", "--smoothness"]
 
     def test_flow_settings_act_in_the_flow(self) -> None:
         changed = FlowConfig(flow_smoothing=3.0)
         flow, elastic = (RegisterConfig(fit=FitConfig(transform=t, flow=changed)) for t in ("ddf", "svf"))
-        assert idle_settings(flow, rough_fit=False) == ""
-        assert idle_settings(elastic, rough_fit=True).endswith("(transform svf): --flow-smoothing")
+        assert idle_options(flow, rough_fit=False) == []
+        assert idle_options(elastic, rough_fit=True) == ["--flow-smoothing"]
 
     def test_nothing_is_proposed_where_the_segmenter_knows_its_classes(self) -> None:
         config = RegisterConfig(segment=SegmentConfig(proposals=ProposalConfig(max_rois=5)))
-        assert idle_settings(config, rough_fit=True) == ""
-        assert idle_settings(config, rough_fit=True, classes=True).endswith("--max-rois")
+        assert idle_options(config, rough_fit=True) == []
+        assert idle_options(config, rough_fit=True, classes=True) == ["--max-rois"]
 
     def test_no_displacement_has_no_working_size(self) -> None:
         config = RegisterConfig(fit=FitConfig(transform="rigid", work_size=64))
-        assert idle_settings(config, rough_fit=False).endswith("(transform rigid): --work-size")
+        assert idle_options(config, rough_fit=False) == ["--work-size"]

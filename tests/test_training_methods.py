@@ -8,15 +8,17 @@ import numpy as np
 import pytest
 import torch
 
+from samreg.config import SegmentConfig
 from samreg.errors import ModelError
 from samreg.geometry.grid import Grid
 from samreg.geometry.image import Image
 from samreg.lab.baselines.networks.build import build_network
 from samreg.lab.baselines.networks.checkpoint import TrainedNetwork, is_checkpoint, write_checkpoint
 from samreg.lab.baselines.networks.spec import SEGMENTATION, NetworkSpec
-from samreg.lab.baselines.segmenter import is_class_checkpoint, load_class_segmenter, open_segmenter
+from samreg.lab.baselines.segmenter import is_class_checkpoint, load_class_segmenter
 from samreg.lab.peers import load_method
 from samreg.lab.peers.trained import checkpoint_path
+from samreg.regions.find import open_finder
 from samreg.segmenters import open_segmenter as load_promptable
 
 pytest.importorskip("monai")
@@ -84,10 +86,12 @@ def test_a_retrained_network_is_another_method(tmp_path: Path) -> None:
 def test_a_checkpoint_is_a_segmenter_without_prompts(tmp_path: Path) -> None:
     path = _checkpoint("fct", tmp_path / "fct.ckpt")
     assert is_class_checkpoint(str(path))
-    segmenter = open_segmenter(str(path), device="cpu")
-    names, p = segmenter.segment_classes(_images()[0])  # type: ignore[union-attr]
-    assert names == ("one", "two")
-    assert p.shape == (2, *GRID.shape)
+    segmenter = open_finder(SegmentConfig(segmenter=str(path), device="cpu"))
+    assert segmenter.segmenter is None
+    regions = segmenter.find(_images()[0], SegmentConfig())
+    assert regions.origin is not None
+    assert regions.origin.classes == ("one", "two")
+    assert regions.prototypes.shape[1] == 2
     assert segmenter.fingerprint == load_class_segmenter(path).fingerprint
     with pytest.raises(ModelError, match="a promptable segmenter is a checkpoint of the SAM family"):
         assert load_promptable(str(path)).input_size
@@ -96,7 +100,7 @@ def test_a_checkpoint_is_a_segmenter_without_prompts(tmp_path: Path) -> None:
 def test_a_registration_network_is_no_segmenter(tmp_path: Path) -> None:
     path = _checkpoint("voxelmorph", tmp_path / "v.ckpt")
     with pytest.raises(ModelError, match="is a voxelmorph checkpoint, wanted is vnet or fct or mednext"):
-        open_segmenter(str(path))
+        open_finder(SegmentConfig(segmenter=str(path)))
 
 
 def test_other_files_are_not_taken_for_checkpoints(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from samreg.config import SegmentConfig
 from samreg.geometry.grid import Grid
 from samreg.geometry.image import Image
 from samreg.pairs.assignment import assign
@@ -38,7 +39,7 @@ def _image(name: str) -> Image:
 @pytest.mark.parametrize("name", ["anisotropic-3d", "flipped-3d", "oblique-3d"])
 def test_classes_of_a_volume_are_cut_slice_by_slice(name: str) -> None:
     image = _image(name)
-    regions = segment_by_class(image, ByGrey())
+    regions = segment_by_class(image, ByGrey(), SegmentConfig())
     assert regions.slice_axis == 0
     found = sorted((roi.name, int(i)) for roi, i in zip(regions.rois.rois, regions.slice_index, strict=True))
     assert found == [(n, i) for n in "ab" for i in (1, 2, 3, 4)] + [("c", i) for i in (2, 3, 4)]
@@ -52,7 +53,7 @@ def test_classes_of_a_volume_are_cut_slice_by_slice(name: str) -> None:
 
 
 def test_prototypes_tell_classes_apart_and_nothing_else() -> None:
-    regions = segment_by_class(_image("identity-2d"), ByGrey())
+    regions = segment_by_class(_image("identity-2d"), ByGrey(), SegmentConfig())
     assert [roi.name for roi in regions.rois.rois] == ["a", "b"]
     assert regions.slice_axis is None
     assert regions.slice_index.tolist() == [0, 0]
@@ -66,7 +67,7 @@ def test_the_embedding_is_the_class_probability() -> None:
     data = np.zeros(grid.shape, np.float32)
     data[1, 4:6, 4:8] = 2
     image = Image(data, grid)
-    features = segment_by_class(image, ByGrey()).features
+    features = segment_by_class(image, ByGrey(), SegmentConfig()).features
     assert features.data.shape == (4, 3, 2, 3)
     assert np.allclose(features.data.astype(float).sum(0), 1.0, atol=2e-3)
     assert features.grid.extent == pytest.approx(image.grid.extent)
@@ -78,6 +79,6 @@ def test_the_embedding_is_the_class_probability() -> None:
 
 def test_an_image_without_classes_has_no_regions() -> None:
     image = _image("identity-3d")
-    regions = segment_by_class(image.with_data(np.zeros_like(image.data)), ByGrey())
+    regions = segment_by_class(image.with_data(np.zeros_like(image.data)), ByGrey(), SegmentConfig())
     assert len(regions) == 0
     assert regions.prototypes.shape == (0, 3)

@@ -6,7 +6,7 @@ import numpy as np
 from beartype import BeartypeConf, BeartypeHintOverrides, beartype
 from jaxtyping import install_import_hook
 
-CHECKED = ("field", "grid", "io", "ops", "phantom", "regions", "report", "result", "rois", "viewer")
+CHECKED = ("geometry", "io", "regions.regions", "report", "result", "viewer")
 """Parts of samreg whose functions are checked. The command line is not: tyro fills dataclasses with markers."""
 
 

@@ -1,4 +1,6 @@
-"""The command line: one dataclass a command, one module a dataclass, imported when it is called.
+"""The command line: arguments go in, and files, lines on the screen and an exit status come out.
+
+One dataclass a command, one module a dataclass, imported when it is called.
 
 To add a command, write a module with a dataclass whose fields are the arguments, whose docstring and field docstrings
 are the help, and whose `run` does the work and returns an exit status or None. Then name it in `BUILT_IN`; another

@@ -1,1 +1,1 @@
-"""Every foreign file format lives here: images, transforms, regions, points and run folders."""
+"""Foreign file formats: files go in and images, regions, points, transforms and tables come out, and the reverse."""

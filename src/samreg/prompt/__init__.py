@@ -1,4 +1,4 @@
-"""One point, box or mask in the fixed image gives its region there and the paired region in the moving image."""
+"""One prompt: a point, box or mask of the fixed image goes in, and its region with the paired moving region comes out."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from samreg import plugins
 from samreg.config import SegmentConfig
@@ -17,6 +17,7 @@ from samreg.types import Progress
 __all__ = ["FinderFactory", "RegionFinder", "as_finder", "find_regions", "open_finder"]
 
 
+@runtime_checkable
 class RegionFinder(Protocol):
     """The contract of everything that finds the regions of an image.
 
@@ -50,6 +51,7 @@ class RegionFinder(Protocol):
         ...
 
 
+@runtime_checkable
 class FinderFactory(Protocol):
     """What an entry point of the group `samreg.segmenters` names: an object that opens finders."""
 

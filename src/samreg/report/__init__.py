@@ -1,4 +1,4 @@
-"""The report: one self-contained page about one registration."""
+"""The report: a result goes in, and one self-contained HTML page comes out."""
 
 from samreg.report.page import render_regions, render_registration
 

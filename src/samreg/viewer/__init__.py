@@ -1,4 +1,4 @@
-"""A small local page to look at a run: scroll slices, switch and blend images, find the partner of a region."""
+"""The viewer: a run folder goes in, and a page on this machine comes out, in which its slices are scrolled and compared."""
 
 from samreg.viewer.server import serve
 

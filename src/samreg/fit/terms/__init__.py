@@ -5,7 +5,7 @@ What compares grey values is found by name: another package can add one.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,6 +16,7 @@ BUILT_IN = {"lncc": "samreg.fit.terms.lncc:Lncc"}
 """Name -> where a term is that compares grey values. It is made of the fixed image and a window: see `Lncc`."""
 
 
+@runtime_checkable
 class Similarity(Protocol):
     """A term that compares grey values; it is made of the fixed image (1, *shape) and a window size an axis."""
 
