@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -16,11 +17,57 @@ from samreg.types import FieldArray, FixedLabelArray, Interpolation, LabelArray,
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["DisplacementField"]
+__all__ = ["DisplacementField", "InverseResult"]
 
-_FIT_POINTS = 16  # along each axis; enough for an affine map
-_WORST_CONDITION = 1e3
 _VOXELS_AT_ONCE = 1 << 19  # whose derivatives are held at once: 9 numbers of 8 bytes each
+
+
+@dataclass(frozen=True, eq=False)
+class InverseResult:
+    """Fixed points x whose x + u(x) are given moving points, and how nearly.
+
+    Args:
+        points: (n, d) world points of the fixed image.
+        residual: (n,) |x + u(x) - point| in voxels of the field's grid (length of the difference of indices).
+        converged: (n,) whether the residual is within the tolerance.
+        inside: (n,) whether x lies within the outer edges of the fixed voxels: further out the field is not known, and
+            the displacement of the nearest edge was used.
+    """
+
+    points: Points
+    residual: np.ndarray
+    converged: np.ndarray
+    inside: np.ndarray
+
+    @property
+    def note(self) -> str | None:
+        """One sentence with the share of points that did not converge; None where all did."""
+        n = int(np.count_nonzero(~self.converged))
+        if not n:
+            return None
+        worst = float(self.residual.max())
+        return (
+            f"the inverse did not converge for {n} of {len(self.points)} points ({100 * n / len(self.points):.2g} %); "
+            f"the largest residual is {worst:.2g} voxels"
+        )
+
+    def warn(self) -> None:
+        """Say `note` as a RuntimeWarning, if there is one."""
+        if self.note:
+            warnings.warn(self.note, RuntimeWarning, stacklevel=3)
+
+    def summary(self) -> dict[str, float]:
+        """The result in numbers, for a manifest: shares of points, residuals in voxels; NaN where there is no point."""
+        n = len(self.points)
+        residual = np.asarray(self.residual, dtype=float)
+        p99, worst = (float(np.percentile(residual, q)) if n else float("nan") for q in (99, 100))
+        return {
+            "n_points": n,
+            "share_not_converged": float(np.mean(~self.converged)) if n else float("nan"),
+            "share_outside": float(np.mean(~self.inside)) if n else float("nan"),
+            "residual_p99_vox": p99,
+            "residual_max_vox": worst,
+        }
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,61 +210,105 @@ class DisplacementField:
         u = after.transform_points(rows).reshape(x.shape) - self.grid.voxel_centres()
         return replace(self, u=u.astype(np.float32))
 
-    def invert(self, grid: Grid | None = None, iterations: int = 30, tolerance: float = 1e-2) -> DisplacementField:
-        """The field v with y + v(y) the fixed point that lands on y, by the iteration of `invert_points`.
-
-        Exact where the field does not fold (fixed-point inversion: Chen et al., Med. Phys. 2008).
+    def invert(self, grid: Grid | None = None, iterations: int = 30, tolerance: float = 1e-4) -> DisplacementField:
+        """The field v with y + v(y) the fixed point that lands on y; `inverse_on` also says how well.
 
         Args:
             grid: grid of the result, usually the moving grid; the field's own by default.
-            iterations: at most so many steps.
-            tolerance: stop when no point moves further than this share of the smallest spacing.
+            iterations: at most so many Newton steps.
+            tolerance: residual in voxels of this field's grid at which a point counts as solved.
+
+        Warns:
+            RuntimeWarning: with the share of voxels that did not converge.
         """
-        target = grid or self.grid
-        y = target.voxel_centres().reshape(-1, target.ndim)
-        return DisplacementField(
-            (self.invert_points(y, iterations, tolerance) - y).astype(np.float32).reshape(*target.shape, -1), target
-        )
+        inverse, result = self.inverse_on(grid, iterations, tolerance)
+        result.warn()
+        return inverse
 
-    def invert_points(self, points: Points, iterations: int = 50, tolerance: float = 1e-3) -> Points:
-        """Moving world points carried into the fixed image: the x with x + u(x) = point.
-
-        x <- x + A⁻¹ (point - x - u(x)), where A is the affine map that fits the field best: a fixed-point iteration
-        that also converges for large rotations and scalings, of which u alone is no contraction.
+    def invert_points(self, points: Points, iterations: int = 30, tolerance: float = 1e-4) -> Points:
+        """Moving world points carried into the fixed image; `inverse_of_points` also says how well.
 
         Args:
             points: (n, d) world points of the moving image.
-            iterations: at most so many steps.
-            tolerance: stop when no point moves further than this share of the smallest spacing.
+            iterations: at most so many Newton steps.
+            tolerance: residual in voxels of this field's grid at which a point counts as solved.
 
         Returns:
             (n, d) world points of the fixed image.
-        """
-        rows = np.asarray(points, dtype=float)
-        if rows.size == 0:
-            return rows.copy()
-        linear, shift = self._affine_part()
-        inverse = np.linalg.inv(linear).T
-        x: Points = (rows - shift) @ inverse
-        for _ in range(iterations):
-            step = (rows - self.transform_points(x)) @ inverse
-            x = x + step
-            if np.abs(step).max() <= tolerance * min(self.grid.spacing):
-                break
-        return x
 
-    def _affine_part(self) -> tuple[Matrix, np.ndarray]:
-        """The A (d, d) and t (d,) for which A x + t is closest to x + u(x) over the grid."""
-        d = self.grid.ndim
-        every = tuple(slice(None, None, max(1, n // _FIT_POINTS)) for n in self.grid.shape)
-        x, u = self.grid.voxel_centres()[every].reshape(-1, d), self.u[every].reshape(-1, d).astype(float)
-        centre = x.mean(axis=0)
-        # Of minimal norm: across a single slice, where nothing is known, the map stays the identity.
-        slope = np.linalg.lstsq(x - centre, u - u.mean(axis=0), rcond=1e-9)[0].T
-        linear = np.eye(d) + slope
-        if np.linalg.cond(linear) > _WORST_CONDITION:
-            linear = np.eye(d)
-        return linear, centre + u.mean(axis=0) - linear @ centre
+        Warns:
+            RuntimeWarning: with the share of points that did not converge.
+        """
+        result = self.inverse_of_points(points, iterations, tolerance)
+        result.warn()
+        return result.points
+
+    def inverse_on(
+        self, grid: Grid | None = None, iterations: int = 30, tolerance: float = 1e-4
+    ) -> tuple[DisplacementField, InverseResult]:
+        """The inverse as a field, and its residual at each voxel.
+
+        Between voxels of the result the inverse is interpolated, and only as good as that.
+
+        Args:
+            grid: grid of the result, usually the moving grid; the field's own by default.
+            iterations: at most so many Newton steps.
+            tolerance: residual in voxels of this field's grid at which a point counts as solved.
+
+        Returns:
+            The field, and what `inverse_of_points` says of its voxel centres, in the order of the array.
+        """
+        target = grid or self.grid
+        y = target.voxel_centres().reshape(-1, target.ndim)
+        result = self.inverse_of_points(y, iterations, tolerance)
+        v = (result.points - y).astype(np.float32).reshape(*target.shape, -1)
+        return DisplacementField(v, target), result
+
+    def inverse_of_points(self, points: Points, iterations: int = 30, tolerance: float = 1e-4) -> InverseResult:
+        """The x with x + u(x) = point, by Newton steps on the local Jacobian, and where these fail by search.
+
+        Exact, to the tolerance, where the field does not fold (`min_corner_jacobian`), and unique there. Where it
+        folds there are several such x, of which one is returned. Beyond the grid the displacement of the nearest edge
+        holds, as in `transform_points`; what comes from there is marked (`InverseResult.inside`).
+
+        Args:
+            points: (n, d) world points of the moving image.
+            iterations: at most so many Newton steps.
+            tolerance: residual in voxels of this field's grid at which a point counts as solved.
+        """
+        import torch
+
+        from samreg.ops.inverse import invert
+
+        rows = np.asarray(points, dtype=float)
+        index = torch.from_numpy(self.grid.world_to_index(rows))
+        found = invert(self._in_voxels(), index, tolerance, iterations)
+        x, residual = self.grid.index_to_world(found.index.numpy()), found.residual.numpy()
+        return InverseResult(x, residual, residual <= tolerance, self.grid.contains(x))
+
+    def _in_voxels(self, part: slice = slice(None)) -> Tensor:
+        """Displacements in voxels, (d, *shape), components in array order, of a part of array axis 0."""
+        import torch
+
+        d, u = self.grid.ndim, self.u[part]
+        w = (u.reshape(-1, d) @ np.linalg.inv(self.grid.matrix[:d, :d]).T).reshape(u.shape)
+        return torch.from_numpy(np.ascontiguousarray(np.moveaxis(w[..., ::-1], -1, 0)))
+
+    def min_corner_jacobian(self) -> np.ndarray:
+        """The smallest det(I + grad u) at the corners of each cell between voxel centres; at most 0 means folded.
+
+        Stricter than `jacobian_determinant`, whose central differences miss folds within a cell.
+
+        Returns:
+            (*shape - 1) float64; an axis with a single voxel keeps it.
+        """
+        from samreg.ops.inverse import min_corner_jacobian
+
+        n = self.grid.shape[0]
+        rows = max(1, _VOXELS_AT_ONCE // max(1, self.grid.n_voxels // n))
+        slabs = [slice(first, first + rows + 1) for first in range(0, max(1, n - 1), rows)]
+        result: np.ndarray = np.concatenate([min_corner_jacobian(self._in_voxels(slab)).numpy() for slab in slabs])
+        return result
 
     def jacobian_determinant(self) -> ScalarArray:
         """det(I + grad u) at each voxel, by central differences (one-sided at the edges).
