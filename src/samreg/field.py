@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -12,62 +11,16 @@ import numpy as np
 from samreg.errors import ConfigError, GeometryError
 from samreg.grid import Grid
 from samreg.image import Image
+from samreg.inverse import InverseResult
+from samreg.rois import Roi, RoiSet
 from samreg.types import FieldArray, FixedLabelArray, Interpolation, LabelArray, Matrix, Points, ScalarArray
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["DisplacementField", "InverseResult"]
+__all__ = ["DisplacementField"]
 
 _VOXELS_AT_ONCE = 1 << 19  # whose derivatives are held at once: 9 numbers of 8 bytes each
-
-
-@dataclass(frozen=True, eq=False)
-class InverseResult:
-    """Fixed points x whose x + u(x) are given moving points, and how nearly.
-
-    Args:
-        points: (n, d) world points of the fixed image.
-        residual: (n,) |x + u(x) - point| in voxels of the field's grid (length of the difference of indices).
-        converged: (n,) whether the residual is within the tolerance.
-        inside: (n,) whether x lies within the outer edges of the fixed voxels: further out the field is not known, and
-            the displacement of the nearest edge was used.
-    """
-
-    points: Points
-    residual: np.ndarray
-    converged: np.ndarray
-    inside: np.ndarray
-
-    @property
-    def note(self) -> str | None:
-        """One sentence with the share of points that did not converge; None where all did."""
-        n = int(np.count_nonzero(~self.converged))
-        if not n:
-            return None
-        worst = float(self.residual.max())
-        return (
-            f"the inverse did not converge for {n} of {len(self.points)} points ({100 * n / len(self.points):.2g} %); "
-            f"the largest residual is {worst:.2g} voxels"
-        )
-
-    def warn(self) -> None:
-        """Say `note` as a RuntimeWarning, if there is one."""
-        if self.note:
-            warnings.warn(self.note, RuntimeWarning, stacklevel=3)
-
-    def summary(self) -> dict[str, float]:
-        """The result in numbers, for a manifest: shares of points, residuals in voxels; NaN where there is no point."""
-        n = len(self.points)
-        residual = np.asarray(self.residual, dtype=float)
-        p99, worst = (float(np.percentile(residual, q)) if n else float("nan") for q in (99, 100))
-        return {
-            "n_points": n,
-            "share_not_converged": float(np.mean(~self.converged)) if n else float("nan"),
-            "share_outside": float(np.mean(~self.inside)) if n else float("nan"),
-            "residual_p99_vox": p99,
-            "residual_max_vox": worst,
-        }
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,6 +133,8 @@ class DisplacementField:
     def warp_labels(self, labels: LabelArray, moving: Grid) -> FixedLabelArray:
         """A label map on the fixed grid: each label is sampled linearly, the largest share wins.
 
+        A tie goes to the larger label, and the background loses every tie. One pass, whatever the number of labels.
+
         Args:
             labels: `(*moving.shape)` integers, 0 is background.
             moving: the grid of the labels.
@@ -189,19 +144,47 @@ class DisplacementField:
         """
         import torch
 
-        from samreg.ops.resample import sample
+        from samreg.ops.labels import largest_share
 
-        index = torch.from_numpy(self.moving_index(moving))
-        background = sample(torch.from_numpy((labels == 0).astype(np.float32))[None], index, outside=1.0)[0]
-        best, out = background, torch.zeros(self.grid.shape, dtype=torch.int32)
-        for value in np.unique(labels):
-            if value == 0:
-                continue
-            share = sample(torch.from_numpy((labels == value).astype(np.float32))[None], index)[0]
-            # A tie goes to the label: a structure one voxel thin must not vanish into the background.
-            wins = (share >= best) & (share > 0)
-            out[wins], best = int(value), torch.where(wins, share, best)
-        return out.numpy()
+        index = torch.from_numpy(self.moving_index(moving).reshape(-1, moving.ndim))
+        out = largest_share(torch.from_numpy(np.ascontiguousarray(labels)), index)
+        return out.to(torch.int32).reshape(self.grid.shape).numpy()
+
+    def warp_rois(self, rois: RoiSet) -> tuple[RoiSet, list[int]]:
+        """Regions of the moving image on the fixed grid, each for itself, so that overlaps stay.
+
+        A voxel belongs to a region whose mask, sampled linearly, is at least one half there. Regions share a pass where
+        they do not overlap.
+
+        Args:
+            rois: regions of the moving image, on any grid of its world.
+
+        Returns:
+            The regions that have a voxel in the fixed image, and their numbers in `rois`.
+        """
+        import torch
+
+        from samreg.ops.labels import at_least_half
+
+        index = torch.from_numpy(self.moving_index(rois.grid).reshape(-1, rois.grid.ndim))
+        layer = rois.layers()
+        found: dict[int, Roi] = {}
+        for number in sorted(set(layer)):
+            values = np.zeros(rois.grid.shape, dtype=np.int32)
+            for i, roi in enumerate(rois.rois):
+                if layer[i] == number:
+                    values[roi.box][roi.mask] = i + 1
+            point, value = (t.numpy() for t in at_least_half(torch.from_numpy(values), index))
+            order = np.argsort(value, kind="stable")
+            point, value = point[order], value[order]
+            for rows in np.split(np.arange(len(value)), np.flatnonzero(np.diff(value)) + 1):
+                if rows.size:
+                    roi = rois[int(value[rows[0]]) - 1]
+                    found[int(value[rows[0]]) - 1] = Roi.from_voxels(
+                        point[rows], self.grid.shape, roi.quality, roi.name
+                    )
+        kept = sorted(found)
+        return RoiSet(tuple(found[i] for i in kept), self.grid), kept
 
     def compose(self, after: DisplacementField) -> DisplacementField:
         """This field followed by another: u(x) + after(x + u(x)), on this field's grid."""

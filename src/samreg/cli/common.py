@@ -71,17 +71,11 @@ def rois_on(grid: Grid, rois: RoiSet, what: str) -> RoiSet:
             f"{what} are {rois.grid.ndim}D in {rois.grid.unit} and their image is {grid.ndim}D in {grid.unit}"
         )
     from samreg.field import DisplacementField
-    from samreg.rois import Roi, RoiSet
 
-    still = DisplacementField.identity(grid)
-    kept = []
-    for i, roi in enumerate(rois.rois):
-        mask = still.warp_labels(rois.mask(i).astype(np.int32), rois.grid) > 0
-        if mask.any():
-            kept.append(Roi.from_mask(mask, roi.quality, roi.name))
-    if not kept:
+    kept, _ = DisplacementField.identity(grid).warp_rois(rois)
+    if not len(kept):
         raise GeometryError(f"{what} do not overlap with their image; are they of the same patient and scan?")
-    return RoiSet(tuple(kept), grid)
+    return kept
 
 
 def pairs_from_labels(fixed: Path, moving: Path, fixed_grid: Grid, moving_grid: Grid) -> PairedRois:
