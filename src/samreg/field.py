@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from samreg.errors import ConfigError, GeometryError
 from samreg.grid import Grid
 from samreg.image import Image
 from samreg.inverse import InverseResult
+from samreg.label_maps import layers
 from samreg.rois import Roi, RoiSet
 from samreg.types import FieldArray, FixedLabelArray, Interpolation, LabelArray, Matrix, Points, ScalarArray
 
@@ -107,12 +108,16 @@ class DisplacementField:
         x = self.grid.voxel_centres() + self.u
         return moving.world_to_index(x.reshape(-1, self.grid.ndim)).reshape(x.shape)
 
-    def warp(self, moving: Image, interpolation: Interpolation = "linear") -> Image:
-        """The moving image on the fixed grid: warped(x) = moving(x + u(x)); 0 where there is no moving image.
+    def warp(
+        self, moving: Image, interpolation: Interpolation = "linear", fill: float | Literal["auto"] = "auto"
+    ) -> Image:
+        """The moving image on the fixed grid: warped(x) = moving(x + u(x)).
 
         Args:
             moving: any image that shares the world of the field.
             interpolation: `linear`, `nearest`, or `label` for integer labels with smooth edges.
+            fill: the value where there is no moving image; `auto` is the image's own background (`Image.background`),
+                and 0 for labels.
         """
         if interpolation == "label":
             labels = np.rint(moving.grey()).astype(np.int32)
@@ -125,10 +130,22 @@ class DisplacementField:
         from samreg.ops.resample import sample
 
         channels = np.moveaxis(moving.data, -1, 0) if moving.is_colour else moving.data[None]
+        outside = moving.background if fill == "auto" else (float(fill),) * len(channels)
         index = torch.from_numpy(self.moving_index(moving.grid))
         mode = "bilinear" if interpolation == "linear" else "nearest"
-        out = sample(torch.from_numpy(np.ascontiguousarray(channels)), index, mode).numpy()
+        out = np.concatenate(
+            [
+                sample(torch.from_numpy(np.ascontiguousarray(channel[None])), index, mode, value).numpy()
+                for channel, value in zip(channels, outside, strict=True)
+            ]
+        )
         return Image(np.moveaxis(out, 0, -1) if moving.is_colour else out[0], self.grid, moving.name)
+
+    def coverage(self, moving: Grid) -> float:
+        """Share of the fixed voxels that come from within the outer edges of a grid in the moving image's world."""
+        index = self.moving_index(moving)
+        upper = np.asarray(moving.shape[::-1]) - 0.5
+        return float(np.mean(np.all((index >= -0.5) & (index <= upper), axis=-1)))
 
     def warp_labels(self, labels: LabelArray, moving: Grid) -> FixedLabelArray:
         """A label map on the fixed grid: each label is sampled linearly, the largest share wins.
@@ -167,7 +184,7 @@ class DisplacementField:
         from samreg.ops.labels import at_least_half
 
         index = torch.from_numpy(self.moving_index(rois.grid).reshape(-1, rois.grid.ndim))
-        layer = rois.layers()
+        layer = layers(rois)
         found: dict[int, Roi] = {}
         for number in sorted(set(layer)):
             values = np.zeros(rois.grid.shape, dtype=np.int32)

@@ -207,18 +207,6 @@ class RoiSet:
         rows = np.asarray(index, dtype=float).reshape(len(self), self.grid.ndim)
         return self.grid.index_to_world(rows[:, ::-1])
 
-    def layers(self) -> list[int]:
-        """A layer for each region, from 0: the first in which it overlaps no region before it."""
-        taken: list[np.ndarray] = []
-        layer = []
-        for roi in self.rois:
-            where = next((i for i, mask in enumerate(taken) if not np.any(mask[roi.box] & roi.mask)), len(taken))
-            if where == len(taken):
-                taken.append(np.zeros(self.grid.shape, dtype=bool))
-            taken[where][roi.box] |= roi.mask
-            layer.append(where)
-        return layer
-
     def intersections(self) -> np.ndarray:
         """Voxels that each two regions share, (n, n); the diagonal holds their sizes."""
         shared = np.zeros((len(self), len(self)), dtype=np.int64)
