@@ -92,12 +92,11 @@ def main() -> None:
     regions = [segment(image, config) for image in (fixed, moving)]
     only_pairs = replace(config, fit=replace(config.fit, transform="none"))
     pairs = register_regions(*regions, only_pairs).pairs
-    loss = equation_2(pairs, config.fit.smoothness)
-    settings = [config.segment.window, config.segment.hounsfield]
+    loss = equation_2(pairs, config.fit.elastic.smoothness)
     grid = fixed.grid
     problem = DenseProblem(
-        window(fixed, *settings),
-        window(moving, *settings),
+        window(fixed, config.segment.hounsfield),
+        window(moving, config.segment.hounsfield),
         grid,
         moving.grid,
         np.eye(3),

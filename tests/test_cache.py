@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from samreg import FeatureVolume, Grid, Image, Regions, RoiSet, preset
+from samreg.config import RegisterConfig
 from samreg.errors import ConfigError
 from samreg.io.cache import RegionsCache, cached_segment, regions_key
 from samreg.segmenters.compiled_cache import cache_folder
@@ -118,24 +119,47 @@ def test_without_a_cache_everything_is_computed(counted: list[str]) -> None:
 def test_whatever_decides_the_regions_is_in_the_key() -> None:
     image, config, segmenter = make_image(), preset("default"), FakeSegmenter()
     key = regions_key(image, config, segmenter)
-    other_segment = dataclasses.replace(config.segment, window=(1.0, 99.0))
+    other_segment = dataclasses.replace(config.segment, hounsfield="no")
     other_match = dataclasses.replace(config.match, epsilon=0.1)
     flipped = image.data.copy()
     flipped[0, 0, 0] += 1e-3
     moved = dataclasses.replace(image.grid, origin=(0.0, 0.0, 0.5))
     newer = FakeSegmenter()
     newer.fingerprint = "4567"
-    torch_asked = dataclasses.replace(config.segment, engine="torch")
     changed = [
         regions_key(image.with_data(flipped), config, segmenter),
         regions_key(Image(image.data, moved), config, segmenter),
         regions_key(image, dataclasses.replace(config, segment=other_segment), segmenter),
-        regions_key(image, dataclasses.replace(config, seed=1), segmenter),
         regions_key(image, config, newer),
-        regions_key(image, dataclasses.replace(config, segment=torch_asked), segmenter),
+        *(
+            regions_key(image, _asked(config, **one), segmenter)
+            for one in ({"engine": "torch"}, {"precision": "float16"})
+        ),
     ]
     assert len({key, *changed}) == 7
     assert regions_key(image, dataclasses.replace(config, match=other_match), segmenter) == key
+
+
+def _asked(config: RegisterConfig, **segment: object) -> RegisterConfig:
+    return dataclasses.replace(config, segment=dataclasses.replace(config.segment, **segment))  # type: ignore[arg-type]
+
+
+def test_what_does_not_change_the_regions_finds_the_entry(tmp_path: Path, counted: list[str]) -> None:
+    cache, config, image = RegionsCache(tmp_path), preset("default"), make_image()
+    cached_segment(image, config, FakeSegmenter(), cache)
+    for other in (
+        dataclasses.replace(config, seed=1),
+        _asked(config, lift="slices"),
+        _asked(config, device="cpu"),
+    ):
+        cached_segment(image, other, FakeSegmenter(), cache)
+    assert counted == ["image0"]
+
+
+def test_every_setting_of_segment_is_either_in_the_key_or_known_not_to_matter() -> None:
+    # A new setting is in the key until somebody shows that it does not change what is found.
+    names = {f.name for f in dataclasses.fields(preset("default").segment)}
+    assert names - set(preset("default").segment.decisive()) == {"segmenter", "lift", "device"}
 
 
 @pytest.mark.parametrize("damage", ["flip", "truncate", "empty"])

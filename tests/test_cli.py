@@ -191,7 +191,7 @@ class TestFront:
         assert command.config.match.method == samreg.preset("paper").match.method
         assert command.config.segment == samreg.preset("paper").segment
         assert command.config.match.epsilon == 0.6
-        assert command.config.preset == "paper"
+        assert command.preset == "paper"
 
 
 class TestAfterARun:

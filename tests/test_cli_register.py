@@ -17,7 +17,7 @@ from samreg.cli.demo import write_phantom
 from samreg.io.run_folder import read_run
 from samreg.phantom import phantom
 
-QUICK = ["--labels-only", "--max-iterations", "3", "--work-size", "64"]
+QUICK = ["--labels-only", "--flow-iterations", "3", "3", "3", "--work-size", "64"]
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,11 @@ def test_it_registers(run: Path, images: Path) -> None:
     assert len(found.pairs) == 8
     assert found.manifest["images"]["fixed"]["path"] == str(images / "fixed.nii.gz")
     assert set(found.manifest["other_inputs"]) == {"fixed_labels", "moving_labels"}
-    assert found.manifest["config"]["fit"]["max_iterations"] == 3
+    assert found.manifest["config"]["fit"]["flow"]["flow_iterations"] == [3, 3, 3]
+    assert found.manifest["preset"] == {
+        "nearest": "default",
+        "changed": {"match.verify": False, "fit.work_size": 64, "fit.flow.flow_iterations": [3, 3, 3]},
+    }
     truth = phantom(2)
     body = truth.fixed_labels > 0
     error = np.linalg.norm(found.transform().u - truth.field.u, axis=-1)[body].mean()
@@ -88,7 +92,10 @@ def test_other_transforms(images: Path, tmp_path: Path, transform: str) -> None:
 SAYS_WHEN_IT_FITS = """
 import sys
 import samreg.alignment as alignment
+import samreg.fitting.objective as objective
 from samreg.cli import main
+
+objective._TOLERANCE = 0.0  # the fit goes on until it is stopped
 
 fit = alignment.fit_dense
 
@@ -102,9 +109,7 @@ sys.exit(main(sys.argv[1:]))
 
 
 def test_a_kill_leaves_nothing(images: Path, tmp_path: Path) -> None:
-    arguments = command(
-        images, tmp_path / "out" / "run", "--labels-only", "--max-iterations", "1000000", "--tolerance", "0"
-    )
+    arguments = command(images, tmp_path / "out" / "run", "--labels-only", "--flow-iterations", "1000000")
     process = subprocess.Popen(
         [sys.executable, "-c", SAYS_WHEN_IT_FITS, *arguments],
         stdout=subprocess.PIPE,

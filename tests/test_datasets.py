@@ -16,9 +16,7 @@ from samreg.evaluation.datasets import dataset_names, open_dataset
 from samreg.evaluation.datasets.landmarks import read_landmarks
 
 
-def write(
-    path: Path, seed: int = 0, shape: tuple[int, ...] = (3, 6, 8), spacing: tuple[float, ...] = (1, 1, 2)
-) -> Path:
+def write(path: Path, seed: int = 0) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     image = sitk.GetImageFromArray(np.random.default_rng(seed).integers(0, 4, (3, 6, 8)).astype(np.uint8))
     image.SetSpacing([1.0, 1.0, 2.0])

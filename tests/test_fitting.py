@@ -1,6 +1,7 @@
 """Affine, discrete and dense fits against known truth."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,13 +9,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from samreg.config import FitConfig
+from samreg.config import ElasticConfig, FitConfig, FlowConfig
 from samreg.fitting.affine import Candidate, choose, fit_affine, fit_rigid, mutual_matches, ransac_affine
 from samreg.fitting.dense import DenseProblem, fit_dense, rough_fit
 from samreg.fitting.discrete import Search, coupled_convex, descriptor_cost, make_consistent
 from samreg.fitting.features import joint_descriptors
 from samreg.fitting.frames import Frame, to_field
-from samreg.fitting.objective import Objective
+from samreg.fitting.objective import Objective, Weights
 from samreg.fitting.region_term import RegionTerm, Shares
 from samreg.grid import Grid
 from samreg.ops.displacement import warp
@@ -194,10 +195,14 @@ def _problem(pairs: PairedRois) -> DenseProblem:
     return DenseProblem(image, moved, FLAT, FLAT, np.eye(3), pairs, None, start, None)
 
 
+def _flow(**values: Any) -> FitConfig:
+    return FitConfig(flow=FlowConfig(**values))
+
+
 @pytest.mark.parametrize("transform", ["ddf", "svf"])
 def test_dense_fit_finds_a_shift_of_the_grey_values(transform: str) -> None:
     nothing = PairedRois.none(FLAT, FLAT)
-    config = FitConfig(transform=transform, roi_weight=0.0, feature_weight=0.0)  # type: ignore[arg-type]
+    config = FitConfig(transform=transform)  # type: ignore[arg-type]
     fit = fit_dense(_problem(nothing), config)
     middle = fit.displacement[:, 8:-8, 8:-8]
     assert float((middle - torch.tensor([2.0, 3.0]).reshape(2, 1, 1)).abs().mean()) < 0.4
@@ -206,7 +211,8 @@ def test_dense_fit_finds_a_shift_of_the_grey_values(transform: str) -> None:
 
 def test_regions_alone_bring_their_masks_together() -> None:
     pairs = _pairs()
-    config = FitConfig(similarity_weight=0.0, feature_weight=0.0, roi_weight=1.0, smoothness=0.01, softness=2.0)
+    elastic = ElasticConfig(similarity_weight=0.0, feature_weight=0.0, roi_weight=1.0, smoothness=0.01, softness=2.0)
+    config = FitConfig(transform="ffd", elastic=elastic)
     fit = fit_dense(_problem(pairs), config)
     moved = to_field(fit.displacement, FLAT, np.eye(3))
     for k in range(3):
@@ -219,9 +225,7 @@ def test_regions_alone_bring_their_masks_together() -> None:
 
 def test_slope_is_the_derivative_of_a_step_before_the_displacement() -> None:
     """d/dt E(t w + u o (id + t w)) at t = 0, by differences, for grey values and regions together."""
-    objective = Objective(
-        _problem(_pairs()), FitConfig(feature_weight=0.0, smoothness=0.0, fold_weight=0.0), FLAT.shape
-    )
+    objective = Objective(_problem(_pairs()), Weights(1.0, 0.3, 0.0, window=9), FLAT.shape)
     random = torch.Generator().manual_seed(0)
     u, w = (gaussian(torch.randn(2, *FLAT.shape, generator=random), (4.0, 4.0)) * k for k in (8.0, 4.0))
     slope = objective.similarity_and_slope(u)[1] + objective.guidance_and_slope(u)[1]
@@ -234,7 +238,7 @@ def test_slope_is_the_derivative_of_a_step_before_the_displacement() -> None:
 
 
 def test_a_rough_fit_goes_by_the_images_and_not_by_the_pairs() -> None:
-    config = FitConfig(feature_weight=0.0)
+    config = FitConfig()
     rough = rough_fit(_problem(_pairs()), config)
     assert rough.shape == (2, *FLAT.shape)
     assert float((rough[:, 8:-8, 8:-8] - torch.tensor([2.0, 3.0]).reshape(2, 1, 1)).abs().mean()) < 1.0
@@ -253,7 +257,7 @@ def test_the_flow_alone_follows_a_large_motion_without_folding() -> None:
         large.astype(np.float32), small.astype(np.float32), grid, grid, np.eye(3), nothing, None,
         torch.zeros(2, 64, 64), None,
     )  # fmt: skip
-    fit = fit_dense(problem, FitConfig(feature_weight=0.0))
+    fit = fit_dense(problem, FitConfig())
     assert len(fit.iterations) == 3
     assert set(fit.losses) == {"similarity"}
     field = to_field(fit.displacement, grid, np.eye(3))
@@ -279,8 +283,8 @@ def test_embeddings_guide_the_flow_where_grey_values_mislead() -> None:
         (descriptors(32), grid, descriptors(36), grid), torch.zeros(2, 32, 64), None,
     )  # fmt: skip
     guided, misled = (
-        fit_dense(problem, FitConfig(flow_guidance=g, flow_iterations=(40, 30))).displacement[1, 8:-8, 41:46]
-        for g in (15.0, 0.0)
+        fit_dense(problem, _flow(flow_feature_weight=w, flow_iterations=(40, 30))).displacement[1, 8:-8, 41:46]
+        for w in (4.5, 0.0)
     )
     assert float(guided.mean()) == pytest.approx(4.0, abs=0.8)
     assert float(misled.mean()) < -4.0
@@ -288,24 +292,22 @@ def test_embeddings_guide_the_flow_where_grey_values_mislead() -> None:
 
 def test_without_guidance_grey_values_alone_drive_the_flow() -> None:
     problem = _problem(_pairs())
-    fit = fit_dense(dataclasses.replace(problem, fixed=problem.moving), FitConfig(feature_weight=0.0))
+    fit = fit_dense(dataclasses.replace(problem, fixed=problem.moving), FitConfig())
     assert set(fit.losses) == {"similarity", "regions"}  # the first level had both
-    without = fit_dense(
-        dataclasses.replace(problem, fixed=problem.moving), FitConfig(feature_weight=0.0, flow_guidance=0.0)
-    )
+    without = fit_dense(dataclasses.replace(problem, fixed=problem.moving), _flow(flow_roi_weight=0.0))
     assert set(without.losses) == {"similarity"}
 
 
-def test_regions_with_a_name_guide_the_flow_to_its_last_level() -> None:
+def test_given_pairs_guide_the_flow_to_its_last_level() -> None:
     grid = Grid((48, 48), (1.0, 1.0))
     radius = np.hypot(*(np.mgrid[:48, :48] - 24.0))
     flat = np.zeros(grid.shape, dtype=np.float32)
     overlap = []
-    for name in ("ventricle", ""):
-        fixed, moving = (RoiSet((Roi.from_mask(radius < r, 1.0, name),), grid) for r in (14.0, 8.0))
-        pairs = PairedRois(fixed, moving, np.ones(1), np.ones(1))
+    for given_pair in (True, False):
+        fixed, moving = (RoiSet((Roi.from_mask(radius < r, 1.0, "disc"),), grid) for r in (14.0, 8.0))
+        pairs = PairedRois(fixed, moving, np.ones(1), np.ones(1), np.array([given_pair]))
         problem = DenseProblem(flat, flat, grid, grid, np.eye(3), pairs, None, torch.zeros(2, 48, 48), None)
-        fit = fit_dense(problem, FitConfig(feature_weight=0.0, flow_iterations=(2, 40)))
+        fit = fit_dense(problem, _flow(flow_iterations=(2, 40)))
         moved = to_field(fit.displacement, grid, np.eye(3)).warp_labels((radius < 8).astype(np.int32), grid) == 1
         overlap.append(2 * (moved & (radius < 14)).sum() / (moved.sum() + (radius < 14).sum()))
     assert overlap[0] > 0.95
@@ -321,7 +323,7 @@ def test_the_flow_leaves_a_frozen_axis_alone(frozen: int | None) -> None:
     problem = DenseProblem(
         image, np.roll(image, 1, 2), grid, grid, np.eye(4), nothing, None, torch.zeros(3, *grid.shape), frozen
     )
-    fit = fit_dense(problem, FitConfig(feature_weight=0.0))
+    fit = fit_dense(problem, FitConfig())
     assert (float(fit.displacement[0].abs().max()) == 0.0) == (frozen == 0)
     assert float(fit.displacement[2, :, 6:-6, 6:-6].mean()) == pytest.approx(1.0, abs=0.3)
 
@@ -334,13 +336,14 @@ def test_a_frozen_axis_does_not_move() -> None:
     problem = DenseProblem(
         image, np.roll(image, 2, 2), grid, grid, np.eye(4), nothing, None, torch.zeros(3, *grid.shape), 0
     )
-    fit = fit_dense(problem, FitConfig(feature_weight=0.0))
+    fit = fit_dense(problem, FitConfig())
     assert float(fit.displacement[0].abs().max()) == 0.0
     assert float(fit.displacement[2, :, 6:-6, 6:-6].mean()) == pytest.approx(2.0, abs=0.5)
 
 
-def test_the_same_problem_gives_the_same_bytes() -> None:
-    config = FitConfig(feature_weight=0.0, max_iterations=15)
+@pytest.mark.parametrize("transform", ["ddf", "ffd"])
+def test_the_same_problem_gives_the_same_bytes(transform: str) -> None:
+    config = FitConfig(transform=transform, elastic=ElasticConfig(max_iterations=15))  # type: ignore[arg-type]
     first, second = (fit_dense(_problem(_pairs()), config).displacement for _ in range(2))
     assert torch.equal(first, second)
 

@@ -62,6 +62,16 @@ class TestEveryGrid:
         back = field.invert_points(field.transform_points(points))
         np.testing.assert_allclose(back, points, atol=2e-2 * min(grid.spacing))
 
+    def test_inverse_field_brings_voxels_back(self, name: str) -> None:
+        grid = GRIDS[name]
+        field = wavy(grid)
+        inverse = field.invert()
+        assert inverse.grid.same_as(grid)
+        inner = tuple(slice(1, -1) if n > 4 else slice(None) for n in grid.shape)
+        voxels = grid.voxel_centres()[inner].reshape(-1, grid.ndim)
+        there_and_back = field.transform_points(inverse.transform_points(voxels))
+        np.testing.assert_allclose(there_and_back, voxels, atol=2e-2 * min(grid.spacing))
+
 
 @pytest.mark.parametrize("name", VOLUMES)
 class TestAffineFields:
@@ -87,6 +97,18 @@ class TestAffineFields:
         matrix = np.eye(grid.ndim + 1)
         matrix[0, 0] = -1.0
         assert DisplacementField.from_matrix(matrix, grid).folding_fraction() == 1.0
+
+    def test_inverse_field_on_the_moving_grid_is_that_of_the_inverse_matrix(self, name: str) -> None:
+        grid = GRIDS[name]
+        matrix = affine(grid)
+        moving = grid.with_shape([n + 2 for n in grid.shape])
+        inverse = DisplacementField.from_matrix(matrix, grid).invert(moving)
+        expected = DisplacementField.from_matrix(np.linalg.inv(matrix), moving)
+        assert inverse.grid is moving
+        index = expected.moving_index(grid)
+        known = ((index >= 0) & (index <= np.asarray(grid.shape[::-1]) - 1)).all(-1)
+        assert known.mean() > 0.3
+        np.testing.assert_allclose(inverse.u[known], expected.u[known], atol=2e-2 * min(grid.spacing))
 
     def test_inverse_of_a_half_turn(self, name: str) -> None:
         """Two scans of other orientation: a rotation by 180 degrees is no contraction, and still has an inverse."""

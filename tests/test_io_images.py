@@ -213,9 +213,17 @@ def bad_files(folder: Path) -> dict[str, tuple[Path, str]]:
     shutil.copy(folder / "good.nii.gz", case("gzipped nifti as nii", "packed.nii", "gzip"))
     shutil.copy(folder / "good.nii", case("plain nifti as nii.gz", "plain.nii.gz", "not compressed"))
     shutil.copy(folder / "good.nii", case("unknown ending", "image.xyz", "unknown kind"))
-    for file in ("good.nii", "good.nii.gz", "good.mha", "good.nrrd", "good.png", "good.jpg", "good.tif"):
+    for file, word in (
+        ("good.nii", "is cut off: its header promises"),
+        ("good.nii.gz", "is cut off: its gzip stream"),
+        ("good.mha", "cannot be read as MetaImage, it is damaged or incomplete"),
+        ("good.nrrd", "cannot be read as NRRD, it is damaged or incomplete"),
+        ("good.png", "cannot be read as PNG, it is damaged or incomplete"),
+        ("good.jpg", "is cut off: its JPEG data"),
+        ("good.tif", "cannot be read as TIFF, it is damaged or incomplete"),
+    ):
         raw = (folder / file).read_bytes()
-        case(f"half of {file}", f"half-{file}", "").write_bytes(raw[: len(raw) // 2])
+        case(f"half of {file}", f"half-{file}", word).write_bytes(raw[: len(raw) // 2])
     raw = bytearray((folder / "good.nii.gz").read_bytes())
     raw[len(raw) // 2] ^= 0xFF
     case("damaged gzip", "damaged.nii.gz", "damaged").write_bytes(bytes(raw))
@@ -253,6 +261,7 @@ class TestOneClearLine:
     )  # fmt: skip
     def test_bad_file(self, cases: dict[str, tuple[Path, str]], name: str, capfd: pytest.CaptureFixture[str]) -> None:
         path, word = cases[name]
+        assert word
         with pytest.raises(ImageReadError) as caught:
             read_image(path)
         message = str(caught.value)

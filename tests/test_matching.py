@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from samreg.config import MatchConfig
+from samreg.config import MatchConfig, known_assignments
 from samreg.matching import assign, best_pairs, cosine_similarity
 
-METHODS = ("greedy", "mutual", "optimal")
+METHODS = known_assignments()
 
 
 def tables(levels: int = 1000) -> st.SearchStrategy[np.ndarray]:
@@ -34,16 +32,6 @@ def _greedy(table: np.ndarray, epsilon: float) -> list[tuple[int, int]]:
     return pairs
 
 
-def _best_total(table: np.ndarray, epsilon: float) -> float:
-    """The largest sum of similarity - epsilon that any one-to-one matching reaches."""
-    gain = np.maximum(table.astype(float) - epsilon, 0.0)
-    if gain.size == 0:
-        return 0.0
-    gain = gain if gain.shape[0] <= gain.shape[1] else gain.T
-    rows = range(gain.shape[0])
-    return max(float(gain[rows, list(p)].sum()) for p in itertools.permutations(range(gain.shape[1]), gain.shape[0]))
-
-
 @settings(max_examples=150, deadline=None)
 @given(table=tables(), epsilon=st.floats(-0.9, 0.9))
 def test_greedy_is_what_the_paper_says(table: np.ndarray, epsilon: float) -> None:
@@ -54,14 +42,6 @@ def test_greedy_is_what_the_paper_says(table: np.ndarray, epsilon: float) -> Non
 @given(table=tables(4), epsilon=st.sampled_from([-0.5, 0.0, 0.25, 0.5]))
 def test_greedy_breaks_ties_by_row_then_column(table: np.ndarray, epsilon: float) -> None:
     assert [tuple(p) for p in assign(table, epsilon, "greedy")] == _greedy(table, epsilon)
-
-
-@settings(max_examples=100, deadline=None)
-@given(table=tables(), epsilon=st.floats(-0.9, 0.9))
-def test_optimal_reaches_the_largest_total(table: np.ndarray, epsilon: float) -> None:
-    pairs = assign(table, epsilon, "optimal")
-    total = float((table[pairs[:, 0], pairs[:, 1]].astype(float) - epsilon).sum())
-    assert total == pytest.approx(_best_total(table, epsilon), abs=1e-6)
 
 
 @settings(max_examples=100, deadline=None)
@@ -103,10 +83,10 @@ def test_a_similarity_of_exactly_epsilon_is_enough() -> None:
         assert assign(table, 0.5, method).tolist() == [[0, 0]]
 
 
-def test_greedy_and_optimal_differ_where_they_must() -> None:
-    table = np.asarray([[1.0, 0.9], [0.9, 0.0]], dtype=np.float32)
-    assert assign(table, 0.5, "greedy").tolist() == [[0, 0]]
-    assert sorted(assign(table, 0.5, "optimal").tolist()) == [[0, 1], [1, 0]]
+def test_greedy_and_mutual_differ_where_they_must() -> None:
+    table = np.asarray([[1.0, 0.9], [0.9, 0.6]], dtype=np.float32)
+    assert assign(table, 0.5, "greedy").tolist() == [[0, 0], [1, 1]]
+    assert assign(table, 0.5, "mutual").tolist() == [[0, 0]]
 
 
 def test_the_k_best_pairs() -> None:
@@ -116,16 +96,15 @@ def test_the_k_best_pairs() -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(seed=st.integers(0, 2**31), n=st.integers(0, 5), m=st.integers(0, 5), c=st.integers(1, 8), centre=st.booleans())
-def test_cosine_is_the_formula(seed: int, n: int, m: int, c: int, centre: bool) -> None:
+@given(seed=st.integers(0, 2**31), n=st.integers(0, 5), m=st.integers(0, 5), c=st.integers(1, 8))
+def test_cosine_is_the_formula(seed: int, n: int, m: int, c: int) -> None:
     rng = np.random.default_rng(seed)
     p, q = rng.normal(size=(n, c)).astype(np.float32), rng.normal(size=(m, c)).astype(np.float32)
-    got = cosine_similarity(p, q, centre=centre)
+    got = cosine_similarity(p, q)
     assert got.shape == (n, m)
     assert got.dtype == np.float32
-    mean = np.concatenate([p, q]).mean(0) if centre and n + m else np.zeros(c)
     for i, j in np.ndindex(n, m):
-        a, b = (p[i] - mean).astype(float), (q[j] - mean).astype(float)
+        a, b = p[i].astype(float), q[j].astype(float)
         lengths = np.linalg.norm(a) * np.linalg.norm(b)
         if lengths > 1e-6:
             assert got[i, j] == pytest.approx(float(a @ b / lengths), abs=2e-4)

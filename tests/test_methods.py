@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
-import importlib.util
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 import pytest
 import SimpleITK as sitk
 from scipy import ndimage
 
+from bodies import CUBE, OBLIQUE, STACK, phantom, shifted_pair
 from samreg import DisplacementField, Grid, Image, preset
 from samreg.errors import ConfigError, MissingDependencyError, RegistrationError
 from samreg.evaluation.methods import Method, affine, load_method, method_names
@@ -22,249 +18,9 @@ from samreg.evaluation.methods.itk_bridge import (
     field_from_slices,
     ras_to_lps,
     slice_stack,
-    to_sitk,
 )
 from samreg.evaluation.methods.samreg_method import config_from_name
 from worlds import rotation
-
-OBLIQUE = Grid(
-    (22, 26, 30), (1.6, 1.4, 1.8), (10, -20, 30), tuple(map(tuple, rotation((0.2, 0.1, -0.3)) @ np.diag([1, -1, 1])))
-)
-# Isotropic: what tools that count in voxels work on is the grid itself.
-CUBE = Grid((30, 32, 34), (1.5, 1.5, 1.5), (5, 6, 7), OBLIQUE.direction)
-STACK = Grid((7, 40, 44), (1.5, 1.5, 8.0), (-20, 10, 5))
-
-
-def phantom(grid: Grid, seed: int = 0) -> np.ndarray:
-    noise = ndimage.gaussian_filter(np.random.default_rng(seed).standard_normal(grid.shape), 2.0)
-    axes = np.meshgrid(*(np.linspace(-1, 1, n) for n in grid.shape), indexing="ij")
-    body = ndimage.gaussian_filter((sum(a**2 for a in axes) < 0.7).astype(float), 1.0)
-    return ((noise / noise.std() + 4.0) * 100.0 * body).astype(np.float32)
-
-
-def shifted_pair(grid: Grid, shift: tuple[float, ...]) -> tuple[Image, Image]:
-    """Two images of one body, the moving one `shift` further: the true field is that shift everywhere."""
-    data = phantom(grid)
-    moved = dataclasses.replace(grid, origin=tuple(np.add(grid.origin, shift)))
-    return Image(data, grid, "fixed"), Image(data, moved, "moving")
-
-
-def stretched_pair(grid: Grid) -> tuple[Image, Image]:
-    """The moving image on a grid of its own, the body stretched, turned and shifted a little."""
-    fixed = Image(phantom(grid), grid, "fixed")
-    centre = np.asarray(grid.centre)
-    matrix = np.eye(4)
-    matrix[:3, :3] = rotation((0.05, -0.04, 0.06)) @ np.diag([1.06, 0.95, 1.03])
-    matrix[:3, 3] = centre - matrix[:3, :3] @ centre + [2.0, -1.5, 1.0]
-    other = Grid((24, 28, 27), (1.7, 1.5, 1.6), tuple(np.add(grid.origin, [-2.0, 1.0, -3.0])), grid.direction)
-    return fixed, Image(DisplacementField.from_matrix(matrix, other).warp(fixed).data, other, "moving")
-
-
-def inside(grid: Grid, margin: int = 4) -> tuple[slice, ...]:
-    return tuple(slice(margin, -margin) if n > 2 * margin else slice(None) for n in grid.shape)
-
-
-def needs(name: str) -> pytest.MarkDecorator:
-    method = load_method(name)
-    absent = bool(method.module) and importlib.util.find_spec(method.module) is None
-    return pytest.mark.skipif(absent, reason=f"{name} is not installed: {method.install}")
-
-
-# What runs a real tool takes seconds to a minute: pytest -m slow.
-PEERS = ["niftyreg", "ants", "elastix", "greedy", "convexadam"]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", [pytest.param(n, marks=needs(n)) for n in [*PEERS, "niftyreg-lncc", "ants-mi"]])
-def test_peers_find_a_known_shift_on_an_oblique_left_handed_grid(name: str) -> None:
-    fixed, moving = shifted_pair(OBLIQUE, (3.0, -2.0, 2.5))
-    output = load_method(name).run(fixed, moving, intra_subject=False)
-    error = np.linalg.norm(output.field.u - [3.0, -2.0, 2.5], axis=-1)[inside(OBLIQUE)]
-    assert np.median(error) < 0.5
-    assert output.seconds > 0
-    assert output.settings["threads"] == 2
-
-
-# A tool's own resampling is what its transform means; ours of the converted field must give the same image.
-
-
-def agree(field: DisplacementField, moving: Image, theirs: np.ndarray, tolerance: float = 0.01) -> None:
-    """Compares where both have an image: tools differ in what they make of the last half voxel of the moving one."""
-    index = field.moving_index(moving.grid)
-    inner = ((index > 0.5) & (index < np.asarray(moving.grid.shape[::-1]) - 1.5)).all(axis=-1)
-    assert inner.mean() > 0.2
-    gap = np.abs(field.warp(moving).data - theirs)[inner] / np.ptp(theirs)
-    assert np.percentile(gap, 99) < tolerance, f"p99 of the difference is {np.percentile(gap, 99):.4f} of the range"
-
-
-def moved_enough(field: DisplacementField) -> None:
-    assert np.abs(field.u).max() > 1.0, "a field near zero would agree with anything"
-
-
-@pytest.mark.slow
-@needs("niftyreg")
-def test_niftyreg_means_what_reg_resample_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    import samreg.evaluation.methods.niftyreg as module
-
-    theirs: list[np.ndarray] = []
-    call: Callable[..., None] = module._call
-
-    def record(program: str, arguments: list[str]) -> None:
-        call(program, arguments)
-        if program == "reg_f3d":
-            control, out = arguments[arguments.index("-cpp") + 1], arguments[arguments.index("-cpp") + 1] + "_res.nii"
-            images = arguments[: arguments.index("-omp")]
-            call("reg_resample", [*images, "-trans", control, "-res", out, "-inter", "1", "-pad", "0"])
-            theirs.append(sitk.GetArrayFromImage(sitk.ReadImage(out)))
-
-    monkeypatch.setattr(module, "_call", record)
-    fixed, moving = stretched_pair(CUBE)
-    field = load_method("niftyreg").run(fixed, moving).field
-    moved_enough(field)
-    agree(field, moving, theirs[0])
-
-
-@pytest.mark.slow
-@needs("ants")
-@pytest.mark.parametrize("intra_subject", [True, False])
-def test_ants_means_what_apply_transforms_does(monkeypatch: pytest.MonkeyPatch, intra_subject: bool) -> None:
-    import ants
-
-    import samreg.evaluation.methods.ants as module
-
-    theirs: list[np.ndarray] = []
-    registration = ants.registration
-
-    def record(a: Any, b: Any, **settings: Any) -> Any:
-        found = registration(a, b, **settings)
-        theirs.append(ants.apply_transforms(a, b, found["fwdtransforms"], interpolator="linear").numpy().T)
-        return found
-
-    monkeypatch.setattr(ants, "registration", record)
-    monkeypatch.setattr(module, "_ITERATIONS", (20, 10))
-    fixed, moving = stretched_pair(OBLIQUE)
-    field = load_method("ants-mi").run(fixed, moving, intra_subject=intra_subject).field
-    moved_enough(field)
-    agree(field, moving, theirs[0])
-
-
-@pytest.mark.slow
-@needs("ants")
-def test_ants_slices_mean_what_apply_transforms_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    import ants
-
-    import samreg.evaluation.methods.ants as module
-
-    theirs: list[np.ndarray] = []
-    registration = ants.registration
-
-    def record(a: Any, b: Any, **settings: Any) -> Any:
-        found = registration(a, b, **settings)
-        theirs.append(ants.apply_transforms(a, b, found["fwdtransforms"], interpolator="linear").numpy().T)
-        return found
-
-    monkeypatch.setattr(ants, "registration", record)
-    monkeypatch.setattr(module, "_ITERATIONS", (20, 10))
-    fixed, moving = shifted_pair(STACK, (3.0, -2.0, 0.0))
-    field = load_method("ants2d").run(fixed, moving, intra_subject=True).field
-    moved_enough(field)
-    assert np.abs(field.u[..., 2]).max() == 0
-    on_fixed = DisplacementField.identity(STACK).warp(moving)
-    agree(field, on_fixed, np.stack(theirs))
-
-
-@pytest.mark.slow
-@needs("elastix")
-@pytest.mark.parametrize("intra_subject", [True, False])
-def test_elastix_means_what_transformix_does(monkeypatch: pytest.MonkeyPatch, intra_subject: bool) -> None:
-    import itk
-
-    theirs: list[np.ndarray] = []
-    registration = itk.elastix_registration_method
-
-    def record(a: Any, b: Any, **settings: Any) -> Any:
-        found = registration(a, b, **settings)
-        theirs.append(itk.array_from_image(itk.transformix_filter(b, found[1], log_to_console=False)))
-        return found
-
-    monkeypatch.setattr(itk, "elastix_registration_method", record)
-    shorten_elastix(monkeypatch)
-    fixed, moving = stretched_pair(OBLIQUE)
-    field = load_method("elastix").run(fixed, moving, intra_subject=intra_subject).field
-    moved_enough(field)
-    agree(field, moving, theirs[0])
-
-
-def shorten_elastix(monkeypatch: pytest.MonkeyPatch) -> None:
-    import samreg.evaluation.methods.elastix as module
-
-    common = module._common
-    monkeypatch.setattr(module, "_common", lambda grid, _: common(grid, 30))
-
-
-@pytest.mark.slow
-@needs("elastix2d")
-def test_elastix_slices_go_where_they_should(monkeypatch: pytest.MonkeyPatch) -> None:
-    shorten_elastix(monkeypatch)
-    fixed, moving = shifted_pair(STACK, (3.0, -2.0, 0.0))
-    field = load_method("elastix2d").run(fixed, moving, intra_subject=True).field
-    assert np.abs(field.u[..., 2]).max() == 0
-    centre = field.u[2:5, 12:28, 14:30].reshape(-1, 3)
-    assert np.median(centre, axis=0) == pytest.approx([3.0, -2.0, 0.0], abs=0.5)
-
-
-@pytest.mark.slow
-@needs("greedy")
-def test_greedy_means_what_its_own_resampling_does() -> None:
-    from picsl_greedy import Greedy3D
-
-    from samreg.evaluation.methods.itk_bridge import quiet
-
-    fixed, moving = stretched_pair(OBLIQUE)
-    images = {"fixed": to_sitk(fixed), "moving": to_sitk(moving)}
-    tool = Greedy3D()
-    command = "-i fixed moving -a -dof 12 -m NMI -n 50x20 -ia-image-centers -o affine"
-    quiet(tool.execute, command, **images, affine=None)
-    quiet(tool.execute, "-i fixed moving -it affine -m NCC 2x2x2 -n 20x10 -s 3mm 1mm -o warp", **images, warp=None)
-    quiet(tool.execute, "-rf fixed -rm moving warped -r warp affine", **images, warped=None)
-    from samreg.evaluation.methods.itk_bridge import field_from_sitk
-
-    warp = field_from_sitk(tool["warp"], OBLIQUE)
-    field = after_affine(warp, ras_to_lps(np.asarray(tool["affine"])))
-    moved_enough(field)
-    agree(field, moving, sitk.GetArrayFromImage(tool["warped"]))
-
-
-@pytest.mark.slow
-@needs("greedy")
-def test_greedy_registers_a_stack_of_seven_slices() -> None:
-    fixed, moving = shifted_pair(STACK, (3.0, -2.0, 0.0))
-    field = load_method("greedy").run(fixed, moving, intra_subject=True).field
-    assert field.grid is STACK
-    centre = field.u[2:5, 12:28, 14:30].reshape(-1, 3)
-    assert np.median(centre, axis=0) == pytest.approx([3.0, -2.0, 0.0], abs=0.6)
-
-
-@pytest.mark.slow
-@needs("convexadam")
-def test_convexadam_means_what_apply_convex_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    import convexAdam.convex_adam_MIND as tool
-    from convexAdam.apply_convex import apply_convex
-
-    theirs: list[np.ndarray] = []
-    original = tool.convex_adam_pt
-
-    def record(a: np.ndarray, b: np.ndarray, **settings: Any) -> np.ndarray:
-        found = original(a, b, selected_niter=10, **settings)
-        theirs.append(apply_convex(found, b))
-        return found
-
-    monkeypatch.setattr(tool, "convex_adam_pt", record)
-    fixed, moving = shifted_pair(CUBE, (3.0, -2.0, 2.5))
-    field = load_method("convexadam").run(fixed, moving, intra_subject=True).field
-    moved_enough(field)
-    on_fixed = DisplacementField.identity(CUBE).warp(moving)
-    agree(field, on_fixed, theirs[0])
 
 
 def test_an_affine_by_mutual_information_finds_a_shift_and_never_a_mirror(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -403,15 +159,15 @@ def test_names_of_methods() -> None:
 
 
 def test_ablations_by_name() -> None:
-    config = config_from_name("samreg:fast+match.max_pairs=3+match.epsilon=0.6+segment.proposals.min_area=0.01")
+    config = config_from_name("samreg:fast+match.max_pairs=3+match.epsilon=0.6+segment.proposals.areas=0.01/0.2")
     fast = preset("fast")
     assert config.match.max_pairs == 3
     assert config.match.epsilon == 0.6
-    assert config.segment.proposals.min_area == 0.01
+    assert config.segment.proposals.areas == (0.01, 0.2)
     assert config.fit == fast.fit
     assert config_from_name("samreg") == preset("default")
     assert config_from_name("samreg+match.verify=false").match.verify is False
-    assert config_from_name("samreg+segment.window=1/99").segment.window == (1.0, 99.0)
+    assert config_from_name("samreg+fit.flow.flow_iterations=20/10").fit.flow.flow_iterations == (20, 10)
     assert load_method("samreg+match.max_pairs=3").name == "samreg+match.max_pairs=3"
     for name, complaint in (
         ("samreg:slow", "no preset 'slow'"),
@@ -419,6 +175,8 @@ def test_ablations_by_name() -> None:
         ("samreg+match.max_pairs=three", "wants int"),
         ("samreg+fit.transform=spline", "is one of"),
         ("samreg+match.verify=maybe", "true or false"),
+        ("samreg+match.epsilon=7", "--epsilon"),
+        ("samreg+fit.flow.flow_iterations=many", "wants int"),
     ):
         with pytest.raises(ConfigError, match=complaint):
             load_method(name)

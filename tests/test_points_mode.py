@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import ModuleType
 
 import numpy as np
@@ -10,12 +11,14 @@ import torch
 from tests import sam_fixtures as fixtures
 
 from samreg.config import ProposalConfig
-from samreg.proposals.points import Crop, automatic_masks, box_nms, crops, cut_off, generate_exact
+from samreg.proposals.points import automatic_masks, box_nms, generate_exact
+from samreg.proposals.rules import RULES
 from samreg.segmenters import Segmenter, load_segmenter
 
 amg: ModuleType = pytest.importorskip("segment_anything.utils.amg")
 
-_LOOSE = {"min_area": 0.0, "max_area": 1.0, "max_rois": 0, "max_overlap": 1.0}
+LOOSE = replace(RULES["paper"], points_per_side=6, nms_iou=1.0, max_overlap=1.0, min_stability=0.0)
+"""Random masks are ragged and reach over the whole image: box suppression at 0.7 leaves few, at 1 all."""
 
 
 @pytest.fixture(scope="module")
@@ -48,14 +51,12 @@ def _image(shape: tuple[int, int]) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("shape", "n_crop_layers", "stability", "nms", "at_least"),
-    # Random masks are ragged and reach over the whole image: box suppression at 0.7 leaves few, at 1 all.
-    [((384, 300), 0, 0.6, 1.0, 20), ((300, 384), 0, 0.0, 0.7, 1), ((384, 384), 1, 0.5, 0.98, 1)],
+    ("shape", "stability", "nms", "at_least"),
+    [((384, 300), 0.6, 1.0, 20), ((300, 384), 0.0, 0.7, 1), ((384, 384), 0.5, 0.98, 1)],
 )
 def test_same_masks_as_the_automatic_mask_generator(
     pair: tuple[torch.nn.Module, Segmenter],
     shape: tuple[int, int],
-    n_crop_layers: int,
     stability: float,
     nms: float,
     at_least: int,
@@ -69,43 +70,17 @@ def test_same_masks_as_the_automatic_mask_generator(
         points_per_side=6,
         pred_iou_thresh=0.5,
         stability_score_thresh=stability,
-        crop_n_layers=n_crop_layers,
         box_nms_thresh=nms,
-        crop_nms_thresh=nms,
     ).generate(image)
-    config = ProposalConfig(
-        points_per_side=6,
-        min_quality=0.5,
-        min_stability=stability,
-        crop_layers=n_crop_layers,
-        nms="box",
-        nms_iou=nms,
-        **_LOOSE,
-    )
-    masks, quality, n_prompts = automatic_masks(segmenter, image.astype(np.float32) / 255, config)
-    assert n_prompts == 36 * (1 + 4 * n_crop_layers)
+    rules = replace(LOOSE, nms_iou=nms, min_stability=stability)
+    masks, quality, n_prompts = automatic_masks(segmenter, image.astype(np.float32) / 255, rules, 0.5)
+    assert n_prompts == 36
     assert len(masks) == len(reference)
     assert at_least <= len(masks) < n_prompts * 3
     for ours, score, theirs in zip(masks.numpy(), quality.tolist(), reference, strict=True):
         union = (ours | theirs["segmentation"]).sum()
         assert (ours & theirs["segmentation"]).sum() >= 0.99 * union
         assert score == pytest.approx(theirs["predicted_iou"], abs=1e-3)
-
-
-def test_crops_are_those_of_the_generator() -> None:
-    for shape in ((384, 300), (217, 512)):
-        boxes, _ = amg.generate_crop_boxes(shape, 2, 512 / 1500)
-        assert [[c.x0, c.y0, c.x1, c.y1] for c in crops(shape, 2)] == boxes
-
-
-def test_masks_cut_off_by_a_crop_are_those_of_the_generator() -> None:
-    generator = torch.Generator().manual_seed(1)
-    shape, crop = (400, 300), Crop(40, 0, 260, 190)
-    corner = torch.rand(300, 2, generator=generator) * torch.tensor([150.0, 180.0])
-    boxes = torch.cat([corner, corner + torch.rand(300, 2, generator=generator) * 40], dim=1).round()
-    theirs = amg.is_box_near_crop_edge(boxes, [crop.x0, crop.y0, crop.x1, crop.y1], [0, 0, shape[1], shape[0]])
-    assert 0 < theirs.sum() < 300
-    assert torch.equal(cut_off(boxes, crop, shape), theirs)
 
 
 def test_box_suppression_is_that_of_torchvision() -> None:
@@ -119,15 +94,17 @@ def test_box_suppression_is_that_of_torchvision() -> None:
         assert torch.equal(box_nms(boxes, scores, limit), ops.nms(boxes, scores, limit))
 
 
-def test_roi_filter_bounds_area_and_number(pair: tuple[torch.nn.Module, Segmenter]) -> None:
+def test_roi_filter_bounds_area_and_number(
+    pair: tuple[torch.nn.Module, Segmenter], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(RULES, "paper", LOOSE)
     _, segmenter = pair
     pixels = _image((384, 300)).astype(np.float32) / 255
-    loose = ProposalConfig(points_per_side=6, min_quality=0.3, nms="box", nms_iou=1.0, **_LOOSE)
+    loose = ProposalConfig("paper", min_quality=0.3, areas=(0.0, 1.0), max_rois=0)
     everything = generate_exact(segmenter, pixels, loose)
     share = everything.masks.reshape(len(everything.masks), -1).mean(axis=1)
     low, high = np.quantile(share, [0.3, 0.7])
-    bounds = {**_LOOSE, "min_area": float(low), "max_area": float(high), "max_rois": 3}
-    strict = ProposalConfig(points_per_side=6, min_quality=0.3, nms="box", nms_iou=1.0, **bounds)
+    strict = replace(loose, areas=(float(low), float(high)), max_rois=3)
     some = generate_exact(segmenter, pixels, strict)
     inside = everything.quality[(share >= low) & (share <= high)]
     assert len(some.quality) == 3
@@ -136,7 +113,7 @@ def test_roi_filter_bounds_area_and_number(pair: tuple[torch.nn.Module, Segmente
 
 def test_a_threshold_that_nothing_passes_gives_no_masks(pair: tuple[torch.nn.Module, Segmenter]) -> None:
     _, segmenter = pair
-    config = ProposalConfig(points_per_side=4, min_quality=50.0, nms="box", nms_iou=0.7)
+    config = ProposalConfig("paper", min_quality=1.0)
     none = generate_exact(segmenter, np.full((90, 70), 0.5, dtype=np.float32), config)
     assert none.masks.shape == (0, 90, 70)
     assert len(none.quality) == 0

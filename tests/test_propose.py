@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 
 from samreg.config import ProposalConfig
@@ -14,7 +15,19 @@ from samreg.segmenters.base import Encoding, Masks, Prompts
 
 SIZE = 64
 PIXELS = np.random.default_rng(0).random((SIZE, SIZE)).astype(np.float32)
-GRID = ProposalConfig(box_sizes=(0.5, 0.25), box_overlaps=(0.0, 0.0), component_levels=0, refine_rounds=0, min_area=0)
+AREAS = (0.0, 0.25)
+
+
+@pytest.fixture(autouse=True)
+def grid(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four boxes of half the slice, sixteen of a quarter, none from the image."""
+    _constants(monkeypatch, _GRID=((0.5, 0.0), (0.25, 0.0)), _COMPONENT_LEVELS=0)
+
+
+def _constants(monkeypatch: pytest.MonkeyPatch, **values: object) -> None:
+    module = sys.modules["samreg.proposals.propose"]  # the package has a function of this name
+    for name, value in values.items():
+        monkeypatch.setattr(module, name, value)
 
 
 class Fills:
@@ -51,31 +64,29 @@ def _sides(config: ProposalConfig, quality: float = 0.6) -> list[list[int]]:
 
 
 def test_smaller_boxes_are_asked_while_there_is_room() -> None:
-    assert _sides(replace(GRID, max_rois=5)) == [[32], [16]]
-    assert _sides(replace(GRID, max_rois=0)) == [[32], [16]]
+    assert _sides(ProposalConfig(areas=AREAS, max_rois=5)) == [[32], [16]]
+    assert _sides(ProposalConfig(areas=AREAS, max_rois=0)) == [[32], [16]]
 
 
 def test_smaller_boxes_are_not_asked_when_the_slice_is_full() -> None:
-    assert _sides(replace(GRID, max_rois=4)) == [[32]]
+    assert _sides(ProposalConfig(areas=AREAS, max_rois=4)) == [[32]]
 
 
-def test_the_full_grid_is_asked_whatever_was_found() -> None:
-    assert _sides(replace(GRID, max_rois=4, adaptive=False)) == [[32], [16]]
-
-
-def test_smaller_boxes_are_asked_where_no_good_mask_of_their_size_lies() -> None:
-    config = replace(GRID, box_sizes=(0.25, 0.24), max_rois=0)
+def test_smaller_boxes_are_asked_where_no_good_mask_of_their_size_lies(monkeypatch: pytest.MonkeyPatch) -> None:
+    _constants(monkeypatch, _GRID=((0.25, 0.0), (0.24, 0.0)))
+    config = ProposalConfig(areas=AREAS, max_rois=0)
     assert _sides(config, quality=0.6) == [[16], [15]]
     assert _sides(config, quality=0.9) == [[16]]
 
 
-def test_boxes_of_components_come_with_the_largest_boxes() -> None:
+def test_boxes_of_components_come_with_the_largest_boxes(monkeypatch: pytest.MonkeyPatch) -> None:
+    _constants(monkeypatch, _COMPONENT_LEVELS=4)
     pixels = np.full((SIZE, SIZE), 0.2, dtype=np.float32)
     pixels[20:31, 40:51] = 0.9
     pixels[50:, :20] = 0.5
     segmenter = Fills()
     [encoding] = segmenter.encode([pixels])
-    found = propose(segmenter, encoding, pixels, replace(GRID, component_levels=4, max_rois=4))
+    found = propose(segmenter, encoding, pixels, ProposalConfig(areas=AREAS, max_rois=4))
     first, *_ = segmenter.asked
     around = (np.abs(first - [40, 20, 50, 30]) <= 3).all(axis=1)
     assert around.any()

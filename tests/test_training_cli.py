@@ -67,8 +67,8 @@ def test_volumes_can_be_trained_on(acdc: Path, tmp_path: Path) -> None:
     ("changes", "message"),
     [
         (["--dataset", "nonsense"], "there is no dataset 'nonsense'"),
-        (["--patch", "40", "40"], "patch must fit into the view"),
-        (["--epochs", "0"], "epochs must be at least 1"),
+        (["--patch", "40", "40"], "fit into the view"),
+        (["--epochs", "0"], "epochs (--epochs) is 0: give a whole number of at least 1"),
         (["--n-test", "4"], "leave 0 for training"),
     ],
 )

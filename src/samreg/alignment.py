@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from dataclasses import field as default
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from samreg.config import RegisterConfig
+from samreg.config import DENSE, RegisterConfig, idle_settings
 from samreg.field import DisplacementField
 from samreg.fitting.affine import fit_affine, fit_rigid
 from samreg.fitting.dense import DenseProblem, fit_dense, rough_fit
+from samreg.fitting.flow import FIELD_SMOOTHING, SMOOTHING_WITHOUT_EMBEDDINGS
 from samreg.fitting.frames import Frame, to_field
 from samreg.grid import Grid
 from samreg.lifting import lift
-from samreg.pairing import pair_overlaps, pair_regions
-from samreg.preprocess import is_thick, window
+from samreg.pairing import affine_of_pairs, pair_overlaps, pair_regions
+from samreg.preprocess import is_thick, plan_slices, window
 from samreg.regions import Regions
 from samreg.rois import PairedRois
 from samreg.start import Descriptors, affine_start, both_ways, on_grid, one_way, tissue_cells
@@ -31,7 +32,6 @@ __all__ = ["LOW_CONFIDENCE", "Alignment", "align", "slices_correspond"]
 
 LOW_CONFIDENCE = 0.4
 """Confidence below which a run warns."""
-_DENSE = ("ddf", "ffd", "svf")
 _MAX_FOLDED = 1e-3
 _LEAST_WEIGHT = 0.05
 """Weight of a doubtful pair in an affine fit, which needs some however doubtful they are."""
@@ -68,11 +68,15 @@ def align(
     """Pair regions and fit a transform; see `samreg.registration.register_regions`."""
     work = _Work(fixed, moving, config)
     with work.stage("start"):
-        work.find_start()
+        work.find_start(extra_pairs)
     with work.stage("pair"):
         pairs = work.pair(extra_pairs)
     with work.stage("fit"):
         return work.fit(pairs, progress)
+
+
+def _with_axis(regions: Regions, slice_axis: Literal["auto", "0", "1", "2"]) -> Regions:
+    return replace(regions, slice_axis=plan_slices(regions.image.grid, slice_axis).axis)
 
 
 @dataclass
@@ -92,18 +96,26 @@ class _Work:
     """One alignment on its way."""
 
     def __init__(self, fixed: Regions, moving: Regions, config: RegisterConfig) -> None:
+        self.segmented = fixed.features is not None
+        if not self.segmented:
+            fixed, moving = (_with_axis(r, config.segment.slice_axis) for r in (fixed, moving))
         self.fixed, self.moving, self.config = fixed, moving, config
         self.grid = fixed.image.grid
         self.same_slices = slices_correspond(fixed, moving)
-        self.lifts = config.segment.lift == "link" or (config.segment.lift == "auto" and not self.same_slices)
-        regions_only = config.fit.similarity_weight == 0 and config.fit.feature_weight == 0
-        auto = self.same_slices and not self.lifts and regions_only
-        self.in_plane = config.fit.in_plane == "yes" or (config.fit.in_plane == "auto" and auto)
+        # Regions that were given are whole: none of them is cut into slices.
+        slices = self.segmented and (
+            config.match.lift == "slices" or (config.match.lift == "auto" and self.same_slices)
+        )
+        self.lifts = not slices
+        # Slice ROIs alone say nothing about displacement across slices.
+        self.in_plane = self.same_slices and not self.lifts and config.fit.regions_alone
         self.seconds: dict[str, float] = {}
         self.warnings: list[str] = []
         self.notes: dict[str, Any] = {
             "slices_correspond": self.same_slices,
-            "rois": "3D, linked through the slices"
+            "rois": "as given"
+            if not self.segmented
+            else "3D, linked through the slices"
             if self.lifts and fixed.slice_axis is not None
             else "slice by slice",
             "refined_in_plane_only": self.in_plane and fixed.slice_axis is not None,
@@ -111,43 +123,51 @@ class _Work:
         self.affine: Matrix = np.eye(self.grid.ndim + 1)
         self.start = torch.zeros(self.grid.ndim, *self.grid.shape)
         self.guide = self.start  # where the embeddings put things: pairs are checked against it
-        settings = config.segment
-        self.values = [window(r.image, settings.window, settings.hounsfield) for r in (fixed, moving)]
+        self.values = [window(r.image, config.segment.hounsfield) for r in (fixed, moving)]
         self.grey = [
             v if not r.image.is_colour else v.mean(-1) for v, r in zip(self.values, (fixed, moving), strict=True)
         ]
         self.descriptors: tuple[Tensor, Grid, Tensor, Grid] | None = None
+        self.rough = False  # whether a rough fit came before the pairs
 
     def stage(self, name: str) -> _Stage:
         """Time a stage."""
         return _Stage(self, name)
 
-    def find_start(self) -> None:
-        """Affine map and large displacements from the embeddings; between people the images refine them roughly."""
+    def find_start(self, given: PairedRois | None) -> None:
+        """Affine map and large displacements from the embeddings; between people the images refine them roughly.
+
+        Images that were not segmented start from the affine map of the given pairs.
+        """
         settings = self.config.fit
-        guides = self.config.match.verify
-        if not settings.search and not guides and settings.feature_weight == 0:
+        if not self.segmented:
+            if given is not None:
+                choice = affine_of_pairs(given)
+                self.affine = choice.matrix
+                self.notes["affine"] = {"chosen": choice.name, "costs": choice.costs}
+            return
+        search = not settings.regions_alone
+        if not search and not self.config.match.verify:
             return
         found = Descriptors.of(self.fixed, self.moving, self.fixed.slice_axis if self.same_slices else None)
         self.descriptors = found.both
-        if not settings.search and not guides:
-            return
         if not self.same_slices:
             grids = self.grid, self.moving.image.grid
             choice, matches = affine_start(found, grids, self.grey, self.config.seed)
             self.affine = choice.matrix
             self.notes["affine"] = {"chosen": choice.name, "costs": choice.costs}
             self.notes["matches"] = matches
-        if settings.transform not in _DENSE:
+        if settings.transform not in DENSE:
             return
         cells = one_way(found, self.affine)
         if not self.same_slices:
             cells = both_ways(found, self.affine, cells)
         self.guide = on_grid(cells, found.fixed_grid, self.grid)
-        if settings.search and not self.same_slices and settings.similarity_weight > 0:
+        self.rough = search and not self.same_slices and settings.elastic.similarity_weight > 0
+        if self.rough:
             # Pairs between people are checked against the images brought near each other, not against the search alone.
             self.guide = rough_fit(self._problem(None, self.guide), self.config.fit)
-        if settings.search:
+        if search:
             self.start = self.guide
 
     def pair(self, extra: PairedRois | None) -> PairedRois:
@@ -157,15 +177,24 @@ class _Work:
             f, m = lift(f), lift(m)
         pairs = pair_regions(f, m, self.affine, self.guide, self.config.match, by_slice=self.same_slices)
         if extra is not None:
-            pairs = PairedRois(
-                type(pairs.fixed)((*extra.fixed.rois, *pairs.fixed.rois), pairs.fixed.grid),
-                type(pairs.moving)((*extra.moving.rois, *pairs.moving.rois), pairs.moving.grid),
-                np.concatenate([extra.similarity, pairs.similarity]),
-                np.concatenate([extra.weights, pairs.weights]),
-            )
+            pairs = replace(extra, given=np.ones(len(extra), dtype=bool)).concatenate(pairs)
         if len(pairs) == 0:
-            self.warnings.append("no two regions correspond: the transform rests on grey values and embeddings alone")
+            self.warnings.append(f"no two regions correspond: {self._what_is_left()}")
         return pairs
+
+    def _what_is_left(self) -> str:
+        """What a transform rests on without pairs."""
+        settings = self.config.fit
+        if settings.transform not in DENSE:
+            return "the transform is where the search started"
+        flows = settings.transform == "ddf"
+        weight = settings.flow.flow_feature_weight if flows else settings.elastic.feature_weight
+        terms = {"grey values": flows or settings.elastic.similarity_weight > 0}
+        terms["embeddings"] = self.segmented and (weight > 0 or not settings.regions_alone)
+        left = " and ".join(name for name, counts in terms.items() if counts)
+        return (
+            f"the transform rests on {left} alone" if left else "nothing drives the fit, and the images stay in place"
+        )
 
     def fit(self, pairs: PairedRois, progress: Callable[[str, int, int], None] | None) -> Alignment:
         """The transform that the settings ask for."""
@@ -192,6 +221,9 @@ class _Work:
                 self.warnings.append(f"{100 * folded:.2g} % of the field is folded: do not trust it there")
         else:
             affine = None
+        idle = idle_settings(self.config, rough_fit=self.rough)
+        if idle:
+            self.warnings.append(idle)
         overlaps = self._overlaps(pairs, affine, displacement)
         agreement = self._agreement(pairs, overlaps, displacement)
         self.notes["agreement"] = agreement
@@ -211,6 +243,7 @@ class _Work:
             start,
             self.fixed.slice_axis if self.in_plane else None,
             None if self.lifts else self.fixed.slice_axis,
+            FIELD_SMOOTHING if self.segmented else SMOOTHING_WITHOUT_EMBEDDINGS,
         )
 
     def _agreement(self, pairs: PairedRois, overlaps: np.ndarray, displacement: Tensor | None) -> dict[str, float]:
@@ -250,7 +283,7 @@ class _Work:
             return 0.0
         likeness = agreement.get("embedding")
         confidence = float(np.median(overlaps)) if likeness is None else max(0.0, likeness)
-        if confidence < LOW_CONFIDENCE and self.config.fit.transform in _DENSE:
+        if confidence < LOW_CONFIDENCE and self.config.fit.transform in DENSE:
             why = "paired regions hardly overlap" if likeness is None else "the images hardly resemble each other"
             self.warnings.append(f"low confidence ({confidence:.2f}): {why} after registration; look at the result")
         return confidence

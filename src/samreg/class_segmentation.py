@@ -6,8 +6,6 @@ similarity 1, of different classes 0, and pairing and fitting go on as with any 
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 import numpy as np
 
 from samreg.config import SegmentConfig
@@ -57,7 +55,7 @@ def segment_by_class(image: Image, segmenter: ClassSegmenter, settings: SegmentC
         "classes": list(names),
         "slice_axis": axis,
         "n_slices": 1 if axis is None else image.grid.shape[axis],
-        "settings": asdict(settings),
+        "settings": settings.decisive(),
     }
     return Regions(
         image,

@@ -1,65 +1,79 @@
-"""Every setting, with its default: frozen dataclasses, and the presets made of them.
+"""Every setting, with its default: frozen dataclasses that check themselves, and the presets made of them.
 
-The command line is generated from these classes; the docstrings under the fields are its help.
+The command line is generated from these classes: a field `max_rois` is the option `--max-rois`, and the docstring under
+it is its help. No two fields have the same name, so that no two options have.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from typing import Any, Literal, get_args
 
+from samreg.checking import check_choice, check_device, check_flag, check_number, check_numbers, check_text, flag_of
 from samreg.errors import ConfigError
 
-__all__ = ["FitConfig", "MatchConfig", "ProposalConfig", "RegisterConfig", "SegmentConfig", "preset"]
+__all__ = [
+    "DENSE",
+    "ElasticConfig",
+    "FitConfig",
+    "FlowConfig",
+    "MatchConfig",
+    "PresetName",
+    "ProposalConfig",
+    "RegisterConfig",
+    "SegmentConfig",
+    "SliceConfig",
+    "chosen",
+    "describe",
+    "idle_settings",
+    "known_assignments",
+    "known_losses",
+    "known_mask_rules",
+    "known_presets",
+    "known_transforms",
+    "nearest_preset",
+    "preset",
+]
+
+PresetName = Literal["default", "fast", "regions", "paper"]
+_Transform = Literal["ddf", "ffd", "svf", "affine", "rigid", "none"]
+_Assignment = Literal["greedy", "mutual"]
+_MaskRules = Literal["samreg", "paper", "code"]
+_Loss = Literal["samreg", "paper", "code"]
+
+DENSE = ("ddf", "ffd", "svf")
+"""Transforms with a displacement of their own at every place."""
+
+
+def known_transforms() -> tuple[str, ...]:
+    """Names that `FitConfig.transform` may have."""
+    return get_args(_Transform)
+
+
+def known_assignments() -> tuple[str, ...]:
+    """Names that `MatchConfig.method` may have."""
+    return get_args(_Assignment)
+
+
+def known_mask_rules() -> tuple[str, ...]:
+    """Names that `ProposalConfig.mask_rules` may have."""
+    return get_args(_MaskRules)
+
+
+def known_losses() -> tuple[str, ...]:
+    """Names that `ElasticConfig.loss` may have."""
+    return get_args(_Loss)
+
+
+def known_presets() -> tuple[str, ...]:
+    """Names that `preset` knows."""
+    return get_args(PresetName)
 
 
 @dataclass(frozen=True)
-class ProposalConfig:
-    """Everything mode on one slice: which prompts, which masks stay."""
-
-    prompts: Literal["auto", "boxes", "points"] = "auto"
-    """Kind of prompts; auto asks the segmenter what it was trained on."""
-    box_sizes: tuple[float, ...] = (0.36, 0.22)
-    """Sides of the box prompts, as shares of the longer side of the slice."""
-    box_overlaps: tuple[float, ...] = (0.5, 0.4)
-    """Share by which neighbouring box prompts of each size overlap."""
-    component_levels: int = 8
-    """Grey levels whose connected components give box prompts of their own; 0 leaves them out."""
-    adaptive: bool = True
-    """Ask smaller boxes only while fewer than max_rois masks are found, and where no good mask of their size lies."""
-    covered_quality: float = 0.8
-    """Predicted IoU from which a mask spares smaller box prompts."""
-    refine_rounds: int = 1
-    """How often to prompt again with each mask's own bounding box."""
-    points_per_side: int = 32
-    """Point prompts along the longer side of the slice."""
-    exact_points: bool = False
-    """Point prompts as SAM's automatic mask generator places them: a square grid, background included."""
-    crop_layers: int = 0
-    """Extra layers of image crops in point mode (SAM's crop_n_layers)."""
-    min_quality: float = 0.5
-    """Predicted IoU below which a mask is dropped."""
-    min_stability: float = 0.0
-    """Stability score below which a mask is dropped: IoU of the mask at logit +-offset."""
-    stability_offset: float = 1.0
-    """Logit offset of the stability score."""
-    nms_iou: float = 0.6
-    """Mask IoU above which the lower-ranked of two masks is dropped."""
-    nms: Literal["mask", "box"] = "mask"
-    """What non-maximum suppression compares; box with threshold 0.7 is SAM's generator."""
-    max_overlap: float = 1.0
-    """Overlap ratio (intersection over the smaller) above which the smaller of two ROIs is dropped; 1 keeps all."""
-    min_area: float = 0.0008
-    """Smallest ROI, as a share of the slice (paper: 200 of 200 x 200 pixels, 0.005)."""
-    max_area: float = 0.25
-    """Largest ROI, as a share of the slice (paper: 7000 of 200 x 200 pixels, 0.175)."""
-    max_rois: int = 40
-    """At most so many ROIs a slice, best quality first; 0 is no limit."""
-
-
-@dataclass(frozen=True)
-class SegmentConfig:
-    """One image to regions."""
+class SliceConfig:
+    """What looks at an image, and how the image is cut into slices for it."""
 
     segmenter: str = "litemedsam"
     """litemedsam, a Hugging Face id, a model folder, a .pth checkpoint, or a trained class segmenter."""
@@ -71,90 +85,168 @@ class SegmentConfig:
     """Arithmetic of the network; auto takes what the device is good at."""
     slice_axis: Literal["auto", "0", "1", "2"] = "auto"
     """Array axis (z, y, x) to slice a volume along; auto takes the coarsest spacing."""
-    resize: int = 0
-    """Side of the square to which slices are resized for the segmenter (released code: 200); 0 keeps their shape."""
-    window: tuple[float, float] = (0.5, 99.5)
-    """Percentiles of the foreground that become black and white, over the whole volume."""
     hounsfield: Literal["auto", "yes", "no"] = "auto"
     """Show CT in Hounsfield units in the soft-tissue window, -160 to 240 HU; auto looks at the range of values."""
+
+    def __post_init__(self) -> None:
+        check_text(self, "segmenter")
+        check_choice(self, "engine", ("auto", "torch", "openvino"))
+        check_device(self)
+        check_choice(self, "precision", ("auto", "float32", "bfloat16", "float16"))
+        check_choice(self, "slice_axis", ("auto", "0", "1", "2"))
+        check_choice(self, "hounsfield", ("auto", "yes", "no"))
+
+
+@dataclass(frozen=True)
+class ProposalConfig:
+    """Everything mode on one slice: which masks stay."""
+
+    mask_rules: _MaskRules = "samreg"
+    """How prompts are placed, and which masks are too unsure or too alike: by samreg, as in the paper (SAM's automatic
+    mask generator), or as in the paper's released code (overlap 0.9, slices of 200 x 200 pixels)."""
+    min_quality: float = 0.5
+    """Predicted IoU below which a mask is dropped."""
+    areas: tuple[float, float] = (0.0008, 0.25)
+    """Smallest and largest ROI, as shares of the slice (paper: 200 and 7000 of 200 x 200 pixels, 0.005 and 0.175)."""
+    max_rois: int = 40
+    """At most so many ROIs a slice, best quality first; 0 is no limit."""
+
+    def __post_init__(self) -> None:
+        check_choice(self, "mask_rules", known_mask_rules())
+        check_number(self, "min_quality", 0, 1)
+        check_numbers(self, "areas", 0, 1, length=2)
+        if self.areas[0] >= self.areas[1]:
+            raise ConfigError(f"areas (--areas) is {self.areas}: give the smallest and the largest area, in that order")
+        check_number(self, "max_rois", 0, whole=True)
+
+
+@dataclass(frozen=True)
+class SegmentConfig(SliceConfig):
+    """One image to regions."""
+
     proposals: ProposalConfig = field(default_factory=ProposalConfig)
     """Everything mode."""
-    lift: Literal["auto", "link", "slices"] = "auto"
-    """3D: pair linked 3D ROIs, or ROIs slice by slice; auto keeps slices where both images are the same thick stack."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_part(self, "proposals", ProposalConfig)
+
+    def decisive(self) -> dict[str, Any]:
+        """The settings that decide which regions are found, by name: what a cache keys on.
+
+        Not among them are `segmenter`, for which the name and the weights of the loaded one are the key, and `device`. The
+        arithmetic is that of `engine` and `precision`; with the same ones two devices differ by rounding alone. Where these
+        are auto, each device takes what it is good at, and auto accepts what any of them found; name one to have that one.
+        """
+        return {name: value for name, value in asdict(self).items() if name not in ("segmenter", "device")}
 
 
 @dataclass(frozen=True)
 class MatchConfig:
     """Regions to pairs."""
 
-    method: Literal["greedy", "mutual", "optimal"] = "mutual"
-    """Greedy one-to-one by similarity (the paper), mutual nearest neighbours, or optimal assignment."""
+    lift: Literal["auto", "link", "slices"] = "auto"
+    """3D: pair linked 3D ROIs, or ROIs slice by slice; auto keeps slices where both images are the same thick stack."""
+    method: _Assignment = "mutual"
+    """Greedy one-to-one by similarity (the paper), or mutual nearest neighbours."""
     epsilon: float = 0.8
     """Cosine similarity below which two ROIs do not correspond."""
     max_pairs: int = 0
     """Keep the K most similar pairs; 0 keeps all."""
-    centre: bool = False
-    """Subtract the mean embedding of both images before comparing."""
     verify: bool = True
     """Reject pairs that contradict the geometry of the others."""
+
+    def __post_init__(self) -> None:
+        check_choice(self, "lift", ("auto", "link", "slices"))
+        check_choice(self, "method", known_assignments())
+        check_number(self, "epsilon", -1, 1)
+        check_number(self, "max_pairs", 0, whole=True)
+        check_flag(self, "verify")
+
+
+@dataclass(frozen=True)
+class FlowConfig:
+    """The greedy flow of a ddf along grey values, whose own weight is 1."""
+
+    flow_roi_weight: float = 4.5
+    """Weight of the region term in the flow; after its first level, of regions only those that were given."""
+    flow_feature_weight: float = 4.5
+    """Weight of the similarity of the segmenter's embeddings in the flow."""
+    flow_smoothing: float = 2.0
+    """Standard deviation of the smoothing of each step of the flow, in working voxels."""
+    flow_iterations: tuple[int, ...] = (40, 40, 30)
+    """Steps of the flow at most at each level, coarse to fine; the last one has the working size."""
+
+    def __post_init__(self) -> None:
+        for name in ("flow_roi_weight", "flow_feature_weight", "flow_smoothing"):
+            check_number(self, name, 0)
+        check_numbers(self, "flow_iterations", 0, whole=True)
+
+
+@dataclass(frozen=True)
+class ElasticConfig:
+    """Elastic levels: they fit an ffd or svf, and bring two people near each other before the flow of a ddf."""
+
+    roi_weight: float = 0.3
+    """Weight of equation (2)'s region term at elastic levels: the mean over pairs of MSE + Dice."""
+    similarity_weight: float = 1.0
+    """Weight of the local grey-value similarity (LNCC) at elastic levels."""
+    feature_weight: float = 0.3
+    """Weight of the similarity of the segmenter's embeddings at elastic levels."""
+    smoothness: float = 0.1
+    """lambda, weight of the mean squared gradient of the displacement in world units, at elastic levels."""
+    loss: _Loss = "samreg"
+    """The paper's objective with a penalty on folds, the paper's own, or that of its released code: Dice and a tenth of
+    cross-entropy, bending energy."""
+    softness: float = 1.0
+    """Standard deviation of the edges of region masks at elastic levels, in working voxels."""
+    control: tuple[float, ...] = (8.0, 4.0)
+    """Distance of control points at each elastic level, in working voxels."""
+    max_iterations: int = 60
+    """Optimiser steps of an elastic level at most; the fit stops earlier on its own."""
+
+    def __post_init__(self) -> None:
+        for name in ("roi_weight", "similarity_weight", "feature_weight", "smoothness", "softness"):
+            check_number(self, name, 0)
+        check_choice(self, "loss", known_losses())
+        check_numbers(self, "control", 1)
+        check_number(self, "max_iterations", 0, whole=True)
+
+    @property
+    def regions_alone(self) -> bool:
+        """Whether neither grey values nor embeddings have a weight."""
+        return self.similarity_weight == 0 and self.feature_weight == 0
 
 
 @dataclass(frozen=True)
 class FitConfig:
     """Pairs to a transform."""
 
-    transform: Literal["ddf", "ffd", "svf", "affine", "rigid", "none"] = "ddf"
-    """Dense field, control grid, stationary velocity, affine or rigid alone, or pairs only."""
-    in_plane: Literal["auto", "yes", "no"] = "auto"
-    """Forbid displacement across slices in the refinement; auto does where slice ROIs alone drive it: they say nothing
-    about it."""
-    search: bool = True
-    """Start the dense fit from a discrete search over the embeddings of the segmenter."""
-    roi_weight: float = 0.3
-    """Weight of equation (2)'s region term: the mean over pairs of MSE + Dice."""
-    mse_weight: float = 1.0
-    """Share of the mean squared difference in the region term."""
-    dice_weight: float = 1.0
-    """Share of 1 - Dice in the region term."""
-    cross_entropy_weight: float = 0.0
-    """Share of the cross-entropy in the region term (released code: 0.1, with --mse-weight 0)."""
-    softness: float = 1.0
-    """Standard deviation of the edges of region masks, in working voxels."""
-    similarity_weight: float = 1.0
-    """Weight of the local grey-value similarity (LNCC); 0 leaves it out."""
-    feature_weight: float = 0.3
-    """Weight of the similarity of the segmenter's embeddings; 0 leaves it out."""
-    lncc_window: int = 9
-    """Side of the LNCC window in working voxels, at elastic levels."""
-    smoothness: float = 0.1
-    """lambda, weight of the mean squared gradient of the displacement in world units."""
-    bending: float = 0.0
-    """Weight of the mean squared second derivatives in world units (released code, with --smoothness 0)."""
-    fold_weight: float = 1.0
-    """Weight of the penalty on Jacobian determinants below 0.2."""
+    transform: _Transform = "ddf"
+    """Dense field (by a flow), control grid or stationary velocity (by elastic levels), affine or rigid alone, or pairs
+    only."""
     work_size: int = 128
     """Working voxels along the longest axis; each coarser level of the flow has half as many as the next."""
-    control: tuple[float, ...] = (8.0, 4.0)
-    """Distance of control points at each elastic level, in working voxels."""
-    flow: bool = True
-    """Fit a ddf by a greedy flow along grey values and embeddings; without it, by elastic levels."""
-    flow_window: int = 7
-    """Side of the LNCC window in working voxels, for the flow."""
-    flow_guidance: float = 15.0
-    """How many times more embeddings and regions weigh in the flow than at elastic levels; after its first level, of
-    regions only those that were given."""
-    flow_smoothing: float = 2.0
-    """Standard deviation of the smoothing of each step of the flow, in working voxels."""
-    field_smoothing: float = 0.4
-    """Standard deviation of the smoothing of the whole displacement after each step of the flow, in working voxels."""
-    flow_iterations: tuple[int, ...] = (40, 40, 30)
-    """Steps of the flow at most at each level, coarse to fine; the last one has the working size."""
-    flow_step: float = 0.5
-    """Longest displacement of a step of the flow, in working voxels."""
-    max_iterations: int = 60
-    """Optimiser steps of an elastic level at most; the fit stops earlier on its own."""
-    tolerance: float = 1e-3
-    """Relative fall of the loss over twelve steps below which a level has converged."""
+    flow: FlowConfig = field(default_factory=FlowConfig)
+    """The flow of a ddf."""
+    elastic: ElasticConfig = field(default_factory=ElasticConfig)
+    """Elastic levels."""
+
+    def __post_init__(self) -> None:
+        check_choice(self, "transform", known_transforms())
+        check_number(self, "work_size", 8, whole=True)
+        _check_part(self, "flow", FlowConfig)
+        _check_part(self, "elastic", ElasticConfig)
+        if self.transform in ("ffd", "svf") and self.elastic.roi_weight == 0 and self.elastic.regions_alone:
+            raise ConfigError(
+                f"roi_weight, similarity_weight and feature_weight are all 0: nothing drives a {self.transform}; "
+                "give one of --roi-weight, --similarity-weight and --feature-weight a weight"
+            )
+
+    @property
+    def regions_alone(self) -> bool:
+        """Whether pairs alone drive the fit, as in equation (2): then no search over the embeddings starts it."""
+        return self.transform != "ddf" and self.elastic.regions_alone
 
 
 @dataclass(frozen=True)
@@ -166,11 +258,31 @@ class RegisterConfig:
     fit: FitConfig = field(default_factory=FitConfig)
     seed: int = 0
     """Seed of everything random."""
-    preset: str = "default"
-    """Where all other settings start from: default, regions, paper or fast."""
+
+    def __post_init__(self) -> None:
+        _check_part(self, "segment", SegmentConfig)
+        _check_part(self, "match", MatchConfig)
+        _check_part(self, "fit", FitConfig)
+        check_number(self, "seed", 0, 2**32 - 1, whole=True)
 
 
-_EQUATION_2: dict[str, Any] = {"work_size": 256, "softness": 0.5, "control": (8.0, 4.0, 2.0), "max_iterations": 50}
+def _check_part(settings: Any, name: str, kind: type) -> None:
+    if not isinstance(getattr(settings, name), kind):
+        raise ConfigError(f"{name} is {getattr(settings, name)!r}: give a {kind.__name__}")
+
+
+_EQUATION_2 = FitConfig(
+    transform="ffd",
+    work_size=256,
+    elastic=ElasticConfig(
+        roi_weight=1.0,
+        similarity_weight=0.0,
+        feature_weight=0.0,
+        softness=0.5,
+        control=(8.0, 4.0, 2.0),
+        max_iterations=50,
+    ),
+)
 """Where regions alone drive the field, their outlines are all there is: fine voxels, sharp edges, close control points
 reach a lower loss than 10,000 steps of Adam at every pixel (`benchmarks/fit.py`)."""
 
@@ -184,52 +296,88 @@ def preset(name: str) -> RegisterConfig:
     Raises:
         ConfigError: if there is no such preset.
     """
+    base = RegisterConfig()
     if name == "default":
-        return RegisterConfig()
+        return base
     if name == "regions":
-        base = RegisterConfig(preset="regions")
-        fit = replace(
-            base.fit,
-            search=False,
-            roi_weight=1.0,
-            similarity_weight=0.0,
-            feature_weight=0.0,
-            smoothness=0.01,
-            flow=False,
-            **_EQUATION_2,
-        )
-        return replace(base, fit=fit)
+        return replace(base, fit=replace(_EQUATION_2, elastic=replace(_EQUATION_2.elastic, smoothness=0.01)))
     if name == "fast":
-        base = RegisterConfig(preset="fast")
-        return replace(base, fit=replace(base.fit, max_iterations=25, flow_iterations=(20, 20, 15)))
+        fit = replace(base.fit, flow=FlowConfig(flow_iterations=(20, 20, 15)), elastic=ElasticConfig(max_iterations=25))
+        return replace(base, fit=fit)
     if name == "paper":
         return RegisterConfig(
             segment=SegmentConfig(
                 segmenter="facebook/sam-vit-huge",
                 proposals=ProposalConfig(
-                    exact_points=True,
-                    min_quality=0.9,
-                    min_stability=0.9,
-                    nms="box",
-                    nms_iou=0.7,
-                    max_overlap=0.8,
-                    min_area=200 / 200**2,
-                    max_area=7000 / 200**2,
-                    max_rois=0,
+                    mask_rules="paper", min_quality=0.9, areas=(200 / 200**2, 7000 / 200**2), max_rois=0
                 ),
-                lift="slices",
             ),
-            match=MatchConfig(method="greedy", epsilon=0.8, verify=False),
-            fit=FitConfig(
-                transform="ddf",
-                search=False,
-                roi_weight=1.0,
-                similarity_weight=0.0,
-                feature_weight=0.0,
-                fold_weight=0.0,
-                flow=False,
-                **_EQUATION_2,
-            ),
-            preset="paper",
+            match=MatchConfig(lift="slices", method="greedy", epsilon=0.8, verify=False),
+            fit=replace(_EQUATION_2, elastic=replace(_EQUATION_2.elastic, loss="paper")),
         )
-    raise ConfigError(f"there is no preset {name!r}; choose default, fast, regions or paper")
+    raise ConfigError(f"there is no preset {name!r}; choose {', '.join(known_presets())}")
+
+
+def chosen(config: RegisterConfig | None, name: str | None) -> RegisterConfig:
+    """The settings that a caller gave as such or by the name of a preset; the preset `default` without either.
+
+    Raises:
+        ConfigError: if both are given, or there is no such preset.
+    """
+    if config is not None and name is not None:
+        raise ConfigError(f"config and preset={name!r} are both given: change settings of preset({name!r}) instead")
+    return config if config is not None else preset(name or "default")
+
+
+def nearest_preset(config: RegisterConfig) -> tuple[str, dict[str, Any]]:
+    """The preset that settings are, or are closest to, and the settings that differ from it, by their full names."""
+    here = dict(_flat(config))
+    found = []
+    for name in known_presets():
+        there = dict(_flat(preset(name)))
+        found.append((name, {key: value for key, value in here.items() if value != there[key]}))
+    return min(found, key=lambda row: len(row[1]))
+
+
+def describe(config: RegisterConfig) -> str:
+    """The settings in words: the nearest preset, and what differs: `preset default, with match.epsilon = 0.6`."""
+    name, changes = nearest_preset(config)
+    text = ", ".join(f"{key} = {value}" for key, value in changes.items())
+    return f"preset {name}, with {text}" if text else f"preset {name}"
+
+
+def _flat(settings: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Full name and value of every setting."""
+    for part in fields(settings):
+        value = getattr(settings, part.name)
+        if is_dataclass(value):
+            yield from _flat(value, f"{prefix}{part.name}.")
+        else:
+            yield prefix + part.name, value
+
+
+def idle_settings(config: RegisterConfig, *, rough_fit: bool) -> str:
+    """What was changed and acts nowhere in this registration, in one line; empty where there is nothing.
+
+    Args:
+        config: the settings.
+        rough_fit: whether an elastic level brings the images near each other before the pairs are found.
+    """
+    transform = config.fit.transform
+    elastic = transform in ("ffd", "svf")
+    idle = []
+    for key in nearest_preset(config)[1]:
+        name = key.rpartition(".")[2]
+        if key.startswith("fit.flow."):
+            acts = transform == "ddf"
+        elif key.startswith("fit.elastic."):
+            acts = elastic or (rough_fit and name not in _NOT_IN_A_ROUGH_FIT)
+        else:
+            acts = key != "fit.work_size" or transform in DENSE
+        if not acts:
+            idle.append(flag_of(name))
+    return f"without effect in this registration (transform {transform}): {', '.join(idle)}" if idle else ""
+
+
+_NOT_IN_A_ROUGH_FIT = ("roi_weight", "softness")
+"""A rough fit goes by the images."""

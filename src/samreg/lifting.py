@@ -44,11 +44,12 @@ def link_slices(
         axis: array axis of the stack.
         min_overlap: in [0, 1].
         min_similarity: in [-1, 1].
-        min_slices: shorter chains are dropped.
+        min_slices: shorter chains are dropped; in a stack of fewer slices none is.
 
     Returns:
         The 3D ROIs and their prototypes: the mean over the chain, weighted by area.
     """
+    min_slices = min(min_slices, rois.grid.shape[axis])
     successor = _links(rois, prototypes, slice_index, axis, min_overlap, min_similarity)
     has_predecessor = set(successor.values())
     joined, rows = [], []

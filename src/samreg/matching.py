@@ -12,38 +12,31 @@ from samreg.types import Prototypes, Similarity
 __all__ = ["assign", "best_pairs", "cosine_similarity"]
 
 
-def cosine_similarity(fixed: Prototypes, moving: Prototypes, *, centre: bool = False) -> Similarity:
+def cosine_similarity(fixed: Prototypes, moving: Prototypes) -> Similarity:
     """s_ij = p_i . q_j / (|p_i| |q_j|) (paper, section 3).
 
     Args:
         fixed: (n_fixed, c).
         moving: (n_moving, c).
-        centre: subtract the mean of all prototypes first: what all regions share says nothing about any of them.
 
     Returns:
         (n_fixed, n_moving) in [-1, 1]; 0 for a prototype of length 0.
     """
     p, q = np.asarray(fixed, dtype=np.float32), np.asarray(moving, dtype=np.float32)
-    if centre and len(p) + len(q):
-        mean = np.concatenate([p, q]).mean(axis=0)
-        p, q = p - mean, q - mean
     p = p / np.maximum(np.linalg.norm(p, axis=1, keepdims=True), 1e-12)
     q = q / np.maximum(np.linalg.norm(q, axis=1, keepdims=True), 1e-12)
     result: Similarity = np.clip(p @ q.T, -1.0, 1.0)
     return result
 
 
-def assign(
-    similarity: Similarity, epsilon: float, method: Literal["greedy", "mutual", "optimal"] = "greedy"
-) -> np.ndarray:
+def assign(similarity: Similarity, epsilon: float, method: Literal["greedy", "mutual"] = "greedy") -> np.ndarray:
     """One-to-one pairs with similarity of at least epsilon.
 
     Args:
         similarity: (n_fixed, n_moving).
         epsilon: the paper's threshold.
         method: `greedy` takes the most similar pair, strikes its row and column, and goes on (the paper);
-            `mutual` keeps pairs that are each other's most similar; `optimal` maximises the total similarity above
-            epsilon, leaving a ROI unmatched rather than below it.
+            `mutual` keeps pairs that are each other's most similar.
 
     Returns:
         (k, 2) rows and columns, most similar first.
@@ -56,11 +49,6 @@ def assign(
         columns = table.argmax(axis=1)
         keep = table.argmax(axis=0)[columns] == rows
         pairs = np.stack([rows[keep], columns[keep]], axis=1)
-    elif method == "optimal":
-        from scipy.optimize import linear_sum_assignment
-
-        # Below epsilon nothing is gained, which is what staying unmatched is worth.
-        pairs = np.stack(linear_sum_assignment(np.maximum(table - epsilon, 0.0), maximize=True), axis=1)
     else:
         pairs = _greedy(table, epsilon)
     values = table[pairs[:, 0], pairs[:, 1]]

@@ -5,10 +5,12 @@ from __future__ import annotations
 import functools
 
 import numpy as np
+import torch
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from samreg.config import MatchConfig
+from samreg.fitting.affine import AffineChoice, fit_affine, plausible
 from samreg.fitting.frames import Frame
 from samreg.matching import assign, best_pairs, cosine_similarity
 from samreg.ops.displacement import rescale
@@ -16,13 +18,15 @@ from samreg.regions import Regions
 from samreg.rois import PairedRois, RoiSet
 from samreg.types import Matrix
 
-__all__ = ["overlap_after", "pair_overlaps", "pair_regions"]
+__all__ = ["affine_of_pairs", "overlap_after", "pair_overlaps", "pair_regions"]
 
 _MIN_OVERLAP = 0.2
 """Soft IoU under the start below which a pair contradicts the geometry."""
 _CERTAIN = (0.3, 0.8)
 """Soft IoU under the start at which a pair begins to count, and at which it counts in full."""
 _CELLS = 64
+_MARGIN = 0.03
+"""Relative gain in overlap that the centroids have to bring over the headers: the share of `fitting.affine.choose`."""
 
 
 def pair_regions(
@@ -33,7 +37,8 @@ def pair_regions(
     Without `config.verify` this is the paper: cosine similarity of prototypes, assignment above epsilon. With it the
     regions are also carried through the start (affine map and displacement), and appearance and overlap decide
     together: score = (cosine + IoU) / 2. Pairs that hardly overlap are dropped, and the weight of the others in
-    equation (2) rises with their overlap: a false pair pulls harder than a true one.
+    equation (2) rises with their overlap: a false pair pulls harder than a true one. Pairs of the same class (regions
+    that a network named) count as given: nothing had to be compared to find them.
 
     Args:
         fixed: regions of the fixed image.
@@ -43,7 +48,9 @@ def pair_regions(
         config: method, epsilon, K, verify.
         by_slice: pair only regions of the same slice.
     """
-    similarity = cosine_similarity(fixed.prototypes, moving.prototypes, centre=config.centre)
+    if not len(fixed) or not len(moving):
+        return PairedRois.none(fixed.image.grid, moving.image.grid)
+    similarity = cosine_similarity(fixed.prototypes, moving.prototypes)
     allowed = np.ones(similarity.shape, dtype=bool)
     if by_slice:
         allowed = fixed.slice_index[:, None] == moving.slice_index[None, :]
@@ -64,7 +71,42 @@ def pair_regions(
 def _paired(
     fixed: Regions, moving: Regions, pairs: np.ndarray, similarity: np.ndarray, confidence: np.ndarray | None
 ) -> PairedRois:
-    return PairedRois(fixed.rois.select(pairs[:, 0]), moving.rois.select(pairs[:, 1]), similarity, confidence)
+    f, m = fixed.rois.select(pairs[:, 0]), moving.rois.select(pairs[:, 1])
+    same_class = [a.name != "" and a.name == b.name for a, b in zip(f.rois, m.rois, strict=True)]
+    return PairedRois(f, m, similarity, confidence, np.asarray(same_class, dtype=bool))
+
+
+def affine_of_pairs(pairs: PairedRois) -> AffineChoice:
+    """The affine map under which given pairs overlap most: headers, centroids shifted, or centroids mapped.
+
+    The headers stay unless the overlap rises by 3 %. An affine map of the centroids is tried for d + 2 pairs or more,
+    and where it is a plausible one. Where no two regions meet under any of them, the shift counts.
+
+    Args:
+        pairs: known to correspond; without any the headers stay.
+
+    Returns:
+        The choice; its costs are 1 - mean soft IoU of the pairs.
+    """
+    d = pairs.fixed.grid.ndim
+    still = np.eye(d + 1)
+    if len(pairs) == 0:
+        return AffineChoice("headers", still, {})
+    weights = np.sqrt(pairs.fixed.volumes)
+    fixed, moving = pairs.fixed.centroids, pairs.moving.centroids
+    shift = still.copy()
+    shift[:-1, -1] = np.average(moving - fixed, axis=0, weights=weights)
+    maps = {"centroids": shift, "headers": still}
+    if len(pairs) >= d + 2:
+        affine = fit_affine(fixed, moving, weights)
+        if plausible(affine[None, :d, :d])[0]:
+            maps["affine of centroids"] = affine
+    nothing = torch.zeros(d, *pairs.fixed.grid.shape)
+    overlap = {name: float(pair_overlaps(pairs, matrix, nothing).mean()) for name, matrix in maps.items()}
+    best = max(overlap, key=lambda name: overlap[name])
+    if 0 < overlap[best] <= (1 + _MARGIN) * overlap["headers"]:
+        best = "headers"
+    return AffineChoice(best, maps[best], {name: 1 - value for name, value in overlap.items()})
 
 
 def overlap_after(fixed: RoiSet, moving: RoiSet, affine: Matrix, start: Tensor) -> np.ndarray:

@@ -17,6 +17,8 @@ __all__ = ["SlicePlan", "is_thick", "nearest_masks", "plan_slices", "window"]
 THICK_RATIO = 4.0
 """Slices at least this many times as far apart as their pixels make a thick-slice stack."""
 
+_BLACK_AND_WHITE = (0.5, 99.5)
+"""Percentiles of the foreground."""
 _SOFT_TISSUE_HU = (-160.0, 240.0)
 _AIR_PERCENTILE = 0.5
 _AIR_HU = -800.0
@@ -24,7 +26,7 @@ _LEAST_SOFT_TISSUE = 0.1
 _ANISOTROPIC_PIXELS = 1.1
 
 
-def window(image: Image, percentiles: tuple[float, float] = (0.5, 99.5), hounsfield: str = "auto") -> VoxelArray:
+def window(image: Image, hounsfield: str = "auto") -> VoxelArray:
     """Grey values mapped to [0, 1] by one window for the whole image, never slice by slice.
 
     Black and white are percentiles of the foreground: what is brighter than a twentieth of the range above the
@@ -32,22 +34,18 @@ def window(image: Image, percentiles: tuple[float, float] = (0.5, 99.5), hounsfi
 
     Args:
         image: grey or RGB.
-        percentiles: of the foreground, lower and upper, in [0, 100].
         hounsfield: `yes`, `no`, or `auto`: a grey volume in mm that holds both air and soft tissue.
 
     Returns:
         float32 in [0, 1], `(*shape)` or `(*shape, 3)`.
     """
-    lower, upper = percentiles
-    if not 0 <= lower < upper <= 100:
-        raise ConfigError(f"window percentiles must rise within 0 to 100, got {percentiles}")
     data = image.data
     if hounsfield == "yes" or (hounsfield == "auto" and _looks_like_ct(image)):
         low, high = _SOFT_TISSUE_HU
     else:
         darkest, bright = np.percentile(data, [0, 99.5])
         foreground = data[data > darkest + 0.05 * (bright - darkest)]
-        low, high = np.percentile(foreground if foreground.size else data, [lower, upper])
+        low, high = np.percentile(foreground if foreground.size else data, _BLACK_AND_WHITE)
     if high <= low:
         low, high = float(data.min()), float(data.max())
     result: VoxelArray = np.clip((data - low) / max(high - low, 1e-12), 0.0, 1.0).astype(np.float32)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from samreg.class_segmentation import segment_by_class
-from samreg.config import RegisterConfig, preset
+from samreg.config import RegisterConfig, chosen
 from samreg.errors import GeometryError
 from samreg.image import Image
 from samreg.preprocess import SlicePlan, nearest_masks, plan_slices, window
@@ -36,6 +36,7 @@ def register(
     moving: Image,
     config: RegisterConfig | None = None,
     *,
+    preset: str | None = None,
     segmenter: Segmenter | ClassSegmenter | None = None,
     extra_pairs: PairedRois | None = None,
     progress: Progress | None = None,
@@ -45,15 +46,17 @@ def register(
     Args:
         fixed: defines the grid of the result.
         moving: is brought onto it; may differ in size, spacing, direction and number of slices.
-        config: settings; `preset("default")` when None.
+        config: settings.
+        preset: the name of a preset in place of settings; `default` where neither is given.
         segmenter: a loaded segmenter; otherwise `config.segment.segmenter` is loaded.
         extra_pairs: pairs that are given, for example from label maps; they join the pairs that are found.
         progress: called along the way.
 
     Raises:
+        ConfigError: if there is no such preset, or settings are given as well.
         GeometryError: if one image is 2D and the other 3D, or one in mm and the other in pixels.
     """
-    config = config or preset("default")
+    config = chosen(config, preset)
     _check_pair(fixed, moving)
     seconds: dict[str, float] = {}
     with _timed(seconds, "load"):
@@ -69,6 +72,7 @@ def segment(
     image: Image,
     config: RegisterConfig | None = None,
     *,
+    preset: str | None = None,
     segmenter: Segmenter | ClassSegmenter | None = None,
     progress: Progress | None = None,
 ) -> Regions:
@@ -77,26 +81,32 @@ def segment(
 
     Args:
         image: 2D or 3D, grey or RGB.
-        config: settings; `preset("default")` when None.
+        config: settings.
+        preset: the name of a preset in place of settings; `default` where neither is given.
         segmenter: a loaded segmenter; otherwise `config.segment.segmenter` is loaded.
         progress: called after each slice.
+
+    Raises:
+        ConfigError: if there is no such preset, or settings are given as well.
     """
-    config = config or preset("default")
+    config = chosen(config, preset)
     segmenter = segmenter or _load(config)
     settings = config.segment
     if isinstance(segmenter, ClassSegmenter):
         return segment_by_class(image, segmenter, settings)
-    plan = plan_slices(image.grid, settings.slice_axis, settings.resize)
-    slices = plan.slices(window(image, settings.window, settings.hounsfield))
+    from samreg.proposals.rules import RULES
+
+    plan = plan_slices(image.grid, settings.slice_axis, RULES[settings.proposals.mask_rules].side)
+    slices = plan.slices(window(image, settings.hounsfield))
     rois, prototypes, slice_index, features = _segment_slices(plan, slices, segmenter, config, progress)
     provenance = {
         "segmenter": segmenter.name,
         "weights_sha256": segmenter.fingerprint,
         "engine": segmenter.engine,
-        "prompts": segmenter.prompt_kind if settings.proposals.prompts == "auto" else settings.proposals.prompts,
+        "prompts": segmenter.prompt_kind,
         "slice_axis": plan.axis,
         "n_slices": plan.n_slices,
-        "settings": asdict(settings),
+        "settings": settings.decisive(),
     }
     return Regions(image, rois, prototypes, features, plan.axis, slice_index, provenance)
 
@@ -149,26 +159,32 @@ def register_regions(
     moving: Regions,
     config: RegisterConfig | None = None,
     *,
+    preset: str | None = None,
     extra_pairs: PairedRois | None = None,
     progress: Progress | None = None,
 ) -> RegistrationResult:
     """Pair the regions of two segmented images and fit a transform to them.
 
+    With `Regions.none(image)` for both images nothing is found: `extra_pairs` and the grey values alone drive the fit.
+
     Args:
         fixed: regions of the fixed image.
         moving: regions of the moving image, from the same segmenter.
-        config: settings; `preset("default")` when None.
-        extra_pairs: given pairs that join those found; their confidence is kept.
+        config: settings.
+        preset: the name of a preset in place of settings; `default` where neither is given.
+        extra_pairs: given pairs that join those found; they and their confidence stay as they are.
         progress: called along the way.
 
     Raises:
+        ConfigError: if there is no such preset, or settings are given as well.
         GeometryError: if the images or the segmenters do not fit together.
     """
     from samreg.alignment import align
 
-    config = config or preset("default")
+    config = chosen(config, preset)
     _check_pair(fixed.image, moving.image)
-    if fixed.features.data.shape[0] != moving.features.data.shape[0]:
+    channels = [None if r.features is None else r.features.data.shape[0] for r in (fixed, moving)]
+    if channels[0] != channels[1]:
         raise GeometryError(
             f"the regions come from different segmenters ({fixed.provenance.get('segmenter')} and "
             f"{moving.provenance.get('segmenter')}): segment both images with the same one"

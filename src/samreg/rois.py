@@ -268,6 +268,7 @@ class PairedRois:
         moving: K regions of the moving image, in the same order.
         similarity: (K,) cosine similarity of the two prototypes, in [-1, 1].
         confidence: (K,) weight of each pair in the dense fit, in [0, 1]; ones by default.
+        given: (K,) booleans: the pair was known beforehand (labels, classes) and not found; all False by default.
 
     Raises:
         GeometryError: if the lengths differ.
@@ -277,6 +278,7 @@ class PairedRois:
     moving: RoiSet
     similarity: np.ndarray
     confidence: np.ndarray | None = None
+    given: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         similarity = np.asarray(self.similarity, dtype=np.float32)
@@ -284,11 +286,14 @@ class PairedRois:
             np.ones_like(similarity) if self.confidence is None else np.asarray(self.confidence, dtype=np.float32)
         )
         object.__setattr__(self, "similarity", similarity)
+        given = np.zeros(len(similarity), dtype=bool) if self.given is None else np.asarray(self.given, dtype=bool)
         object.__setattr__(self, "confidence", confidence)
-        lengths = (len(self.fixed), len(self.moving), len(similarity), len(confidence))
+        object.__setattr__(self, "given", given)
+        lengths = (len(self.fixed), len(self.moving), len(similarity), len(confidence), len(given))
         if len(set(lengths)) != 1:
             raise GeometryError(
-                f"PairedRois wants as many fixed and moving ROIs, similarities and confidences, got {lengths}"
+                "PairedRois wants as many fixed and moving ROIs, similarities, confidences and values of given, "
+                f"got {lengths}"
             )
 
     @classmethod
@@ -302,12 +307,33 @@ class PairedRois:
     def select(self, indices: Iterable[int]) -> PairedRois:
         """The pairs at `indices`, in that order."""
         rows = [int(i) for i in indices]
-        return PairedRois(self.fixed.select(rows), self.moving.select(rows), self.similarity[rows], self.weights[rows])
+        return PairedRois(
+            self.fixed.select(rows),
+            self.moving.select(rows),
+            self.similarity[rows],
+            self.weights[rows],
+            self.is_given[rows],
+        )
+
+    def concatenate(self, other: PairedRois) -> PairedRois:
+        """These pairs, then those of `other`, which are of the same two images."""
+        return PairedRois(
+            replace(self.fixed, rois=(*self.fixed.rois, *other.fixed.rois)),
+            replace(self.moving, rois=(*self.moving.rois, *other.moving.rois)),
+            np.concatenate([self.similarity, other.similarity]),
+            np.concatenate([self.weights, other.weights]),
+            np.concatenate([self.is_given, other.is_given]),
+        )
 
     @property
     def weights(self) -> np.ndarray:
         """(K,) confidence of each pair; never None."""
         return np.asarray(self.confidence, dtype=np.float32)
+
+    @property
+    def is_given(self) -> np.ndarray:
+        """(K,) whether each pair was known beforehand; never None."""
+        return np.asarray(self.given, dtype=bool)
 
     def correspond(self, points: Points) -> Correspondence:
         """The correspondence at any location, inferred from the pairs (paper, section 2).

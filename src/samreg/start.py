@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from samreg.errors import GeometryError
 from samreg.fitting.affine import AffineChoice, Candidate, choose, mutual_matches, ransac_affine
 from samreg.fitting.discrete import Search, coupled_convex, descriptor_cost, make_consistent
 from samreg.fitting.features import joint_descriptors
@@ -50,7 +51,13 @@ class Descriptors:
 
     @classmethod
     def of(cls, fixed: Regions, moving: Regions, stack_axis: int | None) -> Descriptors:
-        """Of two segmented images."""
+        """Of two segmented images.
+
+        Raises:
+            GeometryError: if one of them was not segmented.
+        """
+        if fixed.features is None or moving.features is None:
+            raise GeometryError("an image without embeddings has no descriptors: segment both images")
         f, m = joint_descriptors(fixed.features, moving.features, _CHANNELS)
         return cls(f, fixed.features.grid, m, moving.features.grid, stack_axis=stack_axis)
 

@@ -10,7 +10,7 @@ import tyro
 
 from samreg.cli.common import asked_preset, show
 from samreg.cli.progress import ProgressLines
-from samreg.config import RegisterConfig
+from samreg.config import PresetName, RegisterConfig
 
 __all__ = ["Batch"]
 
@@ -40,6 +40,8 @@ class Batch:
     """Where segmented images are kept; SAMREG_CACHE_DIR, else the platform's cache folder."""
     cache_gib: float = 20.0
     """What the cache may take, in GiB."""
+    preset: PresetName = "default"
+    """Where all settings below start from."""
     config: Annotated[RegisterConfig, tyro.conf.arg(name="")] = field(default_factory=RegisterConfig)
 
     @classmethod

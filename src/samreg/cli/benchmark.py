@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from samreg.checking import check_number
 from samreg.cli.common import show
 from samreg.cli.progress import ProgressLines
 
@@ -60,6 +61,10 @@ class Benchmark:
     """Also draw paired regions, before and after of the first so many pairs, with samreg's default preset."""
     tables_only: bool = False
     """Make tables and figures of the records that are there; register nothing."""
+
+    def __post_init__(self) -> None:
+        # The other numbers are checked by the options that `run` makes of them, before anything else is done.
+        check_number(self, "panels", 0, whole=True)
 
     def run(self) -> int:
         """Register, record, tabulate. Failures of single pairs are in the records and do not change the status."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,10 +19,8 @@ if TYPE_CHECKING:
     from samreg.regions import Regions
     from samreg.result import RegistrationResult
     from samreg.rois import PairedRois, RoiSet
-    from samreg.types import ScalarArray
 
 __all__ = [
-    "GivenClasses",
     "asked_preset",
     "check_file",
     "pairs_from_labels",
@@ -90,28 +88,6 @@ def pairs_from_labels(fixed: Path, moving: Path, fixed_grid: Grid, moving_grid: 
     for path, grid in ((fixed, fixed_grid), (moving, moving_grid)):
         sides.append(rois_on(grid, _named_rois(path, named), str(path)))
     return pair_by_name(*sides)
-
-
-@dataclass(frozen=True, eq=False)
-class GivenClasses:
-    """Known regions of two images in the place of a network that segments the same classes in both.
-
-    Args:
-        fixed: the fixed image.
-        pairs: its regions and those of the moving image.
-        fingerprint: sha256 of the two files.
-    """
-
-    fixed: Image
-    pairs: PairedRois
-    fingerprint: str
-    name: str = "labels"
-    engine: str = "none"
-
-    def segment_classes(self, image: Image) -> tuple[tuple[str, ...], ScalarArray]:
-        """Names and masks, as probabilities 0 and 1, of one of the two images."""
-        rois = self.pairs.fixed if image is self.fixed else self.pairs.moving
-        return tuple(roi.name for roi in rois.rois), rois.masks().astype(np.float32)
 
 
 def _named_rois(path: Path, by_name: bool) -> RoiSet:

@@ -12,7 +12,7 @@ import tyro
 
 from samreg.cli.common import asked_preset, show, summary, table
 from samreg.cli.progress import ProgressLines
-from samreg.config import RegisterConfig
+from samreg.config import PresetName, RegisterConfig
 
 if TYPE_CHECKING:
     from samreg.phantom import Phantom
@@ -33,6 +33,8 @@ class Demo:
     """A volume of thick slices, or a single slice."""
     overwrite: bool = False
     """Replace an older demo in that folder."""
+    preset: PresetName = "default"
+    """Where all settings below start from."""
     config: Annotated[RegisterConfig, tyro.conf.arg(name="")] = field(default_factory=RegisterConfig)
 
     @classmethod

@@ -54,6 +54,8 @@ def _one_line(box: str, prog: str) -> str:
         message = "missing: " + ", ".join(row.strip() for row in said[1:])
     else:
         message = " ".join(" ".join(said).split()).rstrip(".")
+        # A setting that refuses itself says which it is; the name of the class that holds it says nothing to a user.
+        message = re.sub(r"^Error parsing [\w.-]+: (?=\w+ \(--)", "", message)
     close = re.search(r"Perhaps you meant:\s*(--[\w-]+)", " ".join(rows))
     if close:
         message += f"; did you mean {close[1]}?"

@@ -2,18 +2,46 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
+from samreg.checking import check_number
 from samreg.cli.common import asked_preset, rois_on, show
 from samreg.cli.progress import ProgressLines
-from samreg.config import RegisterConfig
+from samreg.config import MatchConfig, PresetName, RegisterConfig, SliceConfig, preset
 from samreg.errors import InputError
 
 __all__ = ["Prompt"]
+
+
+@dataclass(frozen=True)
+class PromptConfig(SliceConfig):
+    """The settings that a prompt uses: nothing is proposed, and nothing fitted."""
+
+    epsilon: float = MatchConfig.epsilon
+    """Cosine similarity below which two regions do not correspond."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_number(self, "epsilon", -1, 1)
+
+    @classmethod
+    def of(cls, config: RegisterConfig) -> PromptConfig:
+        """The part of the settings of a registration that a prompt uses."""
+        shared = {f.name: getattr(config.segment, f.name) for f in fields(SliceConfig)}
+        return cls(**shared, epsilon=config.match.epsilon)
+
+    def within(self, config: RegisterConfig) -> RegisterConfig:
+        """The settings of a registration with these."""
+        shared = {f.name: getattr(self, f.name) for f in fields(SliceConfig)}
+        return replace(
+            config,
+            segment=replace(config.segment, **shared),
+            match=replace(config.match, epsilon=self.epsilon),
+        )
 
 
 @dataclass(frozen=True)
@@ -37,12 +65,14 @@ class Prompt:
     """A mask or label map of the fixed image, or .seg.nrrd; all that is not background is one region."""
     overwrite: bool = False
     """Replace an older run in that folder."""
-    config: Annotated[RegisterConfig, tyro.conf.arg(name="")] = field(default_factory=RegisterConfig)
+    preset: PresetName = "default"
+    """Where all settings below start from."""
+    config: Annotated[PromptConfig, tyro.conf.arg(name="")] = field(default_factory=PromptConfig)
 
     @classmethod
     def defaults(cls, arguments: list[str]) -> Prompt:
         """All other options default to what the preset says."""
-        return cls(tyro.MISSING, tyro.MISSING, tyro.MISSING, config=asked_preset(arguments))
+        return cls(tyro.MISSING, tyro.MISSING, tyro.MISSING, config=PromptConfig.of(asked_preset(arguments)))
 
     def run(self) -> None:
         """Read, prompt, write."""
@@ -63,8 +93,9 @@ class Prompt:
             mask = rois.label_map() > 0
         from samreg.prompting import prompt_pair
 
+        config = self.config.within(preset(self.preset))
         with ProgressLines() as progress:
-            answer = prompt_pair(fixed, moving, point=point, box=box, mask=mask, config=self.config, progress=progress)
+            answer = prompt_pair(fixed, moving, point=point, box=box, mask=mask, config=config, progress=progress)
         write_run(answer.result(), self.out, inputs=inputs, overwrite=self.overwrite)
         if not answer.found:
             show(f"no counterpart: {answer.reason}", f"written to {self.out}")

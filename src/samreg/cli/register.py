@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-from samreg.cli.common import GivenClasses, asked_preset, pairs_from_labels, register_with_cache, show, summary
+from samreg.cli.common import asked_preset, pairs_from_labels, register_with_cache, show, summary
 from samreg.cli.progress import ProgressLines
-from samreg.config import RegisterConfig
+from samreg.config import PresetName, RegisterConfig
 from samreg.errors import GeometryError, InputError
 
 __all__ = ["Register"]
@@ -34,11 +34,13 @@ class Register:
     moving_labels: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """Known regions of the moving image."""
     labels_only: bool = False
-    """Use the known regions alone and run no segmenter."""
+    """Run no segmenter: the known regions, exactly as they are, and the grey values drive the fit."""
     cache: bool = True
     """Keep the regions of both images (SAMREG_CACHE_DIR, else the user's cache folder) for the next registration."""
     overwrite: bool = False
     """Replace an older run in that folder."""
+    preset: PresetName = "default"
+    """Where all settings below start from."""
     config: Annotated[RegisterConfig, tyro.conf.arg(name="")] = field(default_factory=RegisterConfig)
 
     @classmethod
@@ -48,7 +50,7 @@ class Register:
 
     def run(self) -> None:
         """Read, register, write."""
-        from samreg.io.folders import check_output, sha256_of
+        from samreg.io.folders import check_output
         from samreg.io.images import read_image
         from samreg.io.run_folder import write_run
 
@@ -64,22 +66,21 @@ class Register:
                 f"{moving.grid.unit}; give two images of one kind"
             )
         inputs = {"fixed": self.fixed, "moving": self.moving}
-        pairs, given, config = None, None, self.config
+        pairs = None
         if self.fixed_labels is not None and self.moving_labels is not None:
             pairs = pairs_from_labels(self.fixed_labels, self.moving_labels, fixed.grid, moving.grid)
             inputs |= {"fixed_labels": self.fixed_labels, "moving_labels": self.moving_labels}
-            if self.labels_only:
-                key = "-".join(sha256_of(path) for path in (self.fixed_labels, self.moving_labels))
-                given, pairs = GivenClasses(fixed, pairs, key), None
-                # Equal names are pairs, wherever they are: there is nothing to verify.
-                config = replace(config, match=replace(config.match, verify=False))
         with ProgressLines() as progress:
             # The pipeline, and torch with it, is loaded after the input was found to be good.
-            if given is None and self.cache:
-                result = register_with_cache(fixed, moving, config, extra_pairs=pairs, progress=progress)
-            else:
-                from samreg.registration import register
+            from samreg.regions import Regions
+            from samreg.registration import register, register_regions
 
-                result = register(fixed, moving, config, segmenter=given, extra_pairs=pairs, progress=progress)
+            if self.labels_only:
+                nothing = Regions.none(fixed), Regions.none(moving)
+                result = register_regions(*nothing, self.config, extra_pairs=pairs, progress=progress)
+            elif self.cache:
+                result = register_with_cache(fixed, moving, self.config, extra_pairs=pairs, progress=progress)
+            else:
+                result = register(fixed, moving, self.config, extra_pairs=pairs, progress=progress)
         write_run(result, self.out, inputs=inputs, overwrite=self.overwrite)
         show(*summary(result, self.out))

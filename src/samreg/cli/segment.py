@@ -10,7 +10,7 @@ import tyro
 
 from samreg.cli.common import asked_preset, show
 from samreg.cli.progress import ProgressLines
-from samreg.config import RegisterConfig
+from samreg.config import PresetName, RegisterConfig, SegmentConfig
 
 __all__ = ["SegmentImage"]
 
@@ -25,12 +25,14 @@ class SegmentImage:
     """Folder for the result; must not exist or be empty."""
     overwrite: bool = False
     """Replace an older result in that folder."""
-    config: Annotated[RegisterConfig, tyro.conf.arg(name="")] = field(default_factory=RegisterConfig)
+    preset: PresetName = "default"
+    """Where all settings below start from."""
+    config: Annotated[SegmentConfig, tyro.conf.arg(name="")] = field(default_factory=SegmentConfig)
 
     @classmethod
     def defaults(cls, arguments: list[str]) -> SegmentImage:
         """All other options default to what the preset says."""
-        return cls(tyro.MISSING, tyro.MISSING, config=asked_preset(arguments))
+        return cls(tyro.MISSING, tyro.MISSING, config=asked_preset(arguments).segment)
 
     def run(self) -> None:
         """Read, segment, write."""
@@ -43,6 +45,6 @@ class SegmentImage:
         from samreg.registration import segment
 
         with ProgressLines() as progress:
-            regions = segment(image, self.config, progress=progress)
+            regions = segment(image, RegisterConfig(segment=self.config), progress=progress)
         write_regions(regions, self.out, source=self.image, overwrite=self.overwrite)
         show(f"{len(regions)} regions written to {self.out}; look at {self.out / 'preview.html'}")

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from samreg.checking import check_number
 from samreg.config import RegisterConfig
 from samreg.errors import SamregError
 from samreg.evaluation.datasets.base import PairRecord
@@ -53,6 +54,11 @@ class BatchOptions:
     """What the cache may take, in GiB; what was not used for the longest time goes first."""
     config: RegisterConfig = field(default_factory=RegisterConfig)
     """Settings of the registration."""
+
+    def __post_init__(self) -> None:
+        check_number(self, "jobs", 0, whole=True)
+        check_number(self, "threads", 0, whole=True)
+        check_number(self, "cache_gib", 0, above=True)
 
 
 @dataclass(frozen=True)

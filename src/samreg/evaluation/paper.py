@@ -13,7 +13,7 @@ from samreg.errors import ConfigError
 
 __all__ = ["DEFAULT_BASE", "PaperTable", "paper_table"]
 
-DEFAULT_BASE = "samreg+fit.similarity_weight=0+fit.feature_weight=0+fit.search=false"
+DEFAULT_BASE = "samreg+fit.elastic.similarity_weight=0+fit.elastic.feature_weight=0+fit.transform=ffd"
 """Regions alone drive the field, as in the paper; what the images themselves add would hide what K and epsilon do."""
 
 _K = (1, 2, 3, 4, 0)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from samreg.checking import check_choice, check_number
 from samreg.errors import ConfigError, SamregError
 from samreg.evaluation.datasets import PairRecord, open_dataset
 from samreg.evaluation.methods import load_method, missing_methods
@@ -52,6 +53,12 @@ class BenchmarkOptions:
     """Let samreg take regions from the cache, for ablations; the seconds then say little."""
     pseudo_rois: str = ""
     """Segmenter whose paired regions are measured as well (Pse-ROI); empty for none."""
+
+    def __post_init__(self) -> None:
+        check_number(self, "limit", 0, whole=True)
+        check_choice(self, "split", ("all", "test"))
+        check_number(self, "jobs", 0, whole=True)
+        check_number(self, "threads", 1, whole=True)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,16 @@ from samreg.fitting.frames import Frame
 from samreg.grid import Grid
 from samreg.types import Matrix, Points
 
-__all__ = ["AffineChoice", "Candidate", "choose", "fit_affine", "fit_rigid", "mutual_matches", "ransac_affine"]
+__all__ = [
+    "AffineChoice",
+    "Candidate",
+    "choose",
+    "fit_affine",
+    "fit_rigid",
+    "mutual_matches",
+    "plausible",
+    "ransac_affine",
+]
 
 _MAX_CELLS = 4000
 _ROUNDS = 3000
@@ -132,9 +141,7 @@ def ransac_affine(
     sources = np.concatenate([fixed[picks], ones], axis=2)
     usable = np.abs(np.linalg.det(sources)) > 1e-3 * tolerance**d
     maps = np.linalg.solve(sources[usable], moving[picks[usable]])  # (r, d + 1, d)
-    scales = np.linalg.svd(maps[:, :d], compute_uv=False)
-    plausible = (scales.max(1) < _SCALES[1]) & (scales.min(1) > _SCALES[0]) & (np.linalg.det(maps[:, :d]) > 0)
-    maps = maps[plausible]
+    maps = maps[plausible(maps[:, :d])]
     if not len(maps):
         return np.eye(d + 1), 0.0
     homogeneous = np.concatenate([fixed, np.ones((n, 1))], axis=1)
@@ -148,6 +155,20 @@ def ransac_affine(
         matrix = fit_affine(fixed[agree], moving[agree], w[agree])
     agree = ((homogeneous @ matrix[:d].T - moving) ** 2).sum(1) < tolerance**2
     return matrix, float(w[agree].sum() / w.sum())
+
+
+def plausible(linear: np.ndarray) -> np.ndarray:
+    """Whether a map between two bodies may have this linear part: it scales by 0.6 to 1.6 and does not mirror.
+
+    Args:
+        linear: (r, d, d).
+
+    Returns:
+        (r,) booleans.
+    """
+    scales = np.linalg.svd(linear, compute_uv=False)
+    result: np.ndarray = (scales.max(1) < _SCALES[1]) & (scales.min(1) > _SCALES[0]) & (np.linalg.det(linear) > 0)
+    return result
 
 
 @dataclass(frozen=True, eq=False)

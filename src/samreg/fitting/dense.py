@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from samreg.config import FitConfig
-from samreg.fitting.elastic import minimise_elastic
-from samreg.fitting.flow import minimise_by_flow
+from samreg.fitting.elastic import elastic_weights, minimise_elastic
+from samreg.fitting.flow import flow_weights, minimise_by_flow
 from samreg.fitting.objective import DenseProblem, Objective, working_shape
 from samreg.ops.displacement import rescale, unfold
 from samreg.rois import PairedRois
@@ -38,14 +39,16 @@ def rough_fit(problem: DenseProblem, config: FitConfig) -> Tensor:
 
     Args:
         problem: images and start; its pairs are not looked at.
-        config: weights of the objective.
+        config: working size, and the elastic levels' weights.
 
     Returns:
         (d, *fixed shape) displacement in fixed voxels.
     """
     shape = working_shape(problem, config.work_size // 2)
-    objective = Objective(problem, replace(config, roi_weight=0.0), shape)
-    u, _ = minimise_elastic(objective, rescale(problem.start, shape), config.control[0], config, lambda _: None)
+    settings = config.elastic
+    objective = Objective(problem, replace(elastic_weights(settings), regions=0.0), shape)
+    start = rescale(problem.start, shape)
+    u, _ = minimise_elastic(objective, start, settings.control[0], settings.max_iterations, lambda _: None)
     return rescale(u, problem.fixed_grid.shape)
 
 
@@ -53,23 +56,23 @@ def fit_dense(problem: DenseProblem, config: FitConfig, progress: Callable[[int,
     """Refine a displacement, coarse to fine; every level stops on its own.
 
     A `ddf` follows grey values and embeddings by a greedy flow, each level at twice the resolution of the one before.
-    Elastic levels take its place for `ffd` and `svf`, without the flow, and where no grey values drive the fit.
+    An `ffd` or `svf` is fitted by elastic levels.
 
     Args:
         problem: images, pairs, start.
         config: weights, levels, transform (`ddf`, `ffd` or `svf`).
         progress: called with the steps done and the most there can be.
     """
-    flows = config.flow and config.transform == "ddf" and config.similarity_weight > 0
-    if flows:
-        finest = len(config.flow_iterations) - 1
+    flow, elastic = config.flow, config.elastic
+    if config.transform == "ddf":
+        finest = len(flow.flow_iterations) - 1
         levels = [
             _Level(working_shape(problem, max(1, config.work_size >> (finest - n))), most)
-            for n, most in enumerate(config.flow_iterations)
+            for n, most in enumerate(flow.flow_iterations)
         ]
     else:
         shape = working_shape(problem, config.work_size)
-        levels = [_Level(shape, config.max_iterations, control) for control in config.control]
+        levels = [_Level(shape, elastic.max_iterations, control) for control in elastic.control]
 
     u, counts = problem.start, list[int]()
     losses: dict[str, float] = {}
@@ -80,12 +83,14 @@ def fit_dense(problem: DenseProblem, config: FitConfig, progress: Callable[[int,
         steps = _shifted(progress, done, total)
         start = rescale(u, level.shape)
         if level.control is not None:
-            objective = objective or Objective(problem, config, level.shape)  # elastic levels share a resolution
-            u, used = minimise_elastic(objective, start, level.control, config, steps)
+            # Elastic levels share a resolution.
+            objective = objective or Objective(problem, elastic_weights(elastic), level.shape)
+            velocity = config.transform == "svf"
+            u, used = minimise_elastic(objective, start, level.control, level.most, steps, velocity=velocity)
         else:
             guides = problem if number == 0 else replace(problem, pairs=_known(problem.pairs))
-            objective = Objective(guides, _flow_weights(config), level.shape)
-            u, used = minimise_by_flow(objective, start, config, level.most, steps)
+            objective = Objective(guides, flow_weights(flow), level.shape)
+            u, used = minimise_by_flow(objective, start, flow.flow_smoothing, level.most, steps)
         with torch.no_grad():
             losses |= {name: float(v) for name, v in objective.terms(u).items()}
         counts.append(used)
@@ -104,26 +109,13 @@ class _Level:
     control: float | None = None
 
 
-def _flow_weights(config: FitConfig) -> FitConfig:
-    """Smoothing takes the place of the penalties: there is nothing but grey values to hold against the guidance."""
-    return replace(
-        config,
-        roi_weight=config.flow_guidance * config.roi_weight,
-        feature_weight=config.flow_guidance * config.feature_weight,
-        smoothness=0.0,
-        bending=0.0,
-        fold_weight=0.0,
-        lncc_window=config.flow_window,
-    )
-
-
 def _known(pairs: PairedRois) -> PairedRois:
-    """The pairs that guide the flow after its first level: those with a name, which were given or come from a class.
+    """The pairs that guide the flow after its first level: those that were given.
 
     At finer levels regions that were found cost most of the time and move hardly anything that they have not moved
     before; outlines that are known are to be followed to the last voxel.
     """
-    return pairs.select(row for row, roi in enumerate(pairs.fixed.rois) if roi.name)
+    return pairs.select(np.flatnonzero(pairs.is_given))
 
 
 def _shifted(progress: Callable[[int, int], None] | None, done: int, total: int) -> Callable[[int], None]:

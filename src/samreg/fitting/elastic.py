@@ -11,16 +11,44 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from samreg.config import FitConfig
-from samreg.fitting.objective import Objective, has_converged
+from samreg.config import ElasticConfig
+from samreg.fitting.objective import Objective, Weights, has_converged
+from samreg.fitting.region_term import Shares
 from samreg.ops.bspline import ControlGrid
 from samreg.ops.displacement import exponential, logarithm
 
-__all__ = ["minimise_elastic"]
+__all__ = ["elastic_weights", "minimise_elastic"]
+
+_FOLDING = 1.0
+_LNCC_WINDOW = 9
+_CODE_SHARES = Shares(mse=0.0, dice=1.0, cross_entropy=0.1)
+"""The region term of the paper's released code."""
+
+
+def elastic_weights(config: ElasticConfig) -> Weights:
+    """The weights of an elastic level."""
+    code = config.loss == "code"
+    return Weights(
+        similarity=config.similarity_weight,
+        regions=config.roi_weight,
+        features=config.feature_weight,
+        smoothness=0.0 if code else config.smoothness,
+        bending=config.smoothness if code else 0.0,
+        folding=_FOLDING if config.loss == "samreg" else 0.0,
+        softness=config.softness,
+        window=_LNCC_WINDOW,
+        shares=_CODE_SHARES if code else Shares(),
+    )
 
 
 def minimise_elastic(
-    objective: Objective, start: Tensor, control: float, config: FitConfig, progress: Callable[[int], None]
+    objective: Objective,
+    start: Tensor,
+    control: float,
+    most: int,
+    progress: Callable[[int], None],
+    *,
+    velocity: bool = False,
 ) -> tuple[Tensor, int]:
     """Adam until the loss no longer falls.
 
@@ -28,8 +56,9 @@ def minimise_elastic(
         objective: of the level.
         start: (d, *shape) displacement in voxels of the level.
         control: distance of control points in voxels of the smallest size.
-        config: iterations, tolerance, and whether v is a displacement or a velocity (`svf`).
+        most: steps at most.
         progress: called with the steps done.
+        velocity: whether v is a velocity (`svf`) and not a displacement.
 
     Returns:
         The displacement, and the steps taken.
@@ -39,24 +68,24 @@ def minimise_elastic(
     knots = [1.0 if a == frozen else max(1.0, control * pixel / s) for a, s in enumerate(spacing)]
     grid = ControlGrid(tuple(start.shape[1:]), knots)
     parameters = grid.zeros(len(start)).requires_grad_(True)
-    base = logarithm(start) if config.transform == "svf" else start
+    base = logarithm(start) if velocity else start
 
     def displacement() -> Tensor:
         residual = grid(parameters)
         if frozen is not None:
             residual = residual * _moves(len(residual), frozen)
-        return exponential(base + residual) if config.transform == "svf" else base + residual
+        return exponential(base + residual) if velocity else base + residual
 
     optimiser = torch.optim.Adam([parameters], lr=0.1 * control)
     history: list[float] = []
-    for i in range(config.max_iterations):
+    for i in range(most):
         optimiser.zero_grad()
         loss = torch.stack(list(objective.terms(displacement()).values())).sum()
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         history.append(float(loss.detach()))
         progress(i + 1)
-        if has_converged(history, config.tolerance):
+        if has_converged(history):
             break
     with torch.no_grad():
         return displacement(), len(history)

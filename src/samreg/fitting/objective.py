@@ -10,14 +10,13 @@ with phi(x) = A (x + v(x)) for a displacement v and the affine start A.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from samreg.config import FitConfig
 from samreg.fitting.frames import Frame
 from samreg.fitting.region_term import RegionTerm, Shares
 from samreg.grid import Grid
@@ -34,14 +33,43 @@ from samreg.ops.similarity import Lncc
 from samreg.rois import PairedRois
 from samreg.types import Matrix, ScalarArray
 
-__all__ = ["DenseProblem", "Objective", "has_converged", "working_shape"]
+__all__ = ["DenseProblem", "Objective", "Weights", "has_converged", "working_shape"]
 
 _MIN_DETERMINANT = 0.2
 _MAX_THICKNESS = 2.0
 """Working slices are at most so many working pixels apart."""
 _STOP_WINDOW = 12
+_TOLERANCE = 1e-3
+"""Relative fall of the loss over that many steps below which a level has converged."""
 _CHANNELS = 16
 """Principal components of the embedding that drive the fit; the search before it used more."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The weights of E at one level, and what belongs to its terms.
+
+    Args:
+        similarity: of the grey values.
+        regions: of the region term.
+        features: of the embeddings.
+        window: side of the LNCC window, voxels of the level.
+        smoothness: of the squared gradient of the displacement, world units.
+        bending: of its squared second derivatives, world units.
+        folding: of the penalty on small Jacobian determinants.
+        softness: standard deviation of the edges of region masks, voxels of the level.
+        shares: weights of the parts of the region term.
+    """
+
+    similarity: float
+    regions: float
+    features: float
+    window: int
+    smoothness: float = 0.0
+    bending: float = 0.0
+    folding: float = 0.0
+    softness: float = 1.0
+    shares: Shares = field(default_factory=Shares)
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +87,7 @@ class DenseProblem:
         start: (d, *fixed_grid.shape) displacement in fixed voxels to start from.
         frozen_axis: array axis along which the refinement does not move, or None.
         slice_axis: array axis along which the pairs are one slice thick, or None.
+        field_smoothing: smoothing of the whole displacement after each step of a flow, in working voxels.
     """
 
     fixed: ScalarArray
@@ -71,6 +100,7 @@ class DenseProblem:
     start: Tensor
     frozen_axis: int | None
     slice_axis: int | None = None
+    field_smoothing: float = 0.4
 
 
 def working_shape(problem: DenseProblem, size: int) -> tuple[int, ...]:
@@ -95,12 +125,12 @@ class Objective:
 
     Args:
         problem: images, pairs and start.
-        config: weights.
+        weights: of the terms.
         shape: voxels of the level on the fixed grid, array order.
     """
 
-    def __init__(self, problem: DenseProblem, config: FitConfig, shape: tuple[int, ...]) -> None:
-        self.config = config
+    def __init__(self, problem: DenseProblem, weights: Weights, shape: tuple[int, ...]) -> None:
+        self.weights = weights
         fixed_grid = problem.fixed_grid.with_shape(shape)
         shrink = [n / m for n, m in zip(problem.fixed_grid.shape, shape, strict=True)]
         moving_shape = _matching_shape(problem, shrink)
@@ -110,23 +140,18 @@ class Objective:
         self.moving = resize(torch.from_numpy(np.ascontiguousarray(problem.moving))[None], moving_shape)
         self.spacing = fixed_grid.array_spacing
         self.frozen = problem.frozen_axis
+        self.field_smoothing = problem.field_smoothing
         pixel = min(x for n, x in zip(shape, self.spacing, strict=True) if n > 1)
         self.identity = self.frame.identity()
         self.lncc = self.regions = self.features = None
-        if config.similarity_weight > 0:
+        if weights.similarity > 0:
             self.lncc = Lncc(
                 self.fixed,
-                [_window(config.lncc_window, pixel, s, a == self.frozen) for a, s in enumerate(self.spacing)],
+                [_window(weights.window, pixel, s, a == self.frozen) for a, s in enumerate(self.spacing)],
             )
-        if config.roi_weight > 0 and len(problem.pairs):
-            self.regions = RegionTerm(
-                problem.pairs,
-                self.frame,
-                config.softness,
-                Shares(config.mse_weight, config.dice_weight, config.cross_entropy_weight),
-                problem.slice_axis,
-            )
-        if config.feature_weight > 0 and problem.descriptors is not None:
+        if weights.regions > 0 and len(problem.pairs):
+            self.regions = RegionTerm(problem.pairs, self.frame, weights.softness, weights.shares, problem.slice_axis)
+        if weights.features > 0 and problem.descriptors is not None:
             fixed, grid = _thinned(*problem.descriptors[:2])
             moving, other = _thinned(*problem.descriptors[2:])
             self.features = (fixed, Frame(grid, other, problem.affine), moving)
@@ -181,27 +206,27 @@ class Objective:
         return float(total.detach()), transposed_jacobian(u.detach(), pull)
 
     def _similarity(self, lncc: Lncc, warped: Tensor) -> Tensor:
-        return self.config.similarity_weight * lncc(warped)
+        return self.weights.similarity * lncc(warped)
 
     def _other_terms(self, u: Tensor) -> dict[str, Tensor]:
         """All but the grey values."""
-        config, at = self.config, self.identity + u
+        weights, at = self.weights, self.identity + u
         terms: dict[str, Tensor] = {}
-        if config.smoothness > 0:
-            terms["smoothness"] = config.smoothness * gradient_energy(u, self.spacing)
-        if config.bending > 0:
-            terms["bending"] = config.bending * bending_energy(u, self.spacing)
-        if config.fold_weight > 0:
+        if weights.smoothness > 0:
+            terms["smoothness"] = weights.smoothness * gradient_energy(u, self.spacing)
+        if weights.bending > 0:
+            terms["bending"] = weights.bending * bending_energy(u, self.spacing)
+        if weights.folding > 0:
             short = functional.relu(_MIN_DETERMINANT - jacobian_determinant(u))
-            terms["folding"] = config.fold_weight * short.pow(2).mean()
+            terms["folding"] = weights.folding * short.pow(2).mean()
         if self.regions is not None:
-            terms["regions"] = config.roi_weight * self.regions(at)
+            terms["regions"] = weights.regions * self.regions(at)
         if self.features is not None:
             fixed, frame, moving = self.features
             cells = frame.identity() + sample_border(u, self.cells) * self.cell_scale
             warped = frame.warp(moving, cells)
             length = warped.square().sum(0).clamp(min=1e-12).sqrt()
-            terms["features"] = config.feature_weight * (1 - (fixed * warped).sum(0) / length).mean()
+            terms["features"] = weights.features * (1 - (fixed * warped).sum(0) / length).mean()
         return terms
 
 
@@ -232,10 +257,10 @@ def _window(window: int, pixel: float, spacing: float, frozen: bool) -> int:
     return max(3, 2 * round((window * pixel / spacing - 1) / 2) + 1)
 
 
-def has_converged(history: list[float], tolerance: float) -> bool:
+def has_converged(history: list[float]) -> bool:
     """Whether the best of the last twelve losses is hardly lower than the best before them."""
     if len(history) < 2 * _STOP_WINDOW:
         return False
     before = min(history[:-_STOP_WINDOW])
     now = min(history[-_STOP_WINDOW:])
-    return before - now < tolerance * max(abs(before), 1e-6)
+    return before - now < _TOLERANCE * max(abs(before), 1e-6)

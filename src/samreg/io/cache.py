@@ -52,9 +52,9 @@ def regions_key(image: Image, config: RegisterConfig, segmenter: Segmenter | Cla
 
     Args:
         image: voxels and grid count, the name does not.
-        config: `segment` and `seed` count.
-        segmenter: name and weights count. What computes counts only as far as the settings ask for it: all engines
-            give the same masks within their rounding, and the regions say which one made them.
+        config: of `segment` what `SegmentConfig.decisive` says counts, and nothing else: the seed does not.
+        segmenter: name and weights count. What computes counts only as far as the settings ask for it; the regions say
+            which engine made them.
     """
     digest = hashlib.sha256()
     facts = {
@@ -63,8 +63,7 @@ def regions_key(image: Image, config: RegisterConfig, segmenter: Segmenter | Cla
         "grid": dataclasses.asdict(image.grid),
         "shape": image.data.shape,
         "segmenter": [segmenter.name, segmenter.fingerprint],
-        "settings": dataclasses.asdict(config.segment),
-        "seed": config.seed,
+        "settings": config.segment.decisive(),
     }
     digest.update(json.dumps(facts, sort_keys=True).encode())
     digest.update(np.ascontiguousarray(image.data).data)
@@ -218,13 +217,15 @@ def find_or_segment(
 
 def _pack(regions: Regions) -> bytes:
     """Everything but the image, without pickle."""
-    rois = regions.rois.rois
+    rois, features = regions.rois.rois, regions.features
+    if features is None:
+        raise ConfigError("the cache keeps what a segmenter found; these regions have no embedding")
     facts = {
         "starts": [list(roi.start) for roi in rois],
         "shapes": [list(roi.mask.shape) for roi in rois],
         "qualities": [roi.quality for roi in rois],
         "names": [roi.name for roi in rois],
-        "feature_grid": dataclasses.asdict(regions.features.grid),
+        "feature_grid": dataclasses.asdict(features.grid),
         "slice_axis": regions.slice_axis,
         "provenance": regions.provenance,
     }
@@ -235,7 +236,7 @@ def _pack(regions: Regions) -> bytes:
         facts=np.frombuffer(json.dumps(facts, default=_plain).encode(), dtype=np.uint8),
         masks=np.concatenate(bits) if bits else np.zeros(0, dtype=np.uint8),
         prototypes=regions.prototypes,
-        features=regions.features.data,
+        features=features.data,
         slice_index=regions.slice_index,
     )
     return stream.getvalue()

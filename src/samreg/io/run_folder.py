@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 import samreg
+from samreg.config import nearest_preset
 from samreg.errors import InputError
 from samreg.field import DisplacementField
 from samreg.grid import Grid
@@ -136,7 +137,11 @@ def read_run(folder: str | Path) -> Run:
         fixed_rois = _read_rois(source / "fixed_rois.seg.nrrd", rows, fixed_grid)
         moving_rois = _read_rois(source / "moving_rois.seg.nrrd", rows, moving_grid)
         similarity, confidence = ([float(row[key]) for row in rows] for key in ("similarity", "confidence"))
-        pairs = PairedRois(fixed_rois, moving_rois, np.asarray(similarity), np.asarray(confidence))
+        # Runs of before this key gave a name to the pairs that were given, and to no others.
+        given = [bool(row.get("given", row["name"] != "")) for row in rows]
+        pairs = PairedRois(
+            fixed_rois, moving_rois, np.asarray(similarity), np.asarray(confidence), np.asarray(given, dtype=bool)
+        )
     except (KeyError, TypeError, json.JSONDecodeError, FileNotFoundError) as error:
         raise InputError(f"{source}: is a damaged run folder ({error}); register again") from None
     field = read_displacement(source / "displacement.nii.gz", fixed_grid) if has_field else None
@@ -181,12 +186,13 @@ def write_regions(
 
 
 def pair_rows(pairs: PairedRois) -> list[dict[str, Any]]:
-    """The rows of pairs.json: id from 1, similarity, confidence, and each side's numbers."""
+    """The rows of pairs.json: id from 1, name, whether it was given, similarity, confidence, each side's numbers."""
     centres = pairs.fixed.centroids, pairs.moving.centroids
     return [
         {
             "id": i + 1,
             "name": pairs.fixed[i].name,
+            "given": bool(pairs.is_given[i]),
             "similarity": float(pairs.similarity[i]),
             "confidence": float(pairs.weights[i]),
             "fixed": _side(pairs.fixed, i, centres[0][i]),
@@ -241,6 +247,7 @@ def _manifest(result: RegistrationResult, inputs: Mapping[str, str | Path]) -> d
         },
         "other_inputs": {role: {"path": str(Path(p).absolute()), "sha256": sha256_of(p)} for role, p in others.items()},
         "config": dataclasses.asdict(result.config),
+        "preset": dict(zip(("nearest", "changed"), nearest_preset(result.config), strict=True)),
         "seed": result.config.seed,
         "provenance": result.provenance,
         "confidence": float(result.confidence),

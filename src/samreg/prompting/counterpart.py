@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from samreg.config import FitConfig
+from samreg.config import FitConfig, FlowConfig
 from samreg.fitting.dense import DenseProblem, fit_dense
 from samreg.fitting.discrete import Search, coupled_convex, descriptor_cost
 from samreg.fitting.features import joint_descriptors
@@ -45,7 +45,7 @@ _N_PEAKS = 1
 _MIN_QUALITY = 0.5
 _FITS = 0.5
 """IoU with a place from which the box of a component there is tried as well."""
-_FLOW = FitConfig(roi_weight=0.0, feature_weight=0.0, flow_iterations=(40, 30))
+_FLOW = FitConfig(flow=FlowConfig(flow_roi_weight=0.0, flow_feature_weight=0.0, flow_iterations=(40, 30)))
 """Grey values alone follow the first optimum of a coarser level, however far."""
 _SEARCH = Search(
     radius=(3, 3), step=(1, 1), sigma=(1.0, 1.0), cost_sigma=(1.0, 1.0), theta=(0.01, 0.1), stretch=(1.0, 1.0)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from samreg.config import RegisterConfig, preset
+from samreg.config import RegisterConfig, chosen
 from samreg.errors import ConfigError, GeometryError
 from samreg.image import Image
 from samreg.matching import cosine_similarity
@@ -98,6 +98,7 @@ def prompt_pair(
     box: Sequence[float] | None = None,
     mask: MaskArray | None = None,
     config: RegisterConfig | None = None,
+    preset: str | None = None,
     segmenter: Segmenter | None = None,
     through: bool = True,
     progress: Callable[[str, int, int], None] | None = None,
@@ -114,13 +115,15 @@ def prompt_pair(
         point: world position x, y[, z]: LPS mm, or pixels for photographs.
         box: two opposite corners, x0, y0[, z0], x1, y1[, z1], in world coordinates.
         mask: booleans over the fixed grid.
-        config: segmenter, slices and the threshold epsilon; `preset("default")` when None.
+        config: segmenter, slices and the threshold epsilon.
+        preset: the name of a preset in place of settings; `default` where neither is given.
         segmenter: a loaded segmenter; otherwise `config.segment.segmenter` is loaded.
         through: follow the region through the slices of a volume; else it lies in one slice.
         progress: called with the stage, the steps done and the steps in all.
 
     Raises:
-        ConfigError: if not exactly one prompt is given, or the segmenter takes no prompts.
+        ConfigError: if not exactly one prompt is given, the segmenter takes no prompts, there is no such preset, or
+            settings are given as well.
         GeometryError: if the prompt lies outside the fixed image, or the images do not fit together.
         InputError: if no region answers to the prompt.
     """
@@ -131,7 +134,7 @@ def prompt_pair(
             f"{fixed.name} is {fixed.grid.ndim}D in {fixed.grid.unit} and {moving.name} is {moving.grid.ndim}D in "
             f"{moving.grid.unit}; give two images of one kind"
         )
-    config = config or preset("default")
+    config = chosen(config, preset)
     say = progress or (lambda *_: None)
     begun = time.perf_counter()
     work = _Work(fixed, moving, config, segmenter or _load(config), through)

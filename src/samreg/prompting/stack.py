@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from samreg.config import SegmentConfig
+from samreg.config import SliceConfig
 from samreg.errors import GeometryError
 from samreg.image import Image
 from samreg.preprocess import nearest_masks, plan_slices, window
@@ -53,10 +53,10 @@ class Stack:
         settings: slice axis and window.
     """
 
-    def __init__(self, image: Image, segmenter: Segmenter, settings: SegmentConfig) -> None:
+    def __init__(self, image: Image, segmenter: Segmenter, settings: SliceConfig) -> None:
         self.image, self.segmenter = image, segmenter
         self.plan = plan_slices(image.grid, settings.slice_axis)
-        self._slices = self.plan.slices(window(image, settings.window, settings.hounsfield))
+        self._slices = self.plan.slices(window(image, settings.hounsfield))
         self._views: dict[int, View] = {}
 
     def __len__(self) -> int:

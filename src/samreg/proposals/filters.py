@@ -5,21 +5,24 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["drop_overlapping", "intersections", "mask_nms", "stability_score"]
+__all__ = ["STABILITY_OFFSET", "drop_overlapping", "intersections", "mask_nms", "stability_score"]
 
 
-def stability_score(logits: Tensor, offset: float) -> Tensor:
-    """IoU of each mask cut at logit +offset and at -offset (SAM's measure of how sharp a mask is).
+STABILITY_OFFSET = 1.0
+"""Logits above and below the edge of a mask at which SAM's measure of how sharp it is cuts it."""
+
+
+def stability_score(logits: Tensor) -> Tensor:
+    """IoU of each mask cut at logit +1 and at -1 (SAM's measure of how sharp a mask is).
 
     Args:
         logits: (n, h, w).
-        offset: logits.
 
     Returns:
         (n,) in [0, 1]; 0 where the larger mask is empty.
     """
-    small = (logits > offset).flatten(1).sum(1)
-    large = (logits > -offset).flatten(1).sum(1)
+    small = (logits > STABILITY_OFFSET).flatten(1).sum(1)
+    large = (logits > -STABILITY_OFFSET).flatten(1).sum(1)
     return small / large.clamp(min=1)
 
 

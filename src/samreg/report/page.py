@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from samreg.config import describe
 from samreg.image import Image
 from samreg.palette import pair_colour
 from samreg.regions import Regions
@@ -225,7 +226,7 @@ def _run(result: RegistrationResult) -> str:
     parts.append(f"<div><h3>Fit</h3>{losses}</div></div>" if result.losses else "</div>")
     parts.append(f"<h3>Provenance</h3>{_json(result.provenance)}")
     parts.append(
-        f"<details><summary>All settings (preset {escape(str(result.config.preset))}, seed {result.config.seed})"
+        f"<details><summary>All settings ({escape(describe(result.config))}, seed {result.config.seed})"
         f"</summary>{_json(dataclasses.asdict(result.config))}</details></section>"
     )
     return "".join(parts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
+from samreg.checking import check_choice, check_device, check_number, check_numbers
 from samreg.errors import ConfigError
 from samreg.networks.spec import REGISTRATION, Architecture, NetworkSpec
 
@@ -30,6 +31,13 @@ class AugmentConfig:
     noise: float = 0.03
     """Largest standard deviation of additive noise."""
 
+    def __post_init__(self) -> None:
+        check_number(self, "rotation", 0, 180)
+        for name in ("scale", "shift", "flip"):
+            check_number(self, name, 0, 1)
+        for name in ("gamma", "contrast", "noise"):
+            check_number(self, name, 0)
+
 
 @dataclass(frozen=True)
 class LossConfig:
@@ -47,6 +55,16 @@ class LossConfig:
     """LabelReg: standard deviations, in pixels, at which the labels are compared."""
     deep_supervision: float = 0.5
     """Segmentation: weight of each coarser output relative to the next finer one."""
+
+    def __post_init__(self) -> None:
+        check_choice(self, "similarity", ("lncc", "mse"))
+        check_number(self, "window", 3, whole=True)
+        if self.window % 2 == 0:
+            raise ConfigError(f"window (--window) is {self.window}: give an odd number of pixels")
+        check_number(self, "smoothness", 0)
+        check_number(self, "dice", 0)
+        check_numbers(self, "scales", 0)
+        check_number(self, "deep_supervision", 0, 1)
 
 
 @dataclass(frozen=True)
@@ -93,13 +111,22 @@ class TrainConfig:
     """CPU threads; 0 leaves torch's own choice."""
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "epochs", "steps_per_epoch", "patience"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.learning_rate <= 0:
-            raise ConfigError(f"the learning rate must be positive, got {self.learning_rate}")
-        if len(self.patch) != self.dims or any(p > s for p, s in zip(self.patch, self.shape, strict=False)):
-            raise ConfigError(f"a {self.dims}D patch must fit into the view {self.shape}, got {self.patch}")
+        check_choice(self, "dims", (2, 3))
+        check_numbers(self, "shape", 1, whole=True, length=self.dims)
+        check_numbers(self, "spacing", 0, above=True, length=self.dims)
+        check_numbers(self, "patch", 1, whole=True, length=self.dims)
+        if any(p > s for p, s in zip(self.patch, self.shape, strict=True)):
+            raise ConfigError(
+                f"patch (--patch) is {self.patch}: give sizes that fit into the view, {self.shape} (--shape)"
+            )
+        for name in ("batch_size", "epochs", "steps_per_epoch", "patience", "n_test", "n_validation"):
+            check_number(self, name, 1, whole=True)
+        for name in ("width", "seed", "threads"):
+            check_number(self, name, 0, whole=True)
+        check_number(self, "learning_rate", 0, above=True)
+        check_number(self, "weight_decay", 0)
+        check_device(self)
+        check_choice(self, "precision", ("auto", "float32", "bfloat16"))
 
     def spec(self, architecture: Architecture, n_classes: int) -> NetworkSpec:
         """The network that these settings train.

@@ -15,6 +15,8 @@ from samreg.viewer.scene import Scene
 
 __all__ = ["serve"]
 
+_LAST_PORT = 65535
+
 
 def serve(folder: str | Path, port: int = 0) -> ThreadingHTTPServer:
     """Make a server for a run folder; call its `serve_forever` to run it.
@@ -26,8 +28,10 @@ def serve(folder: str | Path, port: int = 0) -> ThreadingHTTPServer:
         port: port to listen on; 0 takes a free one (`server.server_address[1]` tells which).
 
     Raises:
-        InputError: if the folder cannot be shown or the port is taken.
+        InputError: if the folder cannot be shown, or the port does not exist or is taken.
     """
+    if not 0 <= port <= _LAST_PORT:
+        raise InputError(f"port (--port) is {port}: give a number from 1 to {_LAST_PORT}, or 0 for a free one")
     scene, lock = Scene.load(folder), threading.Lock()
 
     class Handler(BaseHTTPRequestHandler):

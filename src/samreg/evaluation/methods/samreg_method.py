@@ -72,7 +72,7 @@ def _parse(kind: Any, value: str, where: str) -> Any:
             raise ConfigError(f"{where} is true or false, got {value!r}")
         return value.lower() == "true"
     if get_origin(kind) is tuple:
-        return tuple(get_args(kind)[0](part) for part in value.split("/"))
+        return tuple(_parse(get_args(kind)[0], part, where) for part in value.split("/"))
     choices = get_args(kind)
     if choices:
         if value not in choices:
