@@ -198,7 +198,7 @@ class _Pixels:
         if turn:
             plane = _turned(plane, frame)
         if frame.file.get("ModalityLUTSequence"):
-            from pydicom.pixels import apply_modality_lut
+            from pydicom.pixels.processing import apply_modality_lut
 
             with quietly():
                 return np.asarray(apply_modality_lut(plane, frame.file), dtype=np.float64)

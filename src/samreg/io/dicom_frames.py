@@ -216,14 +216,16 @@ def _spacing(file: Dataset, measures: Any, path: Path) -> np.ndarray | None:
         if found is not None:
             if (found <= 0).any():
                 raise ImageReadError(f"{path}: its {name} is zero or negative; correct the header")
-            return found[::-1]
+            x_first: np.ndarray = found[::-1]
+            return x_first
     region = _first(file, "SequenceOfUltrasoundRegions")
     if region is not None and {region.get("PhysicalUnitsXDirection"), region.get("PhysicalUnitsYDirection")} == {
         _CENTIMETRES
     }:
         delta = [_number(region, "PhysicalDeltaX", path), _number(region, "PhysicalDeltaY", path)]
         if all(delta):
-            return np.abs(np.asarray(delta, dtype=float)) * 10.0
+            millimetres: np.ndarray = np.abs(np.asarray(delta, dtype=float)) * 10.0
+            return millimetres
     return None
 
 
@@ -300,7 +302,7 @@ def stored_pixels(file: Dataset, path: Path) -> np.ndarray:
 
 
 def _by_pydicom(file: Dataset) -> np.ndarray:
-    from pydicom.pixels import apply_color_lut
+    from pydicom.pixels.processing import apply_color_lut
 
     data = np.asarray(file.pixel_array)
     if str(file.get("PhotometricInterpretation", "")).upper() == "PALETTE COLOR":
@@ -312,6 +314,7 @@ def _by_gdcm(file: Dataset) -> np.ndarray:
     """Compressed pixels, decoded by ITK: a copy of the file without all that would change the values."""
     import SimpleITK as sitk
     from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.uid import UID
 
     bare = Dataset()
     for element in file.group_dataset(0x0028):
@@ -322,7 +325,8 @@ def _by_gdcm(file: Dataset) -> np.ndarray:
     bare["PixelData"].VR, bare["PixelData"].is_undefined_length = "OB", True
     bare.file_meta = FileMetaDataset()
     bare.file_meta.TransferSyntaxUID = file.file_meta.TransferSyntaxUID
-    bare.file_meta.MediaStorageSOPClassUID, bare.file_meta.MediaStorageSOPInstanceUID = _SECONDARY_CAPTURE, "1.2.3"
+    bare.file_meta.MediaStorageSOPClassUID = UID(_SECONDARY_CAPTURE)
+    bare.file_meta.MediaStorageSOPInstanceUID = UID("1.2.3")
     with tempfile.TemporaryDirectory(prefix="samreg-") as folder:
         place = Path(folder) / "bare.dcm"
         bare.save_as(place, enforce_file_format=True)

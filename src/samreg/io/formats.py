@@ -1,6 +1,7 @@
 """What a file claims to be, what it is, and whether all of it is there.
 
-ITK opens a PNG called `.nii`, and fills what is missing of a JPEG with grey. That is found out here, before it is asked.
+ITK opens a PNG called `.nii`, and fills what is missing of a JPEG with grey: that is found out here, before it is
+asked.
 """
 
 from __future__ import annotations

@@ -86,7 +86,7 @@ def read_labels(
 
         rois, values = read_segmentation(source)
         return rois.label_map(values), rois.grid
-    data, grid, kind = _load(source, frame, series, labels=True)
+    data, grid, _ = _load(source, frame, series, labels=True)
     if data.ndim != grid.ndim:
         raise ImageReadError(f"{source}: is a colour or vector image; a label map has one whole number a voxel")
     if np.iscomplexobj(data):

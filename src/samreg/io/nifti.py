@@ -11,6 +11,7 @@ import struct
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -35,7 +36,7 @@ _TO_MM = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 1e-3}  # xyzt_units: unknown, metre, mil
 class _Header:
     """The fields of a header that matter here, of either version."""
 
-    order: str
+    order: Literal["<", ">"]
     second: bool
     dim: tuple[int, ...]
     code: int
@@ -134,20 +135,20 @@ def _header(head: bytes, source: Path) -> _Header:
     if not is_nifti(head):
         raise ImageReadError(f"{source}: has no NIfTI header; it is damaged")
     second = head[4:7] in _MAGIC_2
-    order = "<" if struct.unpack("<i", head[:4])[0] == (540 if second else 348) else ">"
+    order: Literal["<", ">"] = "<" if struct.unpack("<i", head[:4])[0] == (540 if second else 348) else ">"
 
     def get(kind: str, at: int) -> tuple[float, ...]:
         return struct.unpack_from(order + kind, head, at)
 
     if second:
-        dim, (code,), pixdim = get("8q", 16), get("h", 12), get("8d", 104)
+        sizes, (code,), pixdim = get("8q", 16), get("h", 12), get("8d", 104)
         (offset,), (slope, inter), (units,) = get("q", 168), get("2d", 176), get("i", 500)
         codes, quaternion, qoffset, rows = get("2i", 344), get("3d", 352), get("3d", 376), get("12d", 400)
     else:
-        dim, (code,), pixdim = get("8h", 40), get("h", 70), get("8f", 76)
+        sizes, (code,), pixdim = get("8h", 40), get("h", 70), get("8f", 76)
         (offset,), (slope, inter), units = get("f", 108), get("2f", 112), head[123]
         codes, quaternion, qoffset, rows = get("2h", 252), get("3f", 256), get("3f", 268), get("12f", 280)
-    dim = tuple(int(n) for n in dim)
+    dim = tuple(int(n) for n in sizes)
     if not (head[4:7] == b"n+2" if second else head[344:347] == b"n+1"):
         raise ImageReadError(f"{source}: is one half of a .hdr and .img pair; save it as one .nii file")
     if not 1 <= dim[0] <= 7 or any(n < 1 for n in dim[1 : 1 + dim[0]]):
