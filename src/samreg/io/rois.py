@@ -156,7 +156,6 @@ def read_segmentation(path: str | Path) -> tuple[RoiSet, list[int]]:
 
     source = Path(path)
     inspect(source)
-    scale = nrrd_scale(source)
     with quiet():
         try:
             image = sitk.ReadImage(str(source), imageIO="NrrdImageIO")
@@ -168,7 +167,7 @@ def read_segmentation(path: str | Path) -> tuple[RoiSet, list[int]]:
         raise ImageReadError(f"{source}: has four spatial axes; a segmentation has three and a list of layers")
     if image.GetNumberOfComponentsPerPixel() == 1:
         data = data[..., None]
-    grid = scaled(file_grid(image, source), scale)
+    grid = scaled(file_grid(image, source), nrrd_scale(source))
     if keys.get("samreg_dimension") == "2":
         data, grid = data[0], _flat(grid, keys.get("samreg_unit", "mm"))
     rois, values = _segments(data, keys, source)

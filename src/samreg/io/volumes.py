@@ -49,11 +49,10 @@ def read_nrrd(source: Path, frame: int | None = None) -> tuple[np.ndarray, Grid]
         ImageReadError: if the file is damaged, is a sequence of which no frame was chosen, or gives no geometry.
     """
     fields = _nrrd_fields(source)
-    scale = nrrd_scale(source)
     count = _frames(fields, source)
     which = chosen_frame(source, frame, count, "is a sequence") if count else 0
     image = read_itk(source, "NrrdImageIO", "NRRD", None if count else frame)
-    data, grid = array_of(image), scaled(file_grid(image, source), scale)
+    data, grid = array_of(image), scaled(file_grid(image, source), nrrd_scale(source))
     if count > 1:
         data = np.ascontiguousarray(data[..., which])
     return data, grid
