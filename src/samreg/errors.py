@@ -11,6 +11,10 @@
     └── RegistrationError            the images are fine and yet no registration came out
 
 An error message says what was given, what is wanted and what to do, in one line.
+
+    InputWarning                     what the user gave can be used, but in a way that the user should know of
+
+The command line prints an InputWarning as `samreg: note: ...`, and `samreg register` writes it into the manifest.
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ __all__ = [
     "GeometryError",
     "ImageReadError",
     "InputError",
+    "InputWarning",
     "MissingDependencyError",
     "ModelError",
     "RegistrationError",
@@ -34,6 +39,10 @@ class SamregError(Exception):
 
 class InputError(SamregError, ValueError):
     """What the user gave cannot be used; the command line exits with status 2."""
+
+
+class InputWarning(UserWarning):
+    """What the user gave can be used, but in a way that the user should know of: a note, in one line."""
 
 
 class ImageReadError(InputError):

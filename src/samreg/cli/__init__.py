@@ -4,6 +4,8 @@ To add a command, write a module with a dataclass whose fields are the arguments
 are the help, and whose `run` does the work and returns an exit status or None; then name it in `COMMANDS`. Where the
 defaults depend on the arguments themselves, give the dataclass a class method `defaults(arguments)`.
 
+Notes of the readers (`samreg.errors.InputWarning`) are printed to stderr as `samreg: note: ...`.
+
 Exit status: 0 done; 2 the user's input is at fault (one line on stderr); 1 a fault of ours; 130 interrupted.
 """
 
@@ -20,6 +22,7 @@ from typing import Any
 
 from samreg import __version__
 from samreg.errors import InputError, SamregError
+from samreg.io.notes import collected
 
 __all__ = ["COMMANDS", "main"]
 
@@ -59,7 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         with warnings.catch_warnings():
             if not sys.warnoptions:  # what a library deprecates is not the user's concern
                 warnings.simplefilter("ignore")
-            return int(_command(arguments[0], arguments[1:]).run() or 0)
+            with collected(_note):
+                return int(_command(arguments[0], arguments[1:]).run() or 0)
     except InputError as error:
         return _fail(str(error), 2)
     except SamregError as error:
@@ -121,6 +125,10 @@ def _on_terminate() -> Any:
 
 def _say(text: str) -> None:
     sys.stdout.write(text + "\n")
+
+
+def _note(text: str) -> None:
+    sys.stderr.write(f"samreg: note: {text}\n")
 
 
 def _fail(message: str, status: int) -> int:

@@ -141,7 +141,8 @@ def show(*things: object) -> None:
     """Print text or rich tables to stdout."""
     from rich.console import Console
 
-    console = Console(highlight=False, soft_wrap=True)
+    # Square brackets and colons in paths are no markup.
+    console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
     for thing in things:
         console.print(thing)
 

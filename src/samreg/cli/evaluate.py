@@ -70,7 +70,7 @@ def evaluate_run(
         GeometryError: if labels or points do not belong to the images of the run.
     """
     from samreg.evaluation import metrics
-    from samreg.io.points import read_points
+    from samreg.io.points import read_point_pairs
 
     field = run.transform()
     determinant = field.jacobian_determinant()
@@ -81,7 +81,7 @@ def evaluate_run(
     if fixed_labels is not None and moving_labels is not None:
         numbers |= _labels(run, fixed_labels, moving_labels)
     if fixed_points is not None and moving_points is not None:
-        points = read_points(fixed_points), read_points(moving_points)
+        points = read_point_pairs(fixed_points, moving_points, run.fixed_grid, run.moving_grid)
         for path, rows in zip((fixed_points, moving_points), points, strict=True):
             if rows.shape[1] != field.grid.ndim:
                 raise GeometryError(f"{path}: holds {rows.shape[1]}D points and the run is {field.grid.ndim}D")

@@ -32,6 +32,10 @@ class Warp:
     """How values between voxels are made; label for label maps and .seg.nrrd."""
     overwrite: bool = False
     """Replace the file if it is there."""
+    frame: int | None = None
+    """Frame, phase or page to take, from 1, where the image holds several."""
+    series: str | None = None
+    """Number or UID of the DICOM series to take, where the folder holds several."""
 
     def run(self) -> None:
         """Read, warp, write."""
@@ -43,10 +47,11 @@ class Warp:
         if self.image.name.lower().endswith(".seg.nrrd") and self.out.name.lower().endswith(".seg.nrrd"):
             self._segmentation(field)
         elif self.interpolation == "label" or self.image.name.lower().endswith(".seg.nrrd"):
-            labels, grid = read_labels(self.image)
+            labels, grid = read_labels(self.image, frame=self.frame, series=self.series)
             write_labels(field.warp_labels(labels, grid), field.grid, self.out)
         else:
-            write_image(field.warp(read_image(self.image), self.interpolation), self.out)
+            image = read_image(self.image, frame=self.frame, series=self.series)
+            write_image(field.warp(image, self.interpolation), self.out)
         show(f"written to {self.out}")
 
     def _segmentation(self, field: DisplacementField) -> None:
@@ -88,10 +93,10 @@ class WarpPoints:
         check_file(self.out, self.overwrite)
         run = read_run(self.run_folder)
         field = run.transform()
-        points = read_points(self.points)
+        start = run.fixed_grid if self.to == "moving" else run.moving_grid
+        points = read_points(self.points, start)
         if points.shape[1] != field.grid.ndim:
             raise GeometryError(f"{self.points}: holds {points.shape[1]}D points and the run is {field.grid.ndim}D")
-        start = run.fixed_grid if self.to == "moving" else run.moving_grid
         outside = int((~start.contains(points)).sum())
         carried = field.transform_points(points) if self.to == "moving" else field.invert_points(points)
         write_points(carried, self.out)

@@ -218,6 +218,7 @@ def register_pair(key: str, pair: PairRecord, folder: Path, options: BatchOption
     """
     from samreg.io.cache import RegionsCache, find_or_segment
     from samreg.io.images import read_image
+    from samreg.io.notes import collected
     from samreg.io.run_folder import write_run
     from samreg.registration import register_regions
 
@@ -229,14 +230,18 @@ def register_pair(key: str, pair: PairRecord, folder: Path, options: BatchOption
             size = int(options.cache_gib * _GIB)
             cache = RegionsCache(options.cache_dir, size) if options.cache_dir else RegionsCache(max_bytes=size)
         segmenter = shared_segmenter(options.config)
-        encoded, regions = [], []
+        encoded, regions, notes = [], [], []
         for path in (pair.fixed, pair.moving):
-            found, fresh = find_or_segment(read_image(path), options.config, segmenter, cache)
+            with collected() as read:
+                image = read_image(path)
+            notes += read
+            found, fresh = find_or_segment(image, options.config, segmenter, cache)
             regions.append(found)
             if fresh:
                 encoded.append(str(path))
         segmented = time.perf_counter()
         result = register_regions(regions[0], regions[1], options.config)
+        result = dataclasses.replace(result, warnings=(*notes, *result.warnings))
         write_run(result, folder, inputs={"fixed": pair.fixed, "moving": pair.moving}, overwrite=True)
         record |= {
             "status": "done",

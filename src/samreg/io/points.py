@@ -1,60 +1,100 @@
 """Points in and out: CSV, plain text, and the markups of 3D Slicer (.fcsv, .mrk.json).
 
 In memory points are (n, d) world points, (x, y, z), LPS millimetres; of photographs they are pixels, 0 at the centre
-of the first one. CSV and text files hold exactly these numbers; Slicer's files say whether they are LPS or RAS and
-are converted.
+of the first one. A table names what its columns are: x, y, z and l, p, s are these numbers, r, a, s have the first two
+negated, and i, j, k are voxels of an image. Slicer's files say whether they are LPS or RAS and are converted.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from samreg.errors import ImageReadError, InputError
+from samreg.errors import GeometryError, ImageReadError, InputError
+from samreg.grid import Grid
+from samreg.io.markups import read_fiducials, read_markups
+from samreg.io.notes import note
+from samreg.io.tables import read_table, read_text
 from samreg.types import Points
 
-__all__ = ["read_points", "write_points"]
-
-_RAS = {"RAS", "0"}
-_LPS = {"LPS", "1"}
+__all__ = ["read_point_pairs", "read_points", "write_points"]
 
 
-def read_points(path: str | Path) -> Points:
+def read_points(path: str | Path, grid: Grid | None = None) -> Points:
     """Read points.
 
-    A CSV or text file has 2 or 3 numbers a row, or columns named x, y and z, in any order and among others.
+    A CSV or text file has columns named x, y and z, or l, p, s, or r, a, s, or i, j, k, in any order and among others;
+    or 2 or 3 numbers a row. Three numbers that may be voxels as well as millimetres are refused.
+
+    Args:
+        path: the file.
+        grid: of the image in which the points lie; voxels need it.
 
     Returns:
         (n, 2) or (n, 3) world points.
 
     Raises:
-        ImageReadError: if the file is missing or is not a list of points.
+        ImageReadError: if the file is missing or is not a list of points, or if a point of it is not defined.
     """
     source = Path(path)
-    try:
-        text = source.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise ImageReadError(f"{source}: there is no such file") from None
-    except (OSError, UnicodeDecodeError):
+    points, _ = _read(source, grid)
+    undefined = np.flatnonzero(np.isnan(points).any(axis=1)) + 1
+    if len(undefined):
         raise ImageReadError(
-            f"{source}: is not a text file; points are read from .csv .txt .fcsv and .mrk.json"
-        ) from None
+            f"{source}: point {undefined[0]} is not defined (placed); place it, or delete it, and its partner too"
+        )
+    return points
+
+
+def read_point_pairs(
+    fixed: str | Path, moving: str | Path, fixed_grid: Grid | None = None, moving_grid: Grid | None = None
+) -> tuple[Points, Points]:
+    """Read corresponding points of two images, row by row, or by their labels where these are in another order.
+
+    A pair of which one point is not defined is left out, with a note.
+
+    Args:
+        fixed: points of the fixed image.
+        moving: the same points of the moving image.
+        fixed_grid: grid of the fixed image; voxels need it.
+        moving_grid: grid of the moving image.
+
+    Returns:
+        (n, d) fixed and (n, d) moving world points.
+
+    Raises:
+        ImageReadError: if a file is not a list of points, or no pair is defined.
+        GeometryError: if one file has more points than the other.
+    """
+    (a, a_labels), (b, b_labels) = _read(Path(fixed), fixed_grid), _read(Path(moving), moving_grid)
+    if len(a) != len(b):
+        raise GeometryError(f"{fixed} holds {len(a)} points and {moving} {len(b)}; give the same points in both")
+    if a_labels != b_labels and len(set(a_labels)) == len(a_labels) and set(a_labels) == set(b_labels):
+        b = b[[b_labels.index(label) for label in a_labels]]
+        note(f"{moving}: has the points of {fixed} in another order; they are paired by their labels")
+    defined = np.isfinite(a).all(axis=1) & np.isfinite(b).all(axis=1)
+    if not defined.any():
+        raise ImageReadError(f"{fixed} and {moving}: no point is defined in both")
+    if not defined.all():
+        rows = ", ".join(str(i + 1) for i in np.flatnonzero(~defined)[:10])
+        note(f"{fixed} and {moving}: points that are not defined in both are left out (rows {rows})")
+    return a[defined], b[defined]
+
+
+def _read(source: Path, grid: Grid | None) -> tuple[Points, list[str]]:
+    """Points, NaN where one is not defined, and their labels, empty where they have none."""
+    text = read_text(source)
     if source.suffix.lower() == ".json":
-        points = _markups(text, source)
+        points, labels = read_markups(text, source)
     elif source.suffix.lower() == ".fcsv":
-        points = _fiducials(text, source)
+        points, labels = read_fiducials(text, source)
     else:
-        points = _table(text, source)
+        points, labels = read_table(text, source, grid)
     if not len(points):
         raise ImageReadError(f"{source}: holds no points")
-    if not np.isfinite(points).all():
-        raise ImageReadError(f"{source}: holds NaN or infinite coordinates")
-    return points
+    return points, labels
 
 
 def write_points(points: Points, path: str | Path) -> Path:
@@ -77,94 +117,15 @@ def write_points(points: Points, path: str | Path) -> Path:
     return target
 
 
-def _table(text: str, source: Path) -> Points:
-    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
-    if not lines:
-        return np.zeros((0, 3))
-    if any(mark in lines[0] for mark in ",;"):
-        rows = list(csv.reader(io.StringIO("\n".join(lines)), delimiter=";" if ";" in lines[0] else ","))
-    else:
-        rows = [line.split() for line in lines]
-    head = [cell.strip().lower() for cell in rows[0]]
-    columns: list[int] | None = None
-    if not all(_is_number(cell) for cell in head if cell):
-        if not {"x", "y"} <= set(head):
-            raise ImageReadError(f"{source}: has columns {', '.join(head)}; columns named x, y (and z) are wanted")
-        columns = [head.index(name) for name in ("x", "y", "z") if name in head]
-        rows = rows[1:]
-    return _numbers(rows, columns, source)
-
-
-def _numbers(rows: list[list[str]], columns: list[int] | None, source: Path) -> Points:
-    points = []
-    for number, row in enumerate(rows, start=1):
-        try:
-            values = [float(row[i]) for i in columns] if columns else [float(cell) for cell in row if cell.strip()]
-        except (ValueError, IndexError):
-            raise ImageReadError(f"{source}: point {number} is not a row of numbers: {' '.join(row)[:60]!r}") from None
-        points.append(values)
-    widths = {len(values) for values in points}
-    if widths - {2} and widths - {3}:
-        raise ImageReadError(
-            f"{source}: has rows of {' and '.join(map(str, sorted(widths)))} numbers; a point has 2 or 3 "
-            "(name the columns where there are more)"
-        )
-    return np.asarray(points, dtype=float).reshape(len(points), -1)
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
-
-
-def _to_lps(points: Points, system: str, source: Path) -> Points:
-    if system.upper() in _LPS:
-        return points
-    if system.upper() in _RAS:
-        return points * [-1.0, -1.0, 1.0]
-    raise ImageReadError(f"{source}: is in the coordinate system {system!r}; LPS and RAS are known")
-
-
-def _fiducials(text: str, source: Path) -> Points:
-    system, columns = "RAS", ["id", "x", "y", "z"]
-    rows: list[list[str]] = []
-    for line in filter(str.strip, text.splitlines()):
-        if line.startswith("#"):
-            key, _, value = line[1:].partition("=")
-            if key.strip().lower() == "coordinatesystem":
-                system = value.strip()
-            if key.strip().lower() == "columns":
-                columns = [name.strip().lower() for name in value.split(",")]
-        else:
-            rows.append(line.split(","))
-    return _to_lps(_numbers(rows, [columns.index(name) for name in "xyz"], source).reshape(-1, 3), system, source)
-
-
-def _markups(text: str, source: Path) -> Points:
-    try:
-        markups: list[dict[str, Any]] = json.loads(text)["markups"]
-        parts = []
-        for markup in markups:
-            rows = [p["position"] for p in markup["controlPoints"] if p.get("positionStatus", "defined") == "defined"]
-            points = np.asarray(rows, dtype=float).reshape(len(rows), 3)
-            parts.append(_to_lps(points, str(markup.get("coordinateSystem", "LPS")), source))
-    except (KeyError, TypeError, ValueError) as error:
-        if isinstance(error, ImageReadError):
-            raise
-        raise ImageReadError(f"{source}: is not a markups file of 3D Slicer (.mrk.json)") from None
-    return np.concatenate(parts) if parts else np.zeros((0, 3))
-
-
 def _as_csv(rows: Points) -> str:
     head = ",".join("xyz"[: rows.shape[1]])
     return "\n".join([head, *(",".join(repr(float(v)) for v in row) for row in rows)]) + "\n"
 
 
 def _as_text(rows: Points) -> str:
-    return "".join(" ".join(repr(float(v)) for v in row) + "\n" for row in rows)
+    # The heading says that these are no voxels.
+    head = f"# {' '.join('xyz'[: rows.shape[1]])}\n"
+    return head + "".join(" ".join(repr(float(v)) for v in row) + "\n" for row in rows)
 
 
 def _as_fiducials(rows: Points) -> str:

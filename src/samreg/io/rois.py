@@ -8,17 +8,19 @@ volume, since Slicer knows no other; the key `samreg_dimension` brings it back a
 from __future__ import annotations
 
 import contextlib
+import re
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from samreg.errors import GeometryError, ImageReadError, InputError
+from samreg.errors import ImageReadError, InputError
 from samreg.grid import Grid
 from samreg.io.formats import inspect
 from samreg.io.images import read_labels, write_labels
-from samreg.io.itk import array_of, grid_of, quiet
+from samreg.io.itk import array_of, file_grid, quiet
+from samreg.io.volumes import nrrd_scale, scaled
 from samreg.label_maps import layers
 from samreg.palette import pair_colour
 from samreg.rois import Roi, RoiSet
@@ -26,6 +28,8 @@ from samreg.rois import Roi, RoiSet
 _TYPES = (("unsigned char", np.dtype("u1")), ("unsigned short", np.dtype("<u2")), ("int", np.dtype("<i4")))
 
 __all__ = ["read_rois", "read_segmentation", "write_label_map", "write_segmentation"]
+
+_SEGMENT = re.compile(r"^Segment(\d+)_ID$")
 
 
 def write_label_map(rois: RoiSet, path: str | Path) -> Path:
@@ -168,10 +172,7 @@ def read_segmentation(path: str | Path) -> tuple[RoiSet, list[int]]:
         raise ImageReadError(f"{source}: has four spatial axes; a segmentation has three and a list of layers")
     if image.GetNumberOfComponentsPerPixel() == 1:
         data = data[..., None]
-    try:
-        grid = grid_of(image)
-    except GeometryError as error:
-        raise ImageReadError(f"{source}: {error}") from None
+    grid = scaled(file_grid(image, source), nrrd_scale(source))
     if keys.get("samreg_dimension") == "2":
         data, grid = data[0], _flat(grid, keys.get("samreg_unit", "mm"))
     rois, values = _segments(data, keys, source)
@@ -188,34 +189,54 @@ def _flat(grid: Grid, unit: str) -> Grid:
 
 
 def _segments(data: np.ndarray, keys: dict[str, str], source: Path) -> tuple[list[Roi], list[int]]:
-    rois, values = [], []
-    i = 0
-    while f"Segment{i}_ID" in keys:
-        try:
-            value, layer = int(keys[f"Segment{i}_LabelValue"]), int(keys.get(f"Segment{i}_Layer", "0"))
-        except (KeyError, ValueError):
-            raise ImageReadError(
-                f"{source}: Segment{i} has no valid label value and layer; save it again in 3D Slicer"
-            ) from None
-        if layer >= data.shape[-1]:
-            raise ImageReadError(f"{source}: Segment{i} is in layer {layer}, the file has {data.shape[-1]}")
-        mask = data[..., layer] == value
-        if mask.any():
-            rois.append(
-                Roi.from_mask(mask, _quality(keys.get(f"Segment{i}_Tags", "")), keys.get(f"Segment{i}_Name", ""))
-            )
-            values.append(value)
-        i += 1
-    if i == 0:
+    from scipy.ndimage import find_objects
+
+    # Deleted segments leave gaps in the numbers.
+    numbers = sorted(int(found[1]) for key in keys if (found := _SEGMENT.match(key)))
+    if not numbers:
         raise ImageReadError(f"{source}: describes no segments; give a segmentation saved by 3D Slicer or samreg")
+    boxes: dict[int, list[tuple[slice, ...] | None]] = {}
+    rois, values = [], []
+    for order, i in enumerate(numbers):
+        value, layer = _place_of(i, order, keys, data.shape[-1], source)
+        if layer not in boxes:
+            boxes[layer] = find_objects(data[..., layer].clip(0).astype(np.int64))
+        box = boxes[layer][value - 1] if 0 < value <= len(boxes[layer]) else None
+        if box is not None:
+            name = keys.get(f"Segment{i}_Name", "").strip() or keys[f"Segment{i}_ID"].strip()
+            start = tuple(s.start for s in box)
+            quality = _quality(keys.get(f"Segment{i}_Tags", ""))
+            rois.append(Roi(data[..., layer][box] == value, start, quality, name))
+            values.append(value)
     return rois, values
 
 
+def _place_of(i: int, order: int, keys: dict[str, str], layers: int, source: Path) -> tuple[int, int]:
+    """Label value and layer of a segment.
+
+    Slicer before 4.11 wrote neither: each segment was a layer of its own, of ones.
+    """
+    old = f"Segment{i}_LabelValue" not in keys and f"Segment{i}_Layer" not in keys
+    try:
+        value = 1 if old else int(keys[f"Segment{i}_LabelValue"])
+        layer = order if old else int(keys.get(f"Segment{i}_Layer", "0"))
+    except (KeyError, ValueError):
+        raise ImageReadError(
+            f"{source}: Segment{i} has no valid label value and layer; save it again in 3D Slicer"
+        ) from None
+    if not 0 <= layer < layers:
+        raise ImageReadError(f"{source}: Segment{i} is in layer {layer}, the file has {layers}")
+    return value, layer
+
+
 def _quality(tags: str) -> float:
+    """The quality that samreg wrote among the tags; 1 where there is none, or where it is no number from 0 to 1."""
     for tag in tags.split("|"):
         key, _, text = tag.partition(":")
-        if key == "samreg.quality":
-            return float(text)
+        if key.strip() == "samreg.quality":
+            with contextlib.suppress(ValueError):
+                quality = float(text)
+                return quality if 0.0 <= quality <= 1.0 else 1.0
     return 1.0
 
 

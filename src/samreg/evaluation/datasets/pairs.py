@@ -1,21 +1,23 @@
 """pairs.csv: any images at all, one pair a row.
 
 Columns: `fixed` and `moving`, and where there are any `id`, `fixed_labels`, `moving_labels`, `fixed_points`,
-`moving_points`, `fixed_mask`, `moving_mask` and `intra_subject` (yes or no). Paths are relative to the table. Landmarks
-are world coordinates.
+`moving_points` and `intra_subject` (yes or no). Paths are relative to the table. Landmarks are world coordinates. A
+column that nothing would read is refused.
 """
 
 from __future__ import annotations
 
 import csv
+import io
 from pathlib import Path
 
 from samreg.errors import DatasetError
 from samreg.evaluation.datasets.base import PairRecord, complain, split_image_name, unique_ids
+from samreg.io.tables import read_text
 
 __all__ = ["COLUMNS", "read_pairs"]
 
-_PATHS = ("fixed_labels", "moving_labels", "fixed_points", "moving_points", "fixed_mask", "moving_mask")
+_PATHS = ("fixed_labels", "moving_labels", "fixed_points", "moving_points")
 COLUMNS = ("fixed", "moving", "id", *_PATHS, "intra_subject")
 _YES, _NO = ("yes", "true", "1"), ("no", "false", "0", "")
 
@@ -35,17 +37,16 @@ def read_pairs(root: Path, *, check_files: bool = True) -> list[PairRecord]:
     table = root / "pairs.csv" if root.is_dir() else root
     if not table.is_file():
         raise DatasetError(f"{table} does not exist; wanted is a table with the columns fixed, moving")
-    with table.open(newline="", encoding="utf-8-sig") as stream:
-        reader = csv.DictReader(stream)
-        columns = [c.strip() for c in reader.fieldnames or []]
-        unknown = [c for c in columns if c not in COLUMNS]
-        if unknown or not {"fixed", "moving"} <= set(columns):
-            raise DatasetError(
-                f"{table} has the columns {', '.join(columns) or 'none'}; wanted are fixed, moving and optionally "
-                f"{', '.join(COLUMNS[2:])}"
-            )
-        reader.fieldnames = columns
-        pairs = [_pair(table, number, row) for number, row in enumerate(reader, start=2)]
+    reader = csv.DictReader(io.StringIO(read_text(table), newline=""))
+    columns = [c.strip() for c in reader.fieldnames or []]
+    unknown = [c for c in columns if c not in COLUMNS]
+    if unknown or not {"fixed", "moving"} <= set(columns) or len(set(columns)) < len(columns):
+        raise DatasetError(
+            f"{table} has the columns {', '.join(columns) or 'none'}; wanted are fixed, moving and optionally "
+            f"{', '.join(COLUMNS[2:])}, each once; nothing reads others: remove {', '.join(unknown) or 'the second'}"
+        )
+    reader.fieldnames = columns
+    pairs = [_pair(table, number, row) for number, row in enumerate(reader, start=2)]
     if not pairs:
         raise DatasetError(f"{table} lists no pair; wanted is at least one row below the header")
     if check_files:
@@ -72,7 +73,5 @@ def _pair(table: Path, number: int, row: dict[str, str]) -> PairRecord:
         moving_labels=paths["moving_labels"],
         fixed_points=paths["fixed_points"],
         moving_points=paths["moving_points"],
-        fixed_mask=paths["fixed_mask"],
-        moving_mask=paths["moving_mask"],
         intra_subject=answer in _YES,
     )
