@@ -9,7 +9,7 @@ from samreg.rois import RoiSet
 __all__ = ["MOST_LABELS", "is_label_map", "layers"]
 
 MOST_LABELS = 4096
-_MOST_DIFFERING = 0.5  # public images: 0.71 and more; public label maps: 0.12 and less
+_MOST_DIFFERING = 0.6  # public images: 0.71 and more; public label maps: 0.12 and less
 _FEW_VALUES = 16
 _STEPWISE = 0.9
 
@@ -20,8 +20,8 @@ def is_label_map(data: np.ndarray) -> bool:
     They do where all of this holds:
 
     1. They are whole numbers, and at most 4,096 different ones.
-    2. Of the pairs of neighbouring voxels that both hold something else than the most frequent value, fewer than half
-       differ. Noise makes nearly all neighbours in an image differ, structures make nearly all in a label map equal.
+    2. Of the pairs of neighbouring voxels that both hold something else than the most frequent value, fewer than six
+       tenths differ. Noise makes nearly all neighbours in an image differ, structures make nearly all in a label map equal.
     3. Where there are more than 16 values: not nine tenths of all differing neighbours are neighbours among the values
        too, as in an image that is smooth and without noise.
 

@@ -33,7 +33,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "segment": ("samreg.cli.segment", "SegmentImage", "find all regions of one image"),
     "prompt": ("samreg.cli.prompt", "Prompt", "one point, box or mask in FIXED gives its region in MOVING"),
     "warp": ("samreg.cli.warp", "Warp", "carry another image or label map along a finished run"),
-    "warp-points": ("samreg.cli.warp", "WarpPoints", "carry points along a finished run"),
+    "warp-points": ("samreg.cli.warp_points", "WarpPoints", "carry points along a finished run"),
     "evaluate": ("samreg.cli.evaluate", "Evaluate", "Dice, distances and folding of a finished run"),
     "batch": ("samreg.cli.batch", "Batch", "many pairs from a table, resumable, on many machines"),
     "benchmark": ("samreg.cli.benchmark", "Benchmark", "methods against datasets: records, tables, figures"),

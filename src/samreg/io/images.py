@@ -26,7 +26,7 @@ from samreg.types import LabelArray
 if TYPE_CHECKING:
     import SimpleITK
 
-__all__ = ["read_image", "read_labels", "save", "write_image", "write_labels"]
+__all__ = ["checked_image", "read_image", "read_labels", "read_values", "save", "write_image", "write_labels"]
 
 
 def read_image(path: str | Path, *, frame: int | None = None, series: str | int | None = None) -> Image:
@@ -47,9 +47,37 @@ def read_image(path: str | Path, *, frame: int | None = None, series: str | int 
             if the image has several frames or series and none was chosen, no one geometry, vectors, NaN or infinite
             values, or one value everywhere.
     """
+    return checked_image(*read_values(path, frame=frame, series=series), path)
+
+
+def read_values(
+    path: str | Path, *, frame: int | None = None, series: str | int | None = None
+) -> tuple[np.ndarray, Grid]:
+    """The values of an image in the type that its file has, slope and intercept applied, and their grid.
+
+    Args:
+        path: as of `read_image`.
+        frame: as of `read_image`.
+        series: as of `read_image`.
+
+    Returns:
+        `(*shape)` grey values or `(*shape, 3)` RGB; not checked for NaN.
+
+    Raises:
+        ImageReadError: if the file cannot be read.
+    """
     source = Path(path)
     data, grid, kind = _load(source, frame, series)
-    data = _colour_or_grey(data, grid, kind, source)
+    return _colour_or_grey(data, grid, kind, source), grid
+
+
+def checked_image(data: np.ndarray, grid: Grid, path: str | Path) -> Image:
+    """What `read_values` gave as an image, in float32.
+
+    Raises:
+        ImageReadError: if there are NaN or infinite values, or one value everywhere.
+    """
+    source = Path(path)
     with np.errstate(over="ignore", invalid="ignore"):
         data = data.astype(np.float32)
     bad = int(data.size - np.isfinite(data).sum())
@@ -100,11 +128,17 @@ def read_labels(
     return data.astype(np.int32), grid
 
 
-def write_image(image: Image, path: str | Path) -> Path:
+def write_image(image: Image, path: str | Path, dtype: np.dtype | None = None) -> Path:
     """Write an image; the format follows the file name.
 
     Medical formats keep float32 grey values; colour is rounded to 8 bits (16 where values exceed 255). PNG, JPEG
     and TIFF take 2D images in pixels only, since they cannot hold a geometry, and round to 8 bits (16 where needed).
+
+    Args:
+        image: what to write.
+        path: the file; its ending chooses the format.
+        dtype: type of grey values in medical formats: whole numbers are rounded, if all are within the type's range,
+            and stay float32 otherwise.
 
     Raises:
         InputError: if the format is unknown, cannot be written or cannot hold this image.
@@ -121,11 +155,24 @@ def write_image(image: Image, path: str | Path) -> Path:
         wide = kind.name != "JPEG" and float(data.max(initial=0)) > 255
         limit = np.iinfo(np.uint16 if wide else np.uint8)
         data = np.clip(np.rint(data), limit.min, limit.max).astype(limit.dtype)
+    elif dtype is not None:
+        data = _as_type(data, dtype)
     return save(to_itk(data, image.grid), target)
 
 
-def write_labels(labels: LabelArray, grid: Grid, path: str | Path) -> Path:
-    """Write a label map in the smallest integer type that holds it.
+def _as_type(data: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """The values in another type, rounded where it is of whole numbers; as they are where it cannot hold them."""
+    if np.issubdtype(dtype, np.floating):
+        return data.astype(dtype)
+    limit, values = np.iinfo(dtype), np.rint(data)
+    # The limits as floats: the largest 64-bit number is none.
+    if values.min(initial=0) < float(limit.min) or values.max(initial=0) >= float(limit.max) + 1:
+        return data
+    return np.asarray(values, dtype=dtype)
+
+
+def write_labels(labels: LabelArray, grid: Grid, path: str | Path, dtype: np.dtype | None = None) -> Path:
+    """Write a label map in the smallest integer type that holds it, or in the type given, if it holds it.
 
     Raises:
         InputError: if the format is unknown or cannot hold labels exactly.
@@ -137,9 +184,11 @@ def write_labels(labels: LabelArray, grid: Grid, path: str | Path) -> Path:
         raise GeometryError(f"labels have shape {values.shape}, their grid has {grid.shape}")
     if kind.name == "JPEG" or (kind.photograph and (grid.ndim != 2 or grid.unit != "px")):
         raise InputError(f"{target}: {kind.name} cannot hold this label map; choose .nii.gz, .nrrd or .mha")
+    if dtype is not None and not kind.photograph and np.array_equal(kept := _as_type(values, dtype), values):
+        return save(to_itk(kept, grid), target)
     small = (np.uint8, np.uint16, np.int32)
-    dtype = next(t for t in small if values.min() >= np.iinfo(t).min and values.max() <= np.iinfo(t).max)
-    return save(to_itk(values.astype(dtype), grid), target)
+    smallest = next(t for t in small if values.min() >= np.iinfo(t).min and values.max() <= np.iinfo(t).max)
+    return save(to_itk(values.astype(smallest), grid), target)
 
 
 def _load(

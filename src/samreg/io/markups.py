@@ -12,7 +12,10 @@ import numpy as np
 from samreg.errors import ImageReadError
 from samreg.types import Points
 
-__all__ = ["read_fiducials", "read_markups"]
+__all__ = ["LPS_FIDUCIALS", "read_fiducials", "read_markups"]
+
+LPS_FIDUCIALS = "# CoordinateSystem = LPS"
+"""The comment by which a .fcsv file says so."""
 
 _RAS = {"RAS", "0"}
 _LPS = {"LPS", "1"}

@@ -7,19 +7,22 @@ negated, and i, j, k are voxels of an image. Slicer's files say whether they are
 
 from __future__ import annotations
 
+import csv
+import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from samreg.errors import GeometryError, ImageReadError, InputError
 from samreg.grid import Grid
-from samreg.io.markups import read_fiducials, read_markups
+from samreg.io.markups import LPS_FIDUCIALS, read_fiducials, read_markups
 from samreg.io.notes import note
 from samreg.io.tables import read_table, read_text
 from samreg.types import Points
 
-__all__ = ["read_point_pairs", "read_points", "write_points"]
+__all__ = ["read_labelled_points", "read_point_pairs", "read_points", "write_points"]
 
 
 def read_points(path: str | Path, grid: Grid | None = None) -> Points:
@@ -39,7 +42,7 @@ def read_points(path: str | Path, grid: Grid | None = None) -> Points:
         ImageReadError: if the file is missing or is not a list of points, or if a point of it is not defined.
     """
     source = Path(path)
-    points, _ = _read(source, grid)
+    points, _ = read_labelled_points(source, grid)
     undefined = np.flatnonzero(np.isnan(points).any(axis=1)) + 1
     if len(undefined):
         raise ImageReadError(
@@ -68,7 +71,7 @@ def read_point_pairs(
         ImageReadError: if a file is not a list of points, or no pair is defined.
         GeometryError: if one file has more points than the other.
     """
-    (a, a_labels), (b, b_labels) = _read(Path(fixed), fixed_grid), _read(Path(moving), moving_grid)
+    (a, a_labels), (b, b_labels) = (read_labelled_points(p, g) for p, g in ((fixed, fixed_grid), (moving, moving_grid)))
     if len(a) != len(b):
         raise GeometryError(f"{fixed} holds {len(a)} points and {moving} {len(b)}; give the same points in both")
     if a_labels != b_labels and len(set(a_labels)) == len(a_labels) and set(a_labels) == set(b_labels):
@@ -83,8 +86,17 @@ def read_point_pairs(
     return a[defined], b[defined]
 
 
-def _read(source: Path, grid: Grid | None) -> tuple[Points, list[str]]:
-    """Points, NaN where one is not defined, and their labels, empty where they have none."""
+def read_labelled_points(path: str | Path, grid: Grid | None = None) -> tuple[Points, list[str]]:
+    """Points, NaN where one is not defined (placed), and their labels, empty where they have none.
+
+    Args:
+        path: the file.
+        grid: of the image in which the points lie; voxels need it.
+
+    Raises:
+        ImageReadError: if the file is missing or is not a list of points.
+    """
+    source = Path(path)
     text = read_text(source)
     if source.suffix.lower() == ".json":
         points, labels = read_markups(text, source)
@@ -97,8 +109,13 @@ def _read(source: Path, grid: Grid | None) -> tuple[Points, list[str]]:
     return points, labels
 
 
-def write_points(points: Points, path: str | Path) -> Path:
+def write_points(points: Points, path: str | Path, labels: Sequence[str] | None = None) -> Path:
     """Write points as .csv, .txt, .fcsv or .mrk.json (3D only for the last two), chosen by the file name.
+
+    Args:
+        points: (n, d) world points; NaN in one that is not defined, which .mrk.json alone can say.
+        path: the file.
+        labels: of each point in Slicer's files; its number by default.
 
     Raises:
         InputError: if the file name ends otherwise, or the format cannot hold these points.
@@ -109,7 +126,13 @@ def write_points(points: Points, path: str | Path) -> Path:
         raise InputError(f"{target}: points are written as .csv .txt .fcsv or .mrk.json")
     if suffix in (".fcsv", ".json") and rows.shape[1] != 3:
         raise InputError(f"{target}: 3D Slicer's markups are 3D and these points are {rows.shape[1]}D; choose .csv")
-    text = {".csv": _as_csv, ".txt": _as_text, ".fcsv": _as_fiducials, ".json": _as_markups}[suffix](rows)
+    if suffix != ".json" and np.isnan(rows).any():
+        raise InputError(f"{target}: {suffix} cannot say that a point is not defined; choose .mrk.json")
+    names = [str(i) for i in range(1, len(rows) + 1)] if labels is None else list(labels)
+    if suffix in (".csv", ".txt"):
+        text = (_as_csv if suffix == ".csv" else _as_text)(rows)
+    else:
+        text = (_as_fiducials if suffix == ".fcsv" else _as_markups)(rows, names)
     try:
         target.write_text(text, encoding="utf-8")
     except OSError as error:
@@ -128,17 +151,21 @@ def _as_text(rows: Points) -> str:
     return head + "".join(" ".join(repr(float(v)) for v in row) + "\n" for row in rows)
 
 
-def _as_fiducials(rows: Points) -> str:
+def _as_fiducials(rows: Points, labels: list[str]) -> str:
     columns = "id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label,desc,associatedNodeID"
-    head = f"# Markups fiducial file version = 4.11\n# CoordinateSystem = LPS\n# columns = {columns}\n"
-    lines = [f"{i},{','.join(repr(float(v)) for v in row)},0,0,0,1,1,1,0,{i},," for i, row in enumerate(rows, start=1)]
-    return head + "\n".join(lines) + "\n"
+    text = io.StringIO(f"# Markups fiducial file version = 4.11\n{LPS_FIDUCIALS}\n# columns = {columns}\n")
+    text.seek(0, io.SEEK_END)
+    table = csv.writer(text, lineterminator="\n")
+    for i, (row, label) in enumerate(zip(rows, labels, strict=True), start=1):
+        table.writerow([i, *(repr(float(v)) for v in row), 0, 0, 0, 1, 1, 1, 0, label, "", ""])
+    return text.getvalue()
 
 
-def _as_markups(rows: Points) -> str:
-    points = [
-        {"id": str(i), "label": str(i), "position": [float(v) for v in row], "positionStatus": "defined"}
-        for i, row in enumerate(rows, start=1)
-    ]
+def _as_markups(rows: Points, labels: list[str]) -> str:
+    points = []
+    for i, (row, label) in enumerate(zip(rows, labels, strict=True), start=1):
+        defined = bool(np.isfinite(row).all())
+        place = {"position": [float(v) if defined else 0.0 for v in row]}
+        points.append({"id": str(i), "label": label, **place, "positionStatus": "defined" if defined else "undefined"})
     markup = {"type": "Fiducial", "coordinateSystem": "LPS", "coordinateUnits": "mm", "controlPoints": points}
-    return json.dumps({"markups": [markup]}, indent=1) + "\n"
+    return json.dumps({"markups": [markup]}, indent=1, ensure_ascii=False) + "\n"

@@ -6,6 +6,7 @@ import codecs
 import csv
 import io
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from samreg.grid import Grid
 from samreg.io.notes import note
 from samreg.types import Points
 
-__all__ = ["read_table", "read_text"]
+__all__ = ["Table", "parse_table", "read_table", "read_text"]
 
 # Names of the coordinates, the number of them that must be there, and the factors that make them LPS; None for voxels.
 _SYSTEMS: tuple[tuple[str, int, tuple[float, ...] | None], ...] = (
@@ -70,16 +71,9 @@ def read_table(text: str, source: Path, grid: Grid | None = None) -> tuple[Point
     Raises:
         ImageReadError: if it is not a table of points, or nothing says what its numbers are.
     """
-    lines = text.splitlines()
-    heading = next((h for line in lines if line.lstrip().startswith("#") and (h := _heading(line.lstrip("# ")))), None)
-    lines = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
-    if not lines:
+    heading, rows, mark = _cells(text)
+    if not rows:
         return np.zeros((0, 3)), []
-    mark = next((m for m in (";", ",") if m in lines[0]), None)
-    if mark:
-        rows = [row for row in csv.reader(io.StringIO("\n".join(lines)), delimiter=mark) if any(map(str.strip, row))]
-    else:
-        rows = [line.split() for line in lines]
     if mark == ";":  # where a comma is the decimal point
         rows = [[cell.replace(",", ".") for cell in row] for row in rows]
     head = [_name(cell) for cell in rows[0]]
@@ -88,6 +82,51 @@ def read_table(text: str, source: Path, grid: Grid | None = None) -> tuple[Point
     if heading is not None:
         return _named(heading, rows, source, grid)
     return _unnamed(_numbers(rows, None, source), source, grid), [""] * len(rows)
+
+
+@dataclass
+class Table:
+    """A table as it stands in its file.
+
+    Args:
+        head: names of the columns, as written.
+        rows: cells of each row.
+        mark: what separates cells.
+        coordinates: numbers of the columns that hold x, y (and z), whatever they are called; None where nothing names
+            them.
+    """
+
+    head: list[str]
+    rows: list[list[str]]
+    mark: str
+    coordinates: list[int] | None
+
+
+def parse_table(text: str) -> Table:
+    """The cells of a table that `read_table` reads."""
+    heading, rows, mark = _cells(text)
+    head = rows[0] if rows else []
+    named = not all(_is_number(cell) for cell in head if cell.strip())
+    if named:
+        rows = rows[1:]
+    elif heading is not None:
+        head, named = list(heading), True
+    names = [_name(cell) for cell in head]
+    known = next((entry for entry in _SYSTEMS if set(entry[0][: entry[1]]) <= set(names)), None) if named else None
+    coordinates = [names.index(name) for name in known[0] if name in names] if known else None
+    return Table(head if named else [], rows, mark or ",", coordinates)
+
+
+def _cells(text: str) -> tuple[list[str] | None, list[list[str]], str | None]:
+    """A heading that stands in a comment, the rows, a heading among them, and what separates their cells."""
+    lines = text.splitlines()
+    heading = next((h for line in lines if line.lstrip().startswith("#") and (h := _heading(line.lstrip("# ")))), None)
+    lines = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    mark = next((m for m in (";", ",") if lines and m in lines[0]), None)
+    if mark:
+        table = csv.reader(io.StringIO("\n".join(lines)), delimiter=mark)
+        return heading, [row for row in table if any(map(str.strip, row))], mark
+    return heading, [line.split() for line in lines], None
 
 
 def _heading(comment: str) -> list[str] | None:
