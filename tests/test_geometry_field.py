@@ -8,7 +8,7 @@ import SimpleITK as sitk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from samreg.errors import ConfigError, GeometryError
+from samreg.errors import ConfigError, GeometryError, InputWarning
 from samreg.field import DisplacementField
 from samreg.grid import Grid
 from samreg.image import Image
@@ -183,9 +183,14 @@ class TestFill:
         image = Image(data, grid)
         assert -1010 < image.background[0] < -990
         far = DisplacementField(np.full((*grid.shape, grid.ndim), 1e4, np.float32), grid)
-        assert (far.warp(image).data == image.background[0]).all()
-        assert (far.warp(image, fill=7.0).data == 7.0).all()
-        assert (far.warp(image, "nearest", fill=-3).data == -3).all()
+        for warp in (
+            lambda: far.warp(image).data == image.background[0],
+            lambda: far.warp(image, fill=7.0).data == 7.0,
+            lambda: far.warp(image, "nearest", fill=-3).data == -3,
+            lambda: far.warp_labels(np.ones(grid.shape, np.int32), grid) == 0,
+        ):
+            with pytest.warns(InputWarning, match="no voxel of the fixed image"):
+                assert warp().all()
 
     def test_edges_that_are_not_alike_give_the_smallest_value(self) -> None:
         data = np.full((6, 20, 20), 40.0, np.float32)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
+from samreg.errors import InputWarning
 from samreg.field import DisplacementField
 from samreg.grid import Grid
 from samreg.ops.cells import bracket
@@ -178,7 +180,7 @@ class TestWhatCannotBe:
         assert result.note is not None
         assert "1 of 2 points (50 %)" in result.note
         assert result.summary()["share_not_converged"] == 0.5
-        with pytest.warns(RuntimeWarning, match="did not converge for 1 of 2"):
+        with pytest.warns(InputWarning, match="did not converge for 1 of 2"):
             field.invert_points(y)
 
     def test_a_half_turn_prefers_what_lies_within_the_voxels(self) -> None:
@@ -266,3 +268,34 @@ class TestFolding:
             turn[:2, :2] = rotation((angle,))
             w = DisplacementField.from_matrix(turn, on).u
             assert edge_folds(torch.from_numpy(np.moveaxis(w[..., ::-1], -1, 0).copy())) is folds
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("fixed", "moving"), [("hippocampus_007", "hippocampus_008"), ("patient007", "patient012")])
+def test_fields_between_real_images(fixed: str, moving: str, data_root: Path) -> None:
+    """A fit to grey values between two people: stretched, and without folds. benchmarks/inverse.py does more."""
+    from samreg.config import preset
+    from samreg.io.images import read_image
+    from samreg.regions import Regions
+    from samreg.registration import register_regions
+
+    images = []
+    for name in (fixed, moving):
+        folder, pattern = (
+            ("hippocampus_mr_msd/imagesTr", name) if "hippo" in name else ("acdc/training", f"{name}_frame01")
+        )
+        images.append(read_image(next((data_root / folder).rglob(f"{pattern}.nii.gz"))))
+    result = register_regions(*(Regions.none(image) for image in images), preset("default"))
+    field = result.field
+    assert field is not None
+    assert field.min_corner_jacobian().min() > 0
+    assert field.jacobian_determinant().max() > 1.5
+    x = field.grid.voxel_centres().reshape(-1, 3)
+    y = field.transform_points(x)
+    points = field.inverse_of_points(y)
+    assert points.converged.all()
+    assert residual_vox(field, points.points, y).max() < PROMISED
+    inverse, on_grid = field.inverse_on(images[1].grid)
+    z = images[1].grid.voxel_centres().reshape(-1, 3)
+    assert on_grid.converged.all()
+    assert residual_vox(field, z + inverse.u.reshape(-1, 3), z).max() < PROMISED

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from samreg.errors import ConfigError, GeometryError
+from samreg.errors import ConfigError, GeometryError, InputWarning
 from samreg.grid import Grid
 from samreg.image import Image
 from samreg.inverse import InverseResult
@@ -118,6 +119,9 @@ class DisplacementField:
             interpolation: `linear`, `nearest`, or `label` for integer labels with smooth edges.
             fill: the value where there is no moving image; `auto` is the image's own background (`Image.background`),
                 and 0 for labels.
+
+        Warns:
+            InputWarning: if no fixed voxel comes from within the image; the same do `warp_labels` and `warp_rois`.
         """
         if interpolation == "label":
             labels = np.rint(moving.grey()).astype(np.int32)
@@ -131,7 +135,7 @@ class DisplacementField:
 
         channels = np.moveaxis(moving.data, -1, 0) if moving.is_colour else moving.data[None]
         outside = moving.background if fill == "auto" else (float(fill),) * len(channels)
-        index = torch.from_numpy(self.moving_index(moving.grid))
+        index = torch.from_numpy(self._reached(moving.grid))
         mode = "bilinear" if interpolation == "linear" else "nearest"
         out = np.concatenate(
             [
@@ -143,9 +147,15 @@ class DisplacementField:
 
     def coverage(self, moving: Grid) -> float:
         """Share of the fixed voxels that come from within the outer edges of a grid in the moving image's world."""
+        return float(np.mean(_within(self.moving_index(moving), moving)))
+
+    def _reached(self, moving: Grid) -> np.ndarray:
+        """`moving_index`, with a warning where no fixed voxel comes from within that grid."""
         index = self.moving_index(moving)
-        upper = np.asarray(moving.shape[::-1]) - 0.5
-        return float(np.mean(np.all((index >= -0.5) & (index <= upper), axis=-1)))
+        if not _within(index, moving).any():
+            text = f"no voxel of the fixed image comes from the grid of shape {moving.shape} about {moving.centre}"
+            warnings.warn(InputWarning(f"{text}: the result holds nothing of it"), stacklevel=3)
+        return index
 
     def warp_labels(self, labels: LabelArray, moving: Grid) -> FixedLabelArray:
         """A label map on the fixed grid: each label is sampled linearly, the largest share wins.
@@ -163,7 +173,7 @@ class DisplacementField:
 
         from samreg.ops.labels import largest_share
 
-        index = torch.from_numpy(self.moving_index(moving).reshape(-1, moving.ndim))
+        index = torch.from_numpy(self._reached(moving).reshape(-1, moving.ndim))
         out = largest_share(torch.from_numpy(np.ascontiguousarray(labels)), index)
         return out.to(torch.int32).reshape(self.grid.shape).numpy()
 
@@ -183,7 +193,7 @@ class DisplacementField:
 
         from samreg.ops.labels import at_least_half
 
-        index = torch.from_numpy(self.moving_index(rois.grid).reshape(-1, rois.grid.ndim))
+        index = torch.from_numpy(self._reached(rois.grid).reshape(-1, rois.grid.ndim))
         layer = layers(rois)
         found: dict[int, Roi] = {}
         for number in sorted(set(layer)):
@@ -219,7 +229,7 @@ class DisplacementField:
             tolerance: residual in voxels of this field's grid at which a point counts as solved.
 
         Warns:
-            RuntimeWarning: with the share of voxels that did not converge.
+            InputWarning: with the share of voxels that did not converge.
         """
         inverse, result = self.inverse_on(grid, iterations, tolerance)
         result.warn()
@@ -237,7 +247,7 @@ class DisplacementField:
             (n, d) world points of the fixed image.
 
         Warns:
-            RuntimeWarning: with the share of points that did not converge.
+            InputWarning: with the share of points that did not converge.
         """
         result = self.inverse_of_points(points, iterations, tolerance)
         result.warn()
@@ -346,6 +356,12 @@ class DisplacementField:
     @cached_property
     def _folding_fraction(self) -> float:
         return float(np.mean(self.jacobian_determinant() <= 0))
+
+
+def _within(index: np.ndarray, grid: Grid) -> np.ndarray:
+    """(*any) whether continuous indices (*any, d) lie within the outer edges of the voxels."""
+    inside: np.ndarray = np.all((index >= -0.5) & (index <= np.asarray(grid.shape[::-1]) - 0.5), axis=-1)
+    return inside
 
 
 def _determinant(matrices: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from samreg.errors import InputWarning
 from samreg.types import Points
 
 __all__ = ["InverseResult"]
@@ -42,9 +43,9 @@ class InverseResult:
         )
 
     def warn(self) -> None:
-        """Say `note` as a RuntimeWarning, if there is one."""
+        """Say `note` as an InputWarning, if there is one."""
         if self.note:
-            warnings.warn(self.note, RuntimeWarning, stacklevel=3)
+            warnings.warn(InputWarning(self.note), stacklevel=3)
 
     def summary(self) -> dict[str, float]:
         """The result in numbers, for a manifest: shares of points, residuals in voxels; NaN where there is no point."""
