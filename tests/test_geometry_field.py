@@ -8,7 +8,7 @@ import SimpleITK as sitk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from samreg.errors import ConfigError, GeometryError
+from samreg.errors import ConfigError, GeometryError, InputWarning
 from samreg.geometry.field import DisplacementField
 from samreg.geometry.grid import Grid
 from samreg.geometry.image import Image
@@ -139,7 +139,7 @@ class TestAgainstItk:
         field = wavy(grid, 1.7)
         for ours, theirs in (("linear", sitk.sitkLinear), ("nearest", sitk.sitkNearestNeighbor)):
             expected = self.resample(to_itk(moving.data, moving.grid), field, theirs)
-            different = np.abs(field.warp(moving, ours).data - expected) > 0.05
+            different = np.abs(field.warp(moving, ours, fill=0.0).data - expected) > 0.05
             assert different.mean() < 0.005, ours  # a point on an edge may fall to either side
 
     def test_colour_is_warped_channel_by_channel(self, name: str) -> None:
@@ -158,13 +158,57 @@ class TestAgainstItk:
         labels[..., -2:] = 7
         field = wavy(grid, 0.8)
         warped = field.warp_labels(labels, grid)
-        shares = np.stack([field.warp(Image((labels == v).astype(np.float32), grid)).data for v in (3, 7)])
-        outside = 1 - field.warp(Image(np.ones(grid.shape, np.float32), grid)).data
-        background = field.warp(Image((labels == 0).astype(np.float32), grid)).data + outside
+        shares = np.stack([field.warp(Image((labels == v).astype(np.float32), grid), fill=0.0).data for v in (3, 7)])
+        outside = 1 - field.warp(Image(np.ones(grid.shape, np.float32), grid), fill=0.0).data
+        background = field.warp(Image((labels == 0).astype(np.float32), grid), fill=0.0).data + outside
         clear = np.abs(np.sort(np.stack([background, *shares]), axis=0)[-1] - 0.5) > 0.01
         expected = np.array([0, 3, 7])[np.argmax(np.stack([background, *shares]), axis=0)]
         np.testing.assert_array_equal(warped[clear], expected[clear])
         assert set(np.unique(warped)) <= {0, 3, 7}
+
+
+class TestFill:
+    """What stands where there is no moving image."""
+
+    def test_ct_is_surrounded_by_air(self) -> None:
+        field = DisplacementField.identity(Grid((2, 4, 4), (1.0, 1.0, 1.0)))
+        ct = Image(np.full((2, 4, 2), -1000, np.float32) + np.eye(4, 2, dtype=np.float32), Grid((2, 4, 2), (1, 1, 1)))
+        np.testing.assert_array_equal(field.warp(ct).data[..., 2:], -1000)
+
+    @pytest.mark.parametrize("name", VOLUMES)
+    def test_a_body_within_noise(self, name: str) -> None:
+        grid = GRIDS[name].with_shape([4 * n for n in GRIDS[name].shape])
+        data = noise(grid.shape, low=-1010, high=-990)
+        data[tuple(slice(n // 6, n) for n in grid.shape)] = 40.0  # it touches half of the sides
+        image = Image(data, grid)
+        assert -1010 < image.background[0] < -990
+        far = DisplacementField(np.full((*grid.shape, grid.ndim), 1e4, np.float32), grid)
+        for warp in (
+            lambda: far.warp(image).data == image.background[0],
+            lambda: far.warp(image, fill=7.0).data == 7.0,
+            lambda: far.warp(image, "nearest", fill=-3).data == -3,
+            lambda: far.warp_labels(np.ones(grid.shape, np.int32), grid) == 0,
+        ):
+            with pytest.warns(InputWarning, match="no voxel of the fixed image"):
+                assert warp().all()
+
+    def test_edges_that_are_not_alike_give_the_smallest_value(self) -> None:
+        data = np.full((6, 20, 20), 40.0, np.float32)
+        data[:3, :, :10] = -1024
+        assert Image(data, Grid(data.shape, (1.0, 1.0, 1.0))).background == (-1024.0,)
+
+    def test_colour_has_a_background_of_each_channel(self) -> None:
+        data = np.full((30, 40, 3), (250.0, 240.0, 245.0), np.float32)
+        data[10:20, 10:20] = (120.0, 0.0, 90.0)
+        image = Image(data, Grid((30, 40), (1.0, 1.0), unit="px"))
+        field = DisplacementField(np.full((30, 40, 2), 25, np.float32), image.grid)
+        np.testing.assert_array_equal(field.warp(image).data[-1, -1], (250.0, 240.0, 245.0))
+
+    def test_coverage(self) -> None:
+        grid = Grid((4, 10), (1.0, 2.0))
+        assert DisplacementField.identity(grid).coverage(grid) == 1
+        assert DisplacementField(np.full((4, 10, 2), (5.0, 0.0), np.float32), grid).coverage(grid) == 0.5
+        assert DisplacementField(np.full((4, 10, 2), (500.0, 0.0), np.float32), grid).coverage(grid) == 0
 
 
 class TestOneVoxelThinStructures:

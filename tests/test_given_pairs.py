@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from samreg import FeatureVolume, Grid, Image, PairedRois, Regions, RegistrationResult, RoiSet, preset, register_regions
 from samreg.cli import main
+from samreg.config import RegisterConfig
 from samreg.errors import GeometryError
 from samreg.geometry.phantom import phantom
 from samreg.initial.overlaps import affine_of_pairs

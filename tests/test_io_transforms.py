@@ -12,7 +12,7 @@ from samreg.errors import ImageReadError, InputError
 from samreg.geometry.field import DisplacementField
 from samreg.geometry.grid import Grid
 from samreg.geometry.image import Image
-from samreg.io.images import write_image
+from samreg.io.images import read_image, write_image
 from samreg.io.transforms import read_displacement, read_transform, write_displacement, write_transform
 from worlds import GRIDS, rotation
 
@@ -45,7 +45,10 @@ def moving_grid(grid: Grid) -> Grid:
 
 def resample(moving: Path, fixed: Path, transform: sitk.Transform) -> np.ndarray:
     image, reference = sitk.ReadImage(str(moving)), sitk.ReadImage(str(fixed))
-    return sitk.GetArrayFromImage(sitk.Resample(image, reference, transform, sitk.sitkLinear, 0.0, sitk.sitkFloat32))
+    outside = read_image(moving).background[0]
+    return sitk.GetArrayFromImage(
+        sitk.Resample(image, reference, transform, sitk.sitkLinear, outside, sitk.sitkFloat32)
+    )
 
 
 @pytest.mark.parametrize("name", CASES)

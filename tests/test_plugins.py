@@ -1,4 +1,4 @@
-"""The package of docs/extending.md, installed as it stands there, and each of its parts used through the command line."""
+"""The package of docs/extending.md, installed as it stands there; each part is used through the command line."""
 
 from __future__ import annotations
 
@@ -101,9 +101,9 @@ def test_a_part_that_cannot_be_imported_is_named(site: Path, data: Path, tmp_pat
     path = os.pathsep.join([str(tmp_path), str(Path(samreg.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
     images = [str(data / f"{side}.nii.gz") for side in ("fixed", "moving")]
     labels = [f"--{side}-labels={data / f'{side}_labels.nii.gz'}" for side in ("fixed", "moving")]
+    options = ["--labels-only", "--transform", "nowhere", "--out", str(tmp_path / "run")]
     done = subprocess.run(
-        [sys.executable, "-m", "samreg", "register", *images, *labels, "--labels-only"]
-        + ["--transform", "nowhere", "--out", str(tmp_path / "run")],
+        [sys.executable, "-m", "samreg", "register", *images, *labels, *options],
         env={**os.environ, "PYTHONPATH": path},
         capture_output=True,
         text=True,

@@ -13,6 +13,10 @@
 
 A field `max_rois` of a settings class is the option `--max-rois`; every message of a check names it so.
 An error message says what was given, what is wanted and what to do, in one line.
+
+    InputWarning                     what the user gave can be used, but in a way that the user should know of
+
+The command line prints an InputWarning as `samreg: note: ...`, and `samreg register` writes it into the manifest.
 """
 
 from __future__ import annotations
@@ -29,6 +33,7 @@ __all__ = [
     "GeometryError",
     "ImageReadError",
     "InputError",
+    "InputWarning",
     "MissingDependencyError",
     "ModelError",
     "PluginError",
@@ -50,6 +55,10 @@ class SamregError(Exception):
 
 class InputError(SamregError, ValueError):
     """What the user gave cannot be used; the command line exits with status 2."""
+
+
+class InputWarning(UserWarning):
+    """What the user gave can be used, but in a way that the user should know of: a note, in one line."""
 
 
 class ImageReadError(InputError):

@@ -7,6 +7,8 @@ are the help, and whose `run` does the work and returns an exit status or None. 
 package names its commands as entry points of the group `samreg.commands`. Where the defaults depend on the arguments
 themselves, give the dataclass a class method `defaults(arguments)`.
 
+Notes of the readers (`samreg.errors.InputWarning`) are printed to stderr as `samreg: note: ...`.
+
 Exit status: 0 done; 1 an error inside samreg; 2 what the user gave cannot be used; 130 interrupted. An error is one
 line on stderr.
 """
@@ -23,6 +25,7 @@ from typing import Any
 
 from samreg import __version__, plugins
 from samreg.errors import InputError, SamregError
+from samreg.io.notes import collected
 
 __all__ = ["BUILT_IN", "command_names", "main"]
 
@@ -32,7 +35,7 @@ BUILT_IN = {
     "segment": "samreg.cli.segment:SegmentImage",
     "prompt": "samreg.cli.prompt:Prompt",
     "warp": "samreg.cli.warp:Warp",
-    "warp-points": "samreg.cli.warp:WarpPoints",
+    "warp-points": "samreg.cli.warp_points:WarpPoints",
     "evaluate": "samreg.cli.evaluate:Evaluate",
     "batch": "samreg.cli.batch:Batch",
     "models": "samreg.cli.models:Models",
@@ -65,7 +68,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         with warnings.catch_warnings():
             if not sys.warnoptions:  # what a library deprecates does not concern the user
                 warnings.simplefilter("ignore")
-            return int(_command(arguments[0], arguments[1:]).run() or 0)
+            with collected(_note):
+                return int(_command(arguments[0], arguments[1:]).run() or 0)
     except InputError as error:
         return _fail(str(error), 2)
     except SamregError as error:
@@ -132,6 +136,10 @@ def _on_terminate() -> Any:
 
 def _print(text: str) -> None:
     sys.stdout.write(text + "\n")
+
+
+def _note(text: str) -> None:
+    sys.stderr.write(f"samreg: note: {text}\n")
 
 
 def _fail(message: str, status: int) -> int:

@@ -63,17 +63,11 @@ def rois_on(grid: Grid, rois: RoiSet, what: str) -> RoiSet:
         return rois
     check_pair(rois.grid, grid, what, "its image")
     from samreg.geometry.field import DisplacementField
-    from samreg.geometry.rois import Roi, RoiSet
 
-    still = DisplacementField.identity(grid)
-    kept = []
-    for i, roi in enumerate(rois.rois):
-        mask = still.warp_labels(rois.mask(i).astype(np.int32), rois.grid) > 0
-        if mask.any():
-            kept.append(Roi.from_mask(mask, roi.quality, roi.name))
-    if not kept:
+    kept, _ = DisplacementField.identity(grid).warp_rois(rois)
+    if not len(kept):
         raise GeometryError(f"{what} do not overlap with their image; are they of the same patient and scan?")
-    return RoiSet(tuple(kept), grid)
+    return kept
 
 
 def pairs_from_labels(fixed: Path, moving: Path, fixed_grid: Grid, moving_grid: Grid) -> PairedRois:
@@ -103,7 +97,8 @@ def show(*things: object) -> None:
     """Print text or rich tables to stdout."""
     from rich.console import Console
 
-    console = Console(highlight=False, soft_wrap=True)
+    # Square brackets and colons in paths are no markup.
+    console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
     for thing in things:
         console.print(thing)
 

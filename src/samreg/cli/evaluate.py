@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import numpy as np
 import tyro
 
 from samreg.cli.common import check_file, show, table
@@ -76,7 +77,8 @@ def evaluate_run(
         GeometryError: if labels or points do not belong to the images of the run.
     """
     from samreg.geometry.field import DisplacementField
-    from samreg.io.points import read_points
+    from samreg.io.notes import note
+    from samreg.io.points import read_point_pairs
     from samreg.metrics import FieldCase, LabelCase, PointCase
     from samreg.metrics.score import measure
 
@@ -90,10 +92,22 @@ def evaluate_run(
             for when, transform in transforms.items()
         }
     if fixed_points is not None and moving_points is not None:
-        points = read_points(fixed_points), read_points(moving_points)
+        points = read_point_pairs(fixed_points, moving_points, run.fixed_grid, run.moving_grid)
         for path, rows in zip((fixed_points, moving_points), points, strict=True):
             if rows.shape[1] != field.grid.ndim:
                 raise GeometryError(f"{path}: holds {rows.shape[1]}D points and the run is {field.grid.ndim}D")
+        for path, rows, grid, side in (
+            (fixed_points, points[0], run.fixed_grid, "fixed"),
+            (moving_points, points[1], run.moving_grid, "moving"),
+        ):
+            outside = int(np.count_nonzero(~grid.contains(rows)))
+            if outside == len(rows):
+                raise GeometryError(
+                    f"{path}: none of its {len(rows)} landmarks lies in the {side} image; were the two files "
+                    "exchanged, or are they in other coordinates?"
+                )
+            if outside:
+                note(f"{path}: {outside} of {len(rows)} landmarks lie outside the {side} image")
         for when, transform in transforms.items():
             for name, value in measure(PointCase(*points, transform)).items():
                 numbers.setdefault(name, {})[when] = value
@@ -111,11 +125,59 @@ def _labels(run: Run, fixed_path: Path, moving_path: Path) -> tuple[LabelArray, 
     moving, moving_grid = read_labels(moving_path)
     for path, grid in ((fixed_path, fixed_grid), (moving_path, moving_grid)):
         check_pair(grid, field.grid, str(path), "the run")
+    _refuse_wrong_side(run, (fixed_path, fixed_grid), (moving_path, moving_grid))
+    if _by_name(fixed_path, moving_path):
+        moving = _values_by_name(fixed_path, moving_path, moving)
     if not fixed_grid.same_as(field.grid):
         fixed = DisplacementField.identity(field.grid).warp_labels(fixed, fixed_grid)
     if not fixed.any():
         raise GeometryError(f"{fixed_path}: has no label within the fixed image of the run")
+    common = set(np.unique(fixed).tolist()) & set(np.unique(moving).tolist()) - {0}
+    if not common:
+        raise GeometryError(f"{fixed_path} and {moving_path}: have no label in common; give the same values in both")
+    if field.coverage(moving_grid) == 0:
+        raise GeometryError(
+            f"{moving_path}: lies nowhere in the fixed image of the run; give labels of the moving image"
+        )
     return fixed, moving, moving_grid
+
+
+def _refuse_wrong_side(run: Run, fixed: tuple[Path, Grid], moving: tuple[Path, Grid]) -> None:
+    """Labels that lie on the grid of the other image are exchanged: where the grids differ, that shows."""
+    if run.fixed_grid.same_as(run.moving_grid):
+        return
+    for (path, grid), own, other, side in (
+        (fixed, run.fixed_grid, run.moving_grid, "moving"),
+        (moving, run.moving_grid, run.fixed_grid, "fixed"),
+    ):
+        if grid.same_as(other) and not grid.same_as(own):
+            raise GeometryError(
+                f"{path}: lies on the grid of the {side} image; were --fixed-labels and --moving-labels exchanged?"
+            )
+
+
+def _by_name(*paths: Path) -> bool:
+    return all(path.name.lower().endswith(".seg.nrrd") for path in paths)
+
+
+def _values_by_name(fixed_path: Path, moving_path: Path, moving: LabelArray) -> LabelArray:
+    """The moving labels with the values that segments of the same name have in the fixed file.
+
+    Two segmentations number their segments as they please, and say by names what is the same. Where names repeat, the
+    values count. Names that the fixed file lacks get values of their own.
+    """
+    from samreg.io.rois import read_segmentation
+
+    names = []
+    for path in (fixed_path, moving_path):
+        rois, values = read_segmentation(path)
+        names.append({roi.name: value for roi, value in zip(rois.rois, values, strict=True)})
+        if len(names[-1]) != len(rois):
+            return moving
+    new = max([*names[0].values(), *names[1].values()]) + 1
+    target = {value: names[0].get(name, new + i) for i, (name, value) in enumerate(names[1].items())}
+    present, number = np.unique(moving, return_inverse=True)
+    return np.asarray([target.get(int(v), 0) for v in present], dtype=np.int32)[number].reshape(moving.shape)
 
 
 def tables(numbers: dict[str, Any], unit: str) -> list[object]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
@@ -40,6 +40,18 @@ class Register:
     """Keep the regions of both images (SAMREG_CACHE_DIR, else the user's cache folder) for the next registration."""
     overwrite: bool = False
     """Replace an older run in that folder."""
+    frame: int | None = None
+    """Frame, phase or page to take of both images, from 1, where they hold several."""
+    fixed_frame: int | None = None
+    """The same of the fixed image alone."""
+    moving_frame: int | None = None
+    """The same of the moving image alone."""
+    series: str | None = None
+    """Number or UID of the DICOM series to take of both folders, where they hold several."""
+    fixed_series: str | None = None
+    """The same of the fixed folder alone."""
+    moving_series: str | None = None
+    """The same of the moving folder alone."""
     preset: PresetName = "default"
     """Where all settings below start from."""
     config: Annotated[RegisterConfig, tyro.conf.arg(name="")] = field(default_factory=RegisterConfig)
@@ -53,6 +65,7 @@ class Register:
         """Read, register, write."""
         from samreg.files import check_output
         from samreg.io.images import read_image
+        from samreg.io.notes import collected
         from samreg.runs.run_folder import write_run
 
         check_output(self.out, self.overwrite)
@@ -60,12 +73,16 @@ class Register:
             raise InputError("--fixed-labels and --moving-labels go together: regions are paired by value or name")
         if self.labels_only and self.fixed_labels is None:
             raise InputError("--labels-only wants --fixed-labels and --moving-labels")
-        fixed, moving = read_image(self.fixed), read_image(self.moving)
+        chosen = self._chosen()
+        with collected() as notes:
+            fixed, moving = read_image(self.fixed, **chosen["fixed"]), read_image(self.moving, **chosen["moving"])
         check_pair(fixed.grid, moving.grid, str(self.fixed), str(self.moving))
         inputs = {"fixed": self.fixed, "moving": self.moving}
         pairs = None
         if self.fixed_labels is not None and self.moving_labels is not None:
-            pairs = pairs_from_labels(self.fixed_labels, self.moving_labels, fixed.grid, moving.grid)
+            with collected() as more:
+                pairs = pairs_from_labels(self.fixed_labels, self.moving_labels, fixed.grid, moving.grid)
+            notes += more
             inputs |= {"fixed_labels": self.fixed_labels, "moving_labels": self.moving_labels}
         with ProgressLines() as progress:
             # The pipeline, and torch with it, is loaded after the input was found to be good.
@@ -79,5 +96,18 @@ class Register:
             else:
                 cache = RegionsCache() if self.cache else None
                 result = register(fixed, moving, self.config, cache=cache, extra_pairs=pairs, progress=progress)
-        write_run(result, self.out, inputs=inputs, overwrite=self.overwrite)
+        noted = replace(result, notes=(*notes, *result.notes))
+        write_run(noted, self.out, inputs=inputs, overwrite=self.overwrite, chosen=chosen)
         show(*summary(result, self.out))
+
+    def _chosen(self) -> dict[str, dict[str, Any]]:
+        """Frame and series to take of each image."""
+        frames = {"fixed": self.fixed_frame, "moving": self.moving_frame}
+        series = {"fixed": self.fixed_series, "moving": self.moving_series}
+        return {
+            side: {
+                "frame": self.frame if frames[side] is None else frames[side],
+                "series": self.series if series[side] is None else series[side],
+            }
+            for side in ("fixed", "moving")
+        }

@@ -25,6 +25,10 @@ class SegmentImage:
     """Folder for the result; must not exist or be empty."""
     overwrite: bool = False
     """Replace an older result in that folder."""
+    frame: int | None = None
+    """Frame, phase or page to take, from 1, where the image holds several."""
+    series: str | None = None
+    """Number or UID of the DICOM series to take, where the folder holds several."""
     preset: PresetName = "default"
     """Where all settings below start from."""
     config: Annotated[SegmentConfig, tyro.conf.arg(name="")] = field(default_factory=SegmentConfig)
@@ -41,10 +45,11 @@ class SegmentImage:
         from samreg.runs.run_folder import write_regions
 
         check_output(self.out, self.overwrite)
-        image = read_image(self.image)
+        image = read_image(self.image, frame=self.frame, series=self.series)
+        chosen = {"frame": self.frame, "series": self.series}
         from samreg.pipeline import segment
 
         with ProgressLines() as progress:
             regions = segment(image, RegisterConfig(segment=self.config), progress=progress)
-        write_regions(regions, self.out, source=self.image, overwrite=self.overwrite)
+        write_regions(regions, self.out, source=self.image, overwrite=self.overwrite, chosen=chosen)
         show(f"{len(regions)} regions written to {self.out}; look at {self.out / 'preview.html'}")

@@ -1,4 +1,4 @@
-"""`samreg warp` and `samreg warp-points`."""
+"""`samreg warp`."""
 
 from __future__ import annotations
 
@@ -10,12 +10,17 @@ import numpy as np
 import tyro
 
 from samreg.cli.common import check_file, show
-from samreg.errors import GeometryError, InputError
+from samreg.errors import ConfigError, GeometryError, ImageReadError
 
 if TYPE_CHECKING:
     from samreg.geometry.field import DisplacementField
+    from samreg.geometry.grid import Grid
+    from samreg.runs.run_folder import Run
+    from samreg.types import LabelArray
 
-__all__ = ["Warp", "WarpPoints"]
+__all__ = ["Warp"]
+
+_NAMED = 10  # labels or segments that a note names
 
 
 @dataclass(frozen=True)
@@ -28,73 +33,153 @@ class Warp:
     """The folder that samreg register wrote."""
     out: Annotated[Path, tyro.conf.arg(metavar="FILE")]
     """The file to write; its ending chooses the format."""
-    interpolation: Literal["linear", "nearest", "label"] = "linear"
-    """How values between voxels are made; label for label maps and .seg.nrrd."""
+    interpolation: Literal["auto", "linear", "nearest", "label"] = "auto"
+    """How values between voxels are made: label for label maps and .seg.nrrd, linear for grey values and colour; auto
+    looks whether the values are labels (docs/conventions.md)."""
+    fill: float | Literal["auto"] = "auto"
+    """Grey value where there is no moving image; auto is the image's own background. Labels are filled with 0."""
     overwrite: bool = False
     """Replace the file if it is there."""
+    on_fixed_grid: bool = False
+    """The image lies in the world of the moving image although its grid is that of the fixed one."""
+    frame: int | None = None
+    """Frame, phase or page to take, from 1, where the image holds several."""
+    series: str | None = None
+    """Number or UID of the DICOM series to take, where the folder holds several."""
 
     def run(self) -> None:
         """Read, warp, write."""
-        from samreg.io.images import read_image, read_labels, write_image, write_labels
-        from samreg.runs.run_folder import read_run
-
-        check_file(self.out, self.overwrite)
-        field = read_run(self.run_folder).transform()
-        if self.image.name.lower().endswith(".seg.nrrd") and self.out.name.lower().endswith(".seg.nrrd"):
-            self._segmentation(field)
-        elif self.interpolation == "label" or self.image.name.lower().endswith(".seg.nrrd"):
-            labels, grid = read_labels(self.image)
-            write_labels(field.warp_labels(labels, grid), field.grid, self.out)
-        else:
-            write_image(field.warp(read_image(self.image), self.interpolation), self.out)
-        show(f"written to {self.out}")
-
-    def _segmentation(self, field: DisplacementField) -> None:
-        """Segments one by one, so that overlaps stay."""
-        from samreg.geometry.rois import Roi, RoiSet
-        from samreg.io.rois import read_rois, write_segmentation
-
-        rois = read_rois(self.image)
-        warped = []
-        for i, roi in enumerate(rois.rois):
-            mask = field.warp_labels(rois.mask(i).astype(np.int32), rois.grid) > 0
-            if mask.any():
-                warped.append(Roi.from_mask(mask, roi.quality, roi.name))
-        if not warped:
-            raise InputError(f"{self.image}: none of its segments lies within the fixed image")
-        write_segmentation(RoiSet(tuple(warped), field.grid), self.out)
-
-
-@dataclass(frozen=True)
-class WarpPoints:
-    """Carry points along a finished run, in world coordinates (LPS mm, or pixels of photographs)."""
-
-    points: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="POINTS")]
-    """Points to carry: .csv, .txt, .fcsv or .mrk.json."""
-    run_folder: Annotated[Path, tyro.conf.arg(name="run", metavar="RUN")]
-    """The folder that samreg register wrote."""
-    to: Literal["fixed", "moving"]
-    """The image to carry them into; they lie in the other one."""
-    out: Annotated[Path, tyro.conf.arg(metavar="FILE")]
-    """The file to write."""
-    overwrite: bool = False
-    """Replace the file if it is there."""
-
-    def run(self) -> None:
-        """Read, carry, write."""
-        from samreg.io.points import read_points, write_points
         from samreg.runs.run_folder import read_run
 
         check_file(self.out, self.overwrite)
         run = read_run(self.run_folder)
+        if _is_segmentation(self.image) and self.interpolation not in ("auto", "label"):
+            raise ConfigError(f"{self.image}: its segments are carried as labels, not {self.interpolation}")
+        if _is_segmentation(self.out):
+            self._segmentation(run)
+        elif _is_segmentation(self.image):
+            self._labels(run)
+        else:
+            self._image(run)
+        show(f"written to {self.out}")
+
+    def _image(self, run: Run) -> None:
+        from samreg.io.images import checked_image, read_values, write_image
+        from samreg.io.notes import note
+
+        if self.interpolation == "label":
+            self._labels(run)
+            return
+        values, grid = read_values(self.image, frame=self.frame, series=self.series)
+        if self.interpolation == "auto":
+            labels = self._as_labels(values, grid)
+            if labels is not None:
+                show(
+                    f"interpolation: label (whole numbers, {len(np.unique(labels))} different ones, few neighbours "
+                    "differ); --interpolation linear blends them"
+                )
+                self._labels(run, (labels, grid), values.dtype)
+                return
+            show(
+                "interpolation: linear (the values are not those of a label map); --interpolation label says otherwise"
+            )
+        field = self._fitting(run, grid)
+        image = checked_image(values, grid, self.image)
+        warped = field.warp(image, "nearest" if self.interpolation == "nearest" else "linear", self.fill)
+        if np.ptp(warped.data) == 0:
+            note(f"{self.image}: the result is {warped.data.flat[0]:g} everywhere")
+        write_image(warped, self.out, values.dtype)
+        share = field.coverage(grid)
+        if share < 1:
+            outside = image.background if self.fill == "auto" else (self.fill,)
+            text = ", ".join(f"{v:g}" for v in outside)
+            show(f"{100 * share:.0f} % of the fixed image lies within it, the rest is filled with {text}")
+
+    def _as_labels(self, values: np.ndarray, grid: Grid) -> LabelArray | None:
+        """The values as labels, if they look like these; also those of a picture with a palette."""
+        from samreg.geometry.label_maps import is_label_map
+        from samreg.io.images import read_labels
+
+        if values.ndim == grid.ndim and not is_label_map(values):
+            return None
+        try:
+            labels, _ = read_labels(self.image, frame=self.frame, series=self.series)
+        except ImageReadError:
+            return None
+        return labels if is_label_map(labels) else None
+
+    def _labels(self, run: Run, read: tuple[LabelArray, Grid] | None = None, dtype: np.dtype | None = None) -> None:
+        from samreg.io.images import read_labels, write_labels
+        from samreg.io.notes import note
+
+        self._filled_with_0()
+        if read is None:
+            read = read_labels(self.image, frame=self.frame, series=self.series)
+        labels, grid = read
+        warped = self._fitting(run, grid).warp_labels(labels, grid)
+        before, after = (set(np.unique(a).tolist()) - {0} for a in (labels, warped))
+        if before and not after:
+            raise GeometryError(f"{self.image}: none of its labels lies within the fixed image: is it the right one?")
+        lost = sorted(before - after)
+        if lost:
+            note(f"{self.image}: {len(lost)} of {len(before)} labels have no voxel in the result: {_some(lost)}")
+        write_labels(warped, run.fixed_grid, self.out, dtype)
+
+    def _segmentation(self, run: Run) -> None:
+        """Segments each for itself, so that overlaps stay; IDs, names, colours and terminology stay as well."""
+        from samreg.io.notes import note
+        from samreg.io.rois import read_rois, read_segmentation, write_segmentation
+        from samreg.io.segments import entries_of, segment_entries
+
+        self._filled_with_0()
+        entries = None
+        if _is_segmentation(self.image):
+            rois, values = read_segmentation(self.image)
+            entries = entries_of(rois, values, segment_entries(self.image))
+            if entries is None:
+                note(f"{self.image}: its segments have names in common; their IDs and colours are not kept")
+        else:
+            rois = read_rois(self.image)
+            entries = [{"ID": f"Segment_{roi.name}", "LabelValue": roi.name, "Layer": "0"} for roi in rois.rois]
+        warped, kept = self._fitting(run, rois.grid).warp_rois(rois)
+        if not kept:
+            raise GeometryError(f"{self.image}: none of its segments lies within the fixed image: is it the right one?")
+        lost = [roi.name for i, roi in enumerate(rois.rois) if i not in set(kept)]
+        if lost:
+            note(f"{self.image}: {len(lost)} of {len(rois)} segments have no voxel in the result: {_some(lost)}")
+        write_segmentation(warped, self.out, entries=None if entries is None else [entries[i] for i in kept])
+
+    def _filled_with_0(self) -> None:
+        if self.fill not in ("auto", 0):
+            raise ConfigError(f"--fill {self.fill:g}: labels are filled with 0; give --fill for grey values only")
+
+    def _fitting(self, run: Run, grid: Grid) -> DisplacementField:
+        """The field of the run, if something on this grid can be carried by it.
+
+        Raises:
+            GeometryError: if nothing of it reaches the fixed image, or it lies on the grid of the fixed image.
+        """
         field = run.transform()
-        points = read_points(self.points)
-        if points.shape[1] != field.grid.ndim:
-            raise GeometryError(f"{self.points}: holds {points.shape[1]}D points and the run is {field.grid.ndim}D")
-        start = run.fixed_grid if self.to == "moving" else run.moving_grid
-        outside = int((~start.contains(points)).sum())
-        carried = field.transform_points(points) if self.to == "moving" else field.invert_points(points)
-        write_points(carried, self.out)
-        if outside:
-            show(f"note: {outside} of {len(points)} points lie outside their image; the nearest displacement was used")
-        show(f"{len(points)} points written to {self.out}")
+        if field.coverage(grid) == 0:
+            raise GeometryError(
+                f"{self.image}: lies nowhere in the fixed image; its centre is at {_text(grid.centre)} {grid.unit}, "
+                f"that of the moving image at {_text(run.moving_grid.centre)}; give a file of the moving image's world"
+            )
+        if grid.same_as(run.fixed_grid) and not grid.same_as(run.moving_grid) and not self.on_fixed_grid:
+            raise GeometryError(
+                f"{self.image}: lies on the grid of the fixed image, and warp carries what lies in the moving image: "
+                "were the two exchanged? If it shows the moving image all the same, say --on-fixed-grid"
+            )
+        return field
+
+
+def _is_segmentation(path: Path) -> bool:
+    return path.name.lower().endswith(".seg.nrrd")
+
+
+def _text(point: tuple[float, ...]) -> str:
+    return "(" + ", ".join(f"{v:.0f}" for v in point) + ")"
+
+
+def _some(names: list[int] | list[str]) -> str:
+    return ", ".join(map(str, names[:_NAMED])) + (", ..." if len(names) > _NAMED else "")

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from samreg.errors import ConfigError, GeometryError
+from samreg.errors import ConfigError, GeometryError, InputWarning
 from samreg.geometry.grid import Grid, check_pair
 from samreg.geometry.image import Image
+from samreg.geometry.inverse import InverseResult
+from samreg.geometry.label_maps import layers
+from samreg.geometry.rois import Roi, RoiSet
 from samreg.types import FieldArray, FixedLabelArray, Interpolation, LabelArray, Matrix, Points, ScalarArray
 
 if TYPE_CHECKING:
@@ -18,8 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["DisplacementField"]
 
-_FIT_POINTS = 16  # along each axis; enough for an affine map
-_WORST_CONDITION = 1e3
 _VOXELS_AT_ONCE = 1 << 19  # whose derivatives are held at once: 9 numbers of 8 bytes each
 
 
@@ -104,12 +106,19 @@ class DisplacementField:
         x = self.grid.voxel_centres() + self.u
         return moving.world_to_index(x.reshape(-1, self.grid.ndim)).reshape(x.shape)
 
-    def warp(self, moving: Image, interpolation: Interpolation = "linear") -> Image:
-        """The moving image on the fixed grid: warped(x) = moving(x + u(x)); 0 where there is no moving image.
+    def warp(
+        self, moving: Image, interpolation: Interpolation = "linear", fill: float | Literal["auto"] = "auto"
+    ) -> Image:
+        """The moving image on the fixed grid: warped(x) = moving(x + u(x)).
 
         Args:
             moving: any image that shares the world of the field.
             interpolation: `linear`, `nearest`, or `label` for integer labels with smooth edges.
+            fill: the value where there is no moving image; `auto` is the image's own background (`Image.background`),
+                and 0 for labels.
+
+        Warns:
+            InputWarning: if no fixed voxel comes from within the image; the same do `warp_labels` and `warp_rois`.
         """
         if interpolation == "label":
             labels = np.rint(moving.grey()).astype(np.int32)
@@ -122,13 +131,33 @@ class DisplacementField:
         from samreg.geometry.ops.resample import sample
 
         channels = np.moveaxis(moving.data, -1, 0) if moving.is_colour else moving.data[None]
-        index = torch.from_numpy(self.moving_index(moving.grid))
+        outside = moving.background if fill == "auto" else (float(fill),) * len(channels)
+        index = torch.from_numpy(self._reached(moving.grid))
         mode = "bilinear" if interpolation == "linear" else "nearest"
-        out = sample(torch.from_numpy(np.ascontiguousarray(channels)), index, mode).numpy()
+        out = np.concatenate(
+            [
+                sample(torch.from_numpy(np.ascontiguousarray(channel[None])), index, mode, value).numpy()
+                for channel, value in zip(channels, outside, strict=True)
+            ]
+        )
         return Image(np.moveaxis(out, 0, -1) if moving.is_colour else out[0], self.grid, moving.name)
+
+    def coverage(self, moving: Grid) -> float:
+        """Share of the fixed voxels that come from within the outer edges of a grid in the moving image's world."""
+        return float(np.mean(_within(self.moving_index(moving), moving)))
+
+    def _reached(self, moving: Grid) -> np.ndarray:
+        """`moving_index`, with a warning where no fixed voxel comes from within that grid."""
+        index = self.moving_index(moving)
+        if not _within(index, moving).any():
+            text = f"no voxel of the fixed image comes from the grid of shape {moving.shape} about {moving.centre}"
+            warnings.warn(InputWarning(f"{text}: the result holds nothing of it"), stacklevel=3)
+        return index
 
     def warp_labels(self, labels: LabelArray, moving: Grid) -> FixedLabelArray:
         """A label map on the fixed grid: each label is sampled linearly, the largest share wins.
+
+        A tie goes to the larger label, and the background loses every tie. One pass, whatever the number of labels.
 
         Args:
             labels: `(*moving.shape)` integers, 0 is background.
@@ -139,19 +168,47 @@ class DisplacementField:
         """
         import torch
 
-        from samreg.geometry.ops.resample import sample
+        from samreg.geometry.ops.labels import largest_share
 
-        index = torch.from_numpy(self.moving_index(moving))
-        background = sample(torch.from_numpy((labels == 0).astype(np.float32))[None], index, outside=1.0)[0]
-        best, out = background, torch.zeros(self.grid.shape, dtype=torch.int32)
-        for value in np.unique(labels):
-            if value == 0:
-                continue
-            share = sample(torch.from_numpy((labels == value).astype(np.float32))[None], index)[0]
-            # A tie goes to the label: a structure one voxel thin must not vanish into the background.
-            wins = (share >= best) & (share > 0)
-            out[wins], best = int(value), torch.where(wins, share, best)
-        return out.numpy()
+        index = torch.from_numpy(self._reached(moving).reshape(-1, moving.ndim))
+        out = largest_share(torch.from_numpy(np.ascontiguousarray(labels)), index)
+        return out.to(torch.int32).reshape(self.grid.shape).numpy()
+
+    def warp_rois(self, rois: RoiSet) -> tuple[RoiSet, list[int]]:
+        """Regions of the moving image on the fixed grid, each for itself, so that overlaps stay.
+
+        A voxel belongs to a region whose mask, sampled linearly, is at least one half there. Regions share a pass where
+        they do not overlap.
+
+        Args:
+            rois: regions of the moving image, on any grid of its world.
+
+        Returns:
+            The regions that have a voxel in the fixed image, and their numbers in `rois`.
+        """
+        import torch
+
+        from samreg.geometry.ops.labels import at_least_half
+
+        index = torch.from_numpy(self._reached(rois.grid).reshape(-1, rois.grid.ndim))
+        layer = layers(rois)
+        found: dict[int, Roi] = {}
+        for number in sorted(set(layer)):
+            values = np.zeros(rois.grid.shape, dtype=np.int32)
+            for i, roi in enumerate(rois.rois):
+                if layer[i] == number:
+                    values[roi.box][roi.mask] = i + 1
+            point, value = (t.numpy() for t in at_least_half(torch.from_numpy(values), index))
+            order = np.argsort(value, kind="stable")
+            point, value = point[order], value[order]
+            for rows in np.split(np.arange(len(value)), np.flatnonzero(np.diff(value)) + 1):
+                if rows.size:
+                    roi = rois[int(value[rows[0]]) - 1]
+                    found[int(value[rows[0]]) - 1] = Roi.from_voxels(
+                        point[rows], self.grid.shape, roi.quality, roi.name
+                    )
+        kept = sorted(found)
+        return RoiSet(tuple(found[i] for i in kept), self.grid), kept
 
     def compose(self, after: DisplacementField) -> DisplacementField:
         """This field followed by another: u(x) + after(x + u(x)), on this field's grid."""
@@ -160,61 +217,105 @@ class DisplacementField:
         u = after.transform_points(rows).reshape(x.shape) - self.grid.voxel_centres()
         return replace(self, u=u.astype(np.float32))
 
-    def invert(self, grid: Grid | None = None, iterations: int = 30, tolerance: float = 1e-2) -> DisplacementField:
-        """The field v with y + v(y) the fixed point that lands on y, by the iteration of `invert_points`.
-
-        Exact where the field does not fold (fixed-point inversion: Chen et al., Med. Phys. 2008).
+    def invert(self, grid: Grid | None = None, iterations: int = 30, tolerance: float = 1e-4) -> DisplacementField:
+        """The field v with y + v(y) the fixed point that lands on y; `inverse_on` also says how well.
 
         Args:
             grid: grid of the result, usually the moving grid; the field's own by default.
-            iterations: at most so many steps.
-            tolerance: stop when no point moves further than this share of the smallest spacing.
+            iterations: at most so many Newton steps.
+            tolerance: residual in voxels of this field's grid at which a point counts as solved.
+
+        Warns:
+            InputWarning: with the share of voxels that did not converge.
         """
-        target = grid or self.grid
-        y = target.voxel_centres().reshape(-1, target.ndim)
-        return DisplacementField(
-            (self.invert_points(y, iterations, tolerance) - y).astype(np.float32).reshape(*target.shape, -1), target
-        )
+        inverse, result = self.inverse_on(grid, iterations, tolerance)
+        result.warn()
+        return inverse
 
-    def invert_points(self, points: Points, iterations: int = 50, tolerance: float = 1e-3) -> Points:
-        """Moving world points carried into the fixed image: the x with x + u(x) = point.
-
-        x <- x + A⁻¹ (point - x - u(x)), where A is the affine map that fits the field best: a fixed-point iteration
-        that also converges for large rotations and scalings, of which u alone is no contraction.
+    def invert_points(self, points: Points, iterations: int = 30, tolerance: float = 1e-4) -> Points:
+        """Moving world points carried into the fixed image; `inverse_of_points` also says how well.
 
         Args:
             points: (n, d) world points of the moving image.
-            iterations: at most so many steps.
-            tolerance: stop when no point moves further than this share of the smallest spacing.
+            iterations: at most so many Newton steps.
+            tolerance: residual in voxels of this field's grid at which a point counts as solved.
 
         Returns:
             (n, d) world points of the fixed image.
-        """
-        rows = np.asarray(points, dtype=float)
-        if rows.size == 0:
-            return rows.copy()
-        linear, shift = self._affine_part()
-        inverse = np.linalg.inv(linear).T
-        x: Points = (rows - shift) @ inverse
-        for _ in range(iterations):
-            step = (rows - self.transform_points(x)) @ inverse
-            x = x + step
-            if np.abs(step).max() <= tolerance * min(self.grid.spacing):
-                break
-        return x
 
-    def _affine_part(self) -> tuple[Matrix, np.ndarray]:
-        """The A (d, d) and t (d,) for which A x + t is closest to x + u(x) over the grid."""
-        d = self.grid.ndim
-        every = tuple(slice(None, None, max(1, n // _FIT_POINTS)) for n in self.grid.shape)
-        x, u = self.grid.voxel_centres()[every].reshape(-1, d), self.u[every].reshape(-1, d).astype(float)
-        centre = x.mean(axis=0)
-        # Of minimal norm: across a single slice, where nothing is known, the map stays the identity.
-        slope = np.linalg.lstsq(x - centre, u - u.mean(axis=0), rcond=1e-9)[0].T
-        linear = np.eye(d) + slope
-        if np.linalg.cond(linear) > _WORST_CONDITION:
-            linear = np.eye(d)
-        return linear, centre + u.mean(axis=0) - linear @ centre
+        Warns:
+            InputWarning: with the share of points that did not converge.
+        """
+        result = self.inverse_of_points(points, iterations, tolerance)
+        result.warn()
+        return result.points
+
+    def inverse_on(
+        self, grid: Grid | None = None, iterations: int = 30, tolerance: float = 1e-4
+    ) -> tuple[DisplacementField, InverseResult]:
+        """The inverse as a field, and its residual at each voxel.
+
+        Between voxels of the result the inverse is interpolated, and only as good as that.
+
+        Args:
+            grid: grid of the result, usually the moving grid; the field's own by default.
+            iterations: at most so many Newton steps.
+            tolerance: residual in voxels of this field's grid at which a point counts as solved.
+
+        Returns:
+            The field, and what `inverse_of_points` says of its voxel centres, in the order of the array.
+        """
+        target = grid or self.grid
+        y = target.voxel_centres().reshape(-1, target.ndim)
+        result = self.inverse_of_points(y, iterations, tolerance)
+        v = (result.points - y).astype(np.float32).reshape(*target.shape, -1)
+        return DisplacementField(v, target), result
+
+    def inverse_of_points(self, points: Points, iterations: int = 30, tolerance: float = 1e-4) -> InverseResult:
+        """The x with x + u(x) = point, by Newton steps on the local Jacobian, and where these fail by search.
+
+        Exact, to the tolerance, where the field does not fold (`min_corner_jacobian`), and unique there. Where it
+        folds there are several such x, of which one is returned. Beyond the grid the displacement of the nearest edge
+        holds, as in `transform_points`; what comes from there is marked (`InverseResult.inside`).
+
+        Args:
+            points: (n, d) world points of the moving image.
+            iterations: at most so many Newton steps.
+            tolerance: residual in voxels of this field's grid at which a point counts as solved.
+        """
+        import torch
+
+        from samreg.geometry.ops.inverse import invert
+
+        rows = np.asarray(points, dtype=float)
+        index = torch.from_numpy(self.grid.world_to_index(rows))
+        found = invert(self._in_voxels(), index, tolerance, iterations)
+        x, residual = self.grid.index_to_world(found.index.numpy()), found.residual.numpy()
+        return InverseResult(x, residual, residual <= tolerance, self.grid.contains(x))
+
+    def _in_voxels(self, part: slice = slice(None)) -> Tensor:
+        """Displacements in voxels, (d, *shape), components in array order, of a part of array axis 0."""
+        import torch
+
+        d, u = self.grid.ndim, self.u[part]
+        w = (u.reshape(-1, d) @ np.linalg.inv(self.grid.matrix[:d, :d]).T).reshape(u.shape)
+        return torch.from_numpy(np.ascontiguousarray(np.moveaxis(w[..., ::-1], -1, 0)))
+
+    def min_corner_jacobian(self) -> np.ndarray:
+        """The smallest det(I + grad u) at the corners of each cell between voxel centres; at most 0 means folded.
+
+        Stricter than `jacobian_determinant`, whose central differences miss folds within a cell.
+
+        Returns:
+            (*shape - 1) float64; an axis with a single voxel keeps it.
+        """
+        from samreg.geometry.ops.inverse import min_corner_jacobian
+
+        n = self.grid.shape[0]
+        rows = max(1, _VOXELS_AT_ONCE // max(1, self.grid.n_voxels // n))
+        slabs = [slice(first, first + rows + 1) for first in range(0, max(1, n - 1), rows)]
+        result: np.ndarray = np.concatenate([min_corner_jacobian(self._in_voxels(slab)).numpy() for slab in slabs])
+        return result
 
     def jacobian_determinant(self) -> ScalarArray:
         """det(I + grad u) at each voxel, by central differences (one-sided at the edges).
@@ -252,6 +353,12 @@ class DisplacementField:
     @cached_property
     def _folding_fraction(self) -> float:
         return float(np.mean(self.jacobian_determinant() <= 0))
+
+
+def _within(index: np.ndarray, grid: Grid) -> np.ndarray:
+    """(*any) whether continuous indices (*any, d) lie within the outer edges of the voxels."""
+    inside: np.ndarray = np.all((index >= -0.5) & (index <= np.asarray(grid.shape[::-1]) - 0.5), axis=-1)
+    return inside
 
 
 def _determinant(matrices: np.ndarray) -> np.ndarray:

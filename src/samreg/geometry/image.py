@@ -12,6 +12,7 @@ from samreg.types import ScalarArray, VoxelArray
 
 __all__ = ["Image"]
 
+_ALIKE = 0.1  # of the range of the image
 _LUMINANCE = np.asarray([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
 
 
@@ -53,6 +54,27 @@ class Image:
             return self.data
         result: ScalarArray = self.data @ _LUMINANCE
         return result
+
+    @property
+    def background(self) -> tuple[float, ...]:
+        """The value of what surrounds the body, one for each channel: air in CT, about 0 in MR.
+
+        It is the (lower) median of the voxels that lie in the outer sixteenth along two axes at least: the corners of a
+        plane, the twelve edges of a volume, which bodies seldom touch. Where these are not alike (their 10th and 90th
+        percentile are further apart than a tenth of the image's range), it is the smallest value of the image.
+        """
+        outer = np.zeros(self.grid.shape, dtype=np.uint8)
+        long = [axis for axis, n in enumerate(self.grid.shape) if n > 2]
+        for axis in long:
+            n = self.grid.shape[axis]
+            rim = max(1, n // 16)
+            place = np.arange(n).reshape([-1 if a == axis else 1 for a in range(self.grid.ndim)])
+            outer += (place < rim) | (place >= n - rim)
+        values = self.data[outer >= min(2, len(long))]
+        low, middle, high = np.percentile(values, [10, 50, 90], axis=0, method="lower")
+        least, span = self.data.min(axis=tuple(range(self.grid.ndim))), np.ptp(self.data)
+        found = np.where(high - low > _ALIKE * span, least, middle)
+        return tuple(float(v) for v in np.atleast_1d(found))
 
     def with_data(self, data: VoxelArray) -> Image:
         """Other values on the same grid."""

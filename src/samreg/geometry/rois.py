@@ -49,6 +49,22 @@ class Roi:
         box = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
         return cls(full[box].copy(), tuple(start), float(quality), name)
 
+    @classmethod
+    def from_voxels(cls, voxels: np.ndarray, shape: Sequence[int], quality: float = 1.0, name: str = "") -> Roi:
+        """The region of some voxels of a grid.
+
+        Args:
+            voxels: (n,) flat indices into an array of the shape, n at least 1.
+            shape: shape of the grid, array order.
+            quality: as of the class.
+            name: as of the class.
+        """
+        at = np.stack(np.unravel_index(voxels, tuple(shape)))
+        start = at.min(axis=1)
+        mask = np.zeros(at.max(axis=1) - start + 1, dtype=bool)
+        mask[tuple(at - start[:, None])] = True
+        return cls(mask, tuple(int(a) for a in start), float(quality), name)
+
     @property
     def stop(self) -> tuple[int, ...]:
         """Index one past the last voxel of the bounding box, array order."""
@@ -126,9 +142,18 @@ class RoiSet:
             grid: their grid.
             names: names of the values; `str(value)` where absent.
         """
-        values = [int(v) for v in np.unique(labels) if v != 0]
-        texts = [(names or {}).get(v, str(v)) for v in values]
-        return cls.from_masks((labels == v for v in values), grid, names=texts)
+        if np.shape(labels) != grid.shape:
+            raise GeometryError(f"labels have shape {np.shape(labels)}, their grid has {grid.shape}")
+        # One sort of the voxels; a comparison of the whole array with each of thousands of labels takes minutes.
+        flat = np.asarray(labels).reshape(-1)
+        voxels = np.flatnonzero(flat)
+        voxels = voxels[np.argsort(flat[voxels], kind="stable")]
+        parts = np.split(voxels, np.flatnonzero(np.diff(flat[voxels])) + 1) if voxels.size else []
+        rois = []
+        for part in parts:
+            value = int(flat[part[0]])
+            rois.append(Roi.from_voxels(part, grid.shape, name=(names or {}).get(value, str(value))))
+        return cls(tuple(rois), grid)
 
     def __len__(self) -> int:
         return len(self.rois)

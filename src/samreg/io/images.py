@@ -1,8 +1,8 @@
 """Images and label maps in and out.
 
-Medical formats keep their geometry and are in LPS millimetres, whatever the file says: SimpleITK converts. PNG,
-JPEG and TIFF are photographs: 2D, unit `px`, spacing 1, the centre of the first pixel at the origin; resolution
-tags are ignored. A file with one slice of a volume stays 3D.
+Medical formats keep their geometry and are in LPS millimetres, whatever the file says. PNG, JPEG and TIFF are
+photographs: 2D, unit `px`, spacing 1, the centre of the first pixel at the origin; resolution tags are ignored. A file
+with one slice of a volume stays 3D. What a reader had to decide is told as an `InputWarning` (`samreg.io.notes`).
 """
 
 from __future__ import annotations
@@ -17,35 +17,67 @@ from samreg.files import written
 from samreg.geometry.grid import Grid
 from samreg.geometry.image import Image
 from samreg.io.formats import FORMATS, Format, format_of, inspect
-from samreg.io.itk import array_of, grid_of, quiet, to_itk
+from samreg.io.itk import quiet, to_itk
+from samreg.io.nifti import read_nifti
+from samreg.io.pictures import read_picture
+from samreg.io.volumes import read_meta, read_nrrd
 from samreg.types import LabelArray
 
 if TYPE_CHECKING:
     import SimpleITK
 
-__all__ = ["read_image", "read_labels", "save", "write_image", "write_labels"]
-
-_DAMAGE = ("not read completely", "read error")
+__all__ = ["checked_image", "read_image", "read_labels", "read_values", "save", "write_image", "write_labels"]
 
 
-def read_image(path: str | Path) -> Image:
+def read_image(path: str | Path, *, frame: int | None = None, series: str | int | None = None) -> Image:
     """Read NIfTI, NRRD, MetaImage, a DICOM file or series folder, PNG, JPEG or TIFF.
 
     Grey values become float32; slope and intercept are applied; RGB stays RGB, transparency is dropped.
 
     Args:
-        path: a file, or a folder that holds one DICOM series.
+        path: a file, or a folder that holds DICOM series.
+        frame: number of the frame, phase or page, from 1, where the input holds several.
+        series: number or UID of the DICOM series, where a folder holds several.
 
     Returns:
         The image; its name is that of the file or folder.
 
     Raises:
         ImageReadError: if the path is missing, damaged, mislabelled, of a kind samreg does not read, or
-            if the image has a time axis, vectors, NaN or infinite values, or one value everywhere.
+            if the image has several frames or series and none was chosen, no one geometry, vectors, NaN or infinite
+            values, or one value everywhere.
+    """
+    return checked_image(*read_values(path, frame=frame, series=series), path)
+
+
+def read_values(
+    path: str | Path, *, frame: int | None = None, series: str | int | None = None
+) -> tuple[np.ndarray, Grid]:
+    """The values of an image in the type that its file has, slope and intercept applied, and their grid.
+
+    Args:
+        path: as of `read_image`.
+        frame: as of `read_image`.
+        series: as of `read_image`.
+
+    Returns:
+        `(*shape)` grey values or `(*shape, 3)` RGB; not checked for NaN.
+
+    Raises:
+        ImageReadError: if the file cannot be read.
     """
     source = Path(path)
-    itk_image, kind = _load(source)
-    data, grid = _colour_or_grey(itk_image, source), _grid(itk_image, source, kind)
+    data, grid, kind = _load(source, frame, series)
+    return _colour_or_grey(data, grid, kind, source), grid
+
+
+def checked_image(data: np.ndarray, grid: Grid, path: str | Path) -> Image:
+    """What `read_values` gave as an image, in float32.
+
+    Raises:
+        ImageReadError: if there are NaN or infinite values, or one value everywhere.
+    """
+    source = Path(path)
     with np.errstate(over="ignore", invalid="ignore"):
         data = data.astype(np.float32)
     bad = int(data.size - np.isfinite(data).sum())
@@ -56,11 +88,19 @@ def read_image(path: str | Path) -> Image:
     return Image(data, grid, source.name or source.resolve().name)
 
 
-def read_labels(path: str | Path) -> tuple[LabelArray, Grid]:
-    """Read a label map: any image format with whole numbers, or a segmentation (.seg.nrrd).
+def read_labels(
+    path: str | Path, *, frame: int | None = None, series: str | int | None = None
+) -> tuple[LabelArray, Grid]:
+    """Read a label map: any image format with whole numbers but JPEG, or a segmentation (.seg.nrrd).
 
     The segments of a `.seg.nrrd` keep their label values where these are unique and are numbered from 1
-    otherwise; where segments overlap the smaller one is on top.
+    otherwise; where segments overlap the smaller one is on top. Of a picture with a palette the labels are the numbers
+    of the palette, of one with 1 bit 0 and 255.
+
+    Args:
+        path: a file, or a folder that holds DICOM series.
+        frame: number of the frame, phase or page, from 1, where the input holds several.
+        series: number or UID of the DICOM series, where a folder holds several.
 
     Returns:
         `(*shape)` int32 labels, 0 is background, and their grid.
@@ -74,10 +114,9 @@ def read_labels(path: str | Path) -> tuple[LabelArray, Grid]:
 
         rois, values = read_segmentation(source)
         return rois.label_map(values), rois.grid
-    itk_image, kind = _load(source)
-    if itk_image.GetNumberOfComponentsPerPixel() != 1:
+    data, grid, _ = _load(source, frame, series, labels=True)
+    if data.ndim != grid.ndim:
         raise ImageReadError(f"{source}: is a colour or vector image; a label map has one whole number a voxel")
-    data, grid = array_of(itk_image), _grid(itk_image, source, kind)
     if np.iscomplexobj(data):
         raise ImageReadError(f"{source}: holds complex numbers; a label map has one whole number a voxel")
     if not np.issubdtype(data.dtype, np.integer):
@@ -89,11 +128,17 @@ def read_labels(path: str | Path) -> tuple[LabelArray, Grid]:
     return data.astype(np.int32), grid
 
 
-def write_image(image: Image, path: str | Path) -> Path:
+def write_image(image: Image, path: str | Path, dtype: np.dtype | None = None) -> Path:
     """Write an image; the format follows the file name.
 
     Medical formats keep float32 grey values; colour is rounded to 8 bits (16 where values exceed 255). PNG, JPEG
     and TIFF take 2D images in pixels only, since they cannot hold a geometry, and round to 8 bits (16 where needed).
+
+    Args:
+        image: what to write.
+        path: the file; its ending chooses the format.
+        dtype: type of grey values in medical formats: whole numbers are rounded, if all are within the type's range,
+            and stay float32 otherwise.
 
     Raises:
         InputError: if the format is unknown, cannot be written or cannot hold this image.
@@ -110,11 +155,24 @@ def write_image(image: Image, path: str | Path) -> Path:
         wide = kind.name != "JPEG" and float(data.max(initial=0)) > 255
         limit = np.iinfo(np.uint16 if wide else np.uint8)
         data = np.clip(np.rint(data), limit.min, limit.max).astype(limit.dtype)
+    elif dtype is not None:
+        data = _as_type(data, dtype)
     return save(to_itk(data, image.grid), target)
 
 
-def write_labels(labels: LabelArray, grid: Grid, path: str | Path) -> Path:
-    """Write a label map in the smallest integer type that holds it.
+def _as_type(data: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """The values in another type, rounded where it is of whole numbers; as they are where it cannot hold them."""
+    if np.issubdtype(dtype, np.floating):
+        return data.astype(dtype)
+    limit, values = np.iinfo(dtype), np.rint(data)
+    # The limits as floats: the largest 64-bit number is none.
+    if values.min(initial=0) < float(limit.min) or values.max(initial=0) >= float(limit.max) + 1:
+        return data
+    return np.asarray(values, dtype=dtype)
+
+
+def write_labels(labels: LabelArray, grid: Grid, path: str | Path, dtype: np.dtype | None = None) -> Path:
+    """Write a label map in the smallest integer type that holds it, or in the type given, if it holds it.
 
     Raises:
         InputError: if the format is unknown or cannot hold labels exactly.
@@ -126,78 +184,49 @@ def write_labels(labels: LabelArray, grid: Grid, path: str | Path) -> Path:
         raise GeometryError(f"labels have shape {values.shape}, their grid has {grid.shape}")
     if kind.name == "JPEG" or (kind.photograph and (grid.ndim != 2 or grid.unit != "px")):
         raise InputError(f"{target}: {kind.name} cannot hold this label map; choose .nii.gz, .nrrd or .mha")
+    if dtype is not None and not kind.photograph and np.array_equal(kept := _as_type(values, dtype), values):
+        return save(to_itk(kept, grid), target)
     small = (np.uint8, np.uint16, np.int32)
-    dtype = next(t for t in small if values.min() >= np.iinfo(t).min and values.max() <= np.iinfo(t).max)
-    return save(to_itk(values.astype(dtype), grid), target)
+    smallest = next(t for t in small if values.min() >= np.iinfo(t).min and values.max() <= np.iinfo(t).max)
+    return save(to_itk(values.astype(smallest), grid), target)
 
 
-def _load(source: Path) -> tuple[SimpleITK.Image, Format]:
+def _load(
+    source: Path, frame: int | None, series: str | int | None, *, labels: bool = False
+) -> tuple[np.ndarray, Grid, Format]:
+    """Values in the type of the file, `(*shape)` or `(*shape, components)`, their grid, and the format."""
     if source.is_dir():
-        from samreg.io.dicom import read_series
+        from samreg.io.dicom import read_folder
 
-        return read_series(source), FORMATS[".dcm"]
+        return *read_folder(source, frame=frame, series=series, labels=labels), FORMATS[".dcm"]
     kind = inspect(source)
-    import SimpleITK as sitk
+    if series is not None:
+        raise ImageReadError(f"{source}: is one file; --series chooses in a folder of DICOM files, leave it out")
+    if kind.name == "DICOM":
+        from samreg.io.dicom import read_file
 
-    reader = sitk.ImageFileReader()
-    reader.SetImageIO(kind.engine)
-    reader.SetFileName(str(source))
-    with quiet() as chatter:
-        try:
-            # The header first: a 4D cine of gigabytes is refused without being read.
-            reader.ReadImageInformation()
-            _refuse_shape(reader, source, kind)
-            image = reader.Execute()
-        except RuntimeError as error:
-            raise ImageReadError(f"{source}: {_reason(str(error), kind)}") from None
-    if any(sign in chatter.text for sign in _DAMAGE):
-        raise ImageReadError(f"{source}: is cut off or damaged: the {kind.name} data end early; copy it again")
-    while image.GetDimension() > 3:
-        image = image[(slice(None),) * (image.GetDimension() - 1) + (0,)]  # the other axes have length 1
-    return image, kind
+        return *read_file(source, frame=frame, labels=labels), kind
+    if kind.name == "NIfTI":
+        return *read_nifti(source, frame), kind
+    if not kind.photograph:
+        read = read_nrrd if kind.name == "NRRD" else read_meta
+        return *read(source, frame), kind
+    if labels and kind.name == "JPEG":
+        raise ImageReadError(f"{source}: is a JPEG, which changes labels at their edges; save the label map as PNG")
+    data = read_picture(source, kind.name, frame, labels=labels)
+    return data, Grid(data.shape[:2], (1.0, 1.0), unit="px"), kind
 
 
-def _refuse_shape(reader: SimpleITK.ImageFileReader, source: Path, kind: Format) -> None:
-    size = reader.GetSize()
-    if kind.photograph and len(size) != 2:
-        raise ImageReadError(f"{source}: is a {kind.name} with {size[2]} pages; save the one to register as a file")
-    if any(n > 1 for n in size[3:]):
-        raise ImageReadError(
-            f"{source}: is {len(size)}D ({' x '.join(map(str, size))}); give one 3D frame of it as a file"
-        )
-    if len(size) < 2:
-        raise ImageReadError(f"{source}: has one axis; an image has 2 or 3")
-
-
-def _reason(text: str, kind: Format) -> str:
-    """ITK's exception as one clear clause."""
-    if "orthonormal" in text or "determinant" in text.lower():
-        return "its axes are not perpendicular (sheared affine); resample it onto a regular grid first"
-    if "pacing" in text and ("zero" in text.lower() or "negative" in text.lower()):
-        return "its header has a spacing that is zero or negative; correct the header"
-    lines = [line.split("ITK ERROR:")[-1].strip() for line in text.splitlines() if line.strip()]
-    hint = lines[-1].rstrip(".") if lines else "unknown reason"
-    return f"cannot be read as {kind.name}, it is damaged or incomplete ({hint[:120]})"
-
-
-def _grid(image: SimpleITK.Image, source: Path, kind: Format) -> Grid:
-    if kind.photograph:
-        return Grid(tuple(image.GetSize()[::-1]), (1.0, 1.0), unit="px")
-    try:
-        return grid_of(image)
-    except GeometryError as error:
-        raise ImageReadError(f"{source}: {error}") from None
-
-
-def _colour_or_grey(image: SimpleITK.Image, source: Path) -> np.ndarray:
-    data = array_of(image)
+def _colour_or_grey(data: np.ndarray, grid: Grid, kind: Format, source: Path) -> np.ndarray:
     if np.iscomplexobj(data):
         raise ImageReadError(f"{source}: holds complex numbers; save the magnitude")
-    components = image.GetNumberOfComponentsPerPixel()
-    if components == 1:
+    if data.ndim == grid.ndim:
         return data
-    if np.issubdtype(data.dtype, np.integer) and components in (2, 3, 4):
-        return np.ascontiguousarray(data[..., 0] if components == 2 else data[..., :3])
+    components = data.shape[-1]
+    if np.issubdtype(data.dtype, np.integer) and components in (3, 4):
+        return np.ascontiguousarray(data[..., :3])
+    if kind.photograph:
+        raise ImageReadError(f"{source}: has {components} {data.dtype} values a pixel; save it as grey or 8-bit RGB")
     raise ImageReadError(
         f"{source}: has {components} {data.dtype} values a voxel, as a displacement field has; an image has 1, or RGB"
     )

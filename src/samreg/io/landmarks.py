@@ -42,7 +42,7 @@ def read_landmarks(pair: PairRecord, fixed: Grid, moving: Grid) -> tuple[Points,
     else:
         from samreg.io.points import read_points
 
-        rows = read_points(pair.fixed_points), read_points(pair.moving_points)
+        rows = read_points(pair.fixed_points, fixed), read_points(pair.moving_points, moving)
     n = min(len(rows[0]), len(rows[1]))
     a, b = rows[0][:n], rows[1][:n]
     if pair.points == "index":

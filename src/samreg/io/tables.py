@@ -1,25 +1,27 @@
 """Tables of pairs: PairRecord, one pair of images as files, and the CSV file that lists any pairs at all.
 
 Columns of the file: `fixed` and `moving`, and where there are any `id`, `fixed_labels`, `moving_labels`,
-`fixed_points`, `moving_points`, `fixed_mask`, `moving_mask` and `intra_subject` (yes or no). Paths are relative to the
+`fixed_points`, `moving_points` and `intra_subject` (yes or no). Paths are relative to the
 table. Landmarks are world coordinates.
 """
 
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from samreg.errors import DatasetError
+from samreg.io.point_tables import read_text
 
 __all__ = ["PairRecord", "check_files", "one_image", "read_pairs", "split_image_name", "unique_ids"]
 
 IMAGE_SUFFIXES = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd", ".nhdr", ".png", ".jpg", ".jpeg", ".tif", ".tiff")
 _MOST_LISTED = 8
-_PATHS = ("fixed_labels", "moving_labels", "fixed_points", "moving_points", "fixed_mask", "moving_mask")
+_PATHS = ("fixed_labels", "moving_labels", "fixed_points", "moving_points")
 _COLUMNS = ("fixed", "moving", "id", *_PATHS, "intra_subject")
 _YES, _NO = ("yes", "true", "1"), ("no", "false", "0", "")
 
@@ -79,17 +81,16 @@ def read_pairs(table: Path, *, must_exist: bool = True) -> list[PairRecord]:
     table = table / "pairs.csv" if table.is_dir() else table
     if not table.is_file():
         raise DatasetError(f"{table} does not exist; wanted is a table with the columns fixed, moving")
-    with table.open(newline="", encoding="utf-8-sig") as stream:
-        reader = csv.DictReader(stream)
-        columns = [c.strip() for c in reader.fieldnames or []]
-        unknown = [c for c in columns if c not in _COLUMNS]
-        if unknown or not {"fixed", "moving"} <= set(columns):
-            raise DatasetError(
-                f"{table} has the columns {', '.join(columns) or 'none'}; wanted are fixed, moving and optionally "
-                f"{', '.join(_COLUMNS[2:])}"
-            )
-        reader.fieldnames = columns
-        pairs = [_pair(table, number, row) for number, row in enumerate(reader, start=2)]
+    reader = csv.DictReader(io.StringIO(read_text(table), newline=""))
+    columns = [c.strip() for c in reader.fieldnames or []]
+    unknown = [c for c in columns if c not in _COLUMNS]
+    if unknown or not {"fixed", "moving"} <= set(columns) or len(set(columns)) < len(columns):
+        raise DatasetError(
+            f"{table} has the columns {', '.join(columns) or 'none'}; wanted are fixed, moving and optionally "
+            f"{', '.join(_COLUMNS[2:])}, each once; nothing reads others: remove {', '.join(unknown) or 'the second'}"
+        )
+    reader.fieldnames = columns
+    pairs = [_pair(table, number, row) for number, row in enumerate(reader, start=2)]
     if not pairs:
         raise DatasetError(f"{table} lists no pair; wanted is at least one row below the header")
     if must_exist:
@@ -118,8 +119,6 @@ def _pair(table: Path, number: int, row: dict[str, str]) -> PairRecord:
         moving_labels=paths["moving_labels"],
         fixed_points=paths["fixed_points"],
         moving_points=paths["moving_points"],
-        fixed_mask=paths["fixed_mask"],
-        moving_mask=paths["moving_mask"],
         intra_subject=answer in _YES,
     )
 

@@ -22,6 +22,7 @@ from samreg.geometry.grid import Grid
 from samreg.io.formats import inspect
 from samreg.io.images import save
 from samreg.io.itk import array_of, grid_of, quiet, to_itk
+from samreg.io.nifti import check_nifti
 from samreg.types import Matrix, Unit
 
 if TYPE_CHECKING:
@@ -54,6 +55,8 @@ def read_displacement(path: str | Path, grid: Grid | None = None, unit: Unit = "
 
     source = Path(path)
     kind = inspect(source)
+    if kind.name == "NIfTI":
+        check_nifti(source)
     with quiet():
         try:
             image = sitk.ReadImage(str(source), imageIO=kind.engine)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -68,9 +68,8 @@ def centroid_tre(
     """
     check_shapes("centroid_tre", fixed, warped)
     result = {}
-    for value in label_values(fixed, warped) if labels is None else labels:
-        a, b = _centre(fixed == value), _centre(warped == value)
-        result[int(value)] = _distance(a, b, grid.array_spacing)
+    for value, a, b in _masks(fixed, warped, labels):
+        result[value] = _distance(_centre(a), _centre(b), grid.array_spacing)
     return result
 
 
@@ -94,8 +93,8 @@ def centroid_tre_resized(
     check_shapes("centroid_tre_resized", fixed, warped)
     pixel = [1.0 if a == axis else side / n for a, n in enumerate(fixed.shape)]
     result = {}
-    for value in label_values(fixed, warped) if labels is None else labels:
-        result[int(value)] = _distance(_centre(fixed == value), _centre(warped == value), pixel)
+    for value, a, b in _masks(fixed, warped, labels):
+        result[value] = _distance(_centre(a), _centre(b), pixel)
     return result
 
 
@@ -125,11 +124,31 @@ def slice_centroid_tre(
         raise GeometryError(f"slice_centroid_tre wants 3D labels, got shape {grid.shape}")
     spacing = [s for a, s in enumerate(grid.array_spacing) if a != axis]
     result = {}
-    for value in label_values(fixed, warped) if labels is None else labels:
-        a, b = np.moveaxis(fixed == value, axis, 0), np.moveaxis(warped == value, axis, 0)
+    for value, in_fixed, in_warped in _masks(fixed, warped, labels):
+        a, b = np.moveaxis(in_fixed, axis, 0), np.moveaxis(in_warped, axis, 0)
         both = np.flatnonzero(a.any(axis=(1, 2)) & b.any(axis=(1, 2)))
-        result[int(value)] = mean(_distance(_centre(a[i]), _centre(b[i]), spacing) for i in both)
+        result[value] = mean(_distance(_centre(a[i]), _centre(b[i]), spacing) for i in both)
     return result
+
+
+def _masks(
+    fixed: LabelArray, warped: LabelArray, labels: Sequence[int] | None
+) -> Iterator[tuple[int, MaskArray, MaskArray]]:
+    """Each label and its two masks within the box that holds both: thousands of small labels cost no pass each."""
+    boxes = _boxes(fixed), _boxes(warped)
+    for value in label_values(fixed, warped) if labels is None else [int(v) for v in labels]:
+        held = [box[value] for box in boxes if value in box]
+        ends = [(min(s.start for s in axis), max(s.stop for s in axis)) for axis in zip(*held, strict=True)]
+        box = tuple(slice(a, b) for a, b in ends) if held else (slice(0, 0),) * np.ndim(fixed)
+        yield value, fixed[box] == value, warped[box] == value
+
+
+def _boxes(labels: LabelArray) -> dict[int, tuple[slice, ...]]:
+    from scipy import ndimage
+
+    values, number = np.unique(labels, return_inverse=True)
+    boxes = ndimage.find_objects(number.reshape(np.shape(labels)) + 1)
+    return {int(v): box for v, box in zip(values, boxes, strict=True)}
 
 
 def _centre(mask: MaskArray) -> np.ndarray | None:
@@ -182,11 +201,12 @@ def hd95(fixed: LabelArray, warped: LabelArray, grid: Grid, labels: Sequence[int
     Returns:
         Label -> distance in world units; NaN where either map has no voxel of the label.
     """
+    check_shapes("hd95", fixed, warped)
     result = {}
-    for value in label_values(fixed, warped) if labels is None else labels:
-        forward, backward = surface_distances(fixed == value, warped == value, grid.array_spacing)
+    for value, a, b in _masks(fixed, warped, labels):
+        forward, backward = surface_distances(a, b, grid.array_spacing)
         empty = forward.size == 0 or backward.size == 0
-        result[int(value)] = float("nan") if empty else float(max(np.percentile(d, 95) for d in (forward, backward)))
+        result[value] = float("nan") if empty else float(max(np.percentile(d, 95) for d in (forward, backward)))
     return result
 
 

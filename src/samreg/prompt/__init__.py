@@ -1,4 +1,4 @@
-"""One prompt: a point, box or mask of the fixed image goes in, and its region with the paired moving region comes out."""
+"""One prompt: a point, box or mask of the fixed image goes in, and a pair of regions comes out."""
 
 from __future__ import annotations
 

@@ -219,6 +219,7 @@ def register_pair(key: str, pair: PairRecord, folder: Path, options: BatchOption
         options: settings of the batch.
     """
     from samreg.io.images import read_image
+    from samreg.io.notes import collected
     from samreg.pipeline import register
     from samreg.regions.cache import RegionsCache
     from samreg.runs.run_folder import write_run
@@ -231,8 +232,10 @@ def register_pair(key: str, pair: PairRecord, folder: Path, options: BatchOption
             size = int(options.cache_gib * _GIB)
             cache = RegionsCache(options.cache_dir, size) if options.cache_dir else RegionsCache(max_bytes=size)
         finder = CountingFinder(shared_finder(options.config.segment))
-        images = read_image(pair.fixed), read_image(pair.moving)
+        with collected() as notes:
+            images = read_image(pair.fixed), read_image(pair.moving)
         result = register(*images, options.config, segmenter=finder, cache=cache)
+        result = dataclasses.replace(result, notes=(*notes, *result.notes))
         write_run(result, folder, inputs={"fixed": pair.fixed, "moving": pair.moving}, overwrite=True)
         record |= {
             "status": "done",

@@ -77,6 +77,7 @@ def write_run(
     inputs: Mapping[str, str | Path] | None = None,
     overwrite: bool = False,
     facts: Mapping[str, str] | None = None,
+    chosen: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Path:
     """Write everything about a registration into a folder, whole or not at all.
 
@@ -89,6 +90,7 @@ def write_run(
         inputs: files that the run read, by role: `fixed`, `moving`, and others such as `fixed_labels`; they are named
             in the manifest with their sha256.
         overwrite: replace an older run in that place.
+        chosen: `frame` and `series` that were taken of the inputs `fixed` and `moving`, where they hold several.
         facts: more facts for the top of the report, name to text.
 
     Returns:
@@ -104,7 +106,7 @@ def write_run(
             warped = dataclasses.replace(result.field.warp(result.moving), name="warped")
         files = beside.submit(_write_files, result, warped, stage)
         (stage / "report.html").write_text(render_registration(result, warped, facts), encoding="utf-8")
-        write_json(stage / "manifest.json", _manifest(result, inputs or {}))
+        write_json(stage / "manifest.json", _manifest(result, inputs or {}, chosen or {}))
         files.result()
     return Path(folder)
 
@@ -148,7 +150,12 @@ def read_run(folder: str | Path) -> Run:
 
 
 def write_regions(
-    regions: Regions, folder: str | Path, *, source: str | Path | None = None, overwrite: bool = False
+    regions: Regions,
+    folder: str | Path,
+    *,
+    source: str | Path | None = None,
+    overwrite: bool = False,
+    chosen: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write the regions of one image into a folder, whole or not at all.
 
@@ -160,6 +167,7 @@ def write_regions(
         folder: must not exist, or be empty.
         source: the file of the image.
         overwrite: replace an older result in that place.
+        chosen: `frame` and `series` that were taken of the file, where it holds several.
     """
     rois = regions.rois
     with staged(folder, overwrite) as stage:
@@ -175,7 +183,7 @@ def write_regions(
             "format": "samreg regions 1",
             "created": _now(),
             "versions": _versions(),
-            "images": {"image": _described(regions.image, source)},
+            "images": {"image": _described(regions.image, source, chosen)},
             "slice_axis": regions.slice_axis,
             "provenance": None if regions.origin is None else dataclasses.asdict(regions.origin),
             "counts": {"rois": len(rois)},
@@ -233,7 +241,9 @@ def _read_rois(path: Path, rows: list[dict[str, Any]], grid: Grid) -> RoiSet:
     return RoiSet(tuple(named), grid)
 
 
-def _manifest(result: RegistrationResult, inputs: Mapping[str, str | Path]) -> dict[str, Any]:
+def _manifest(
+    result: RegistrationResult, inputs: Mapping[str, str | Path], chosen: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
     others = {role: path for role, path in inputs.items() if role not in ("fixed", "moving")}
     return {
         "format": _FORMAT,
@@ -241,8 +251,8 @@ def _manifest(result: RegistrationResult, inputs: Mapping[str, str | Path]) -> d
         "seconds": {stage: round(value, 4) for stage, value in result.seconds.items()},
         "versions": _versions(),
         "images": {
-            "fixed": _described(result.fixed, inputs.get("fixed")),
-            "moving": _described(result.moving, inputs.get("moving")),
+            "fixed": _described(result.fixed, inputs.get("fixed"), chosen.get("fixed")),
+            "moving": _described(result.moving, inputs.get("moving"), chosen.get("moving")),
         },
         "other_inputs": {role: {"path": str(Path(p).absolute()), "sha256": sha256_of(p)} for role, p in others.items()},
         "config": dataclasses.asdict(result.config),
@@ -259,12 +269,14 @@ def _manifest(result: RegistrationResult, inputs: Mapping[str, str | Path]) -> d
     }
 
 
-def _described(image: Image, path: str | Path | None) -> dict[str, Any]:
+def _described(image: Image, path: str | Path | None, chosen: Mapping[str, Any] | None = None) -> dict[str, Any]:
     grid = image.grid
     return {
         "name": image.name,
         "path": None if path is None else str(Path(path).absolute()),
         "sha256": None if path is None else sha256_of(path),
+        "frame": (chosen or {}).get("frame"),
+        "series": (chosen or {}).get("series"),
         "colour": image.is_colour,
         "grid": {
             "shape_zyx": list(grid.shape),

@@ -1,4 +1,4 @@
-"""The viewer: a run folder goes in, and a page on this machine comes out, in which its slices are scrolled and compared."""
+"""The viewer: a run folder goes in, and a page on this machine comes out, in which its slices are compared."""
 
 from samreg.viewer.server import serve
 

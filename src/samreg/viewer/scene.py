@@ -172,7 +172,7 @@ def _original(run: Run, side: str, notes: list[str]) -> Image | None:
         if sha256_of(entry["path"]) != entry["sha256"]:
             notes.append(f"The {side} image has changed since the run: {entry['path']}")
             return None
-        return read_image(entry["path"])
+        return read_image(entry["path"], frame=entry.get("frame"), series=entry.get("series"))
     except (InputError, OSError):
         notes.append(f"The {side} image is not where it was: {entry['path']}")
         return None

@@ -92,7 +92,7 @@ def ras_to_lps(matrix: Matrix) -> Matrix:
 def onto_grid(image: Image, grid: Grid, affine: Matrix | None = None) -> Image:
     """The image resampled linearly at A x for each voxel centre x of another grid."""
     field = DisplacementField.identity(grid) if affine is None else DisplacementField.from_matrix(affine, grid)
-    return field.warp(image)
+    return field.warp(image, fill=0.0)
 
 
 def with_interpolated_slices(fixed: Image) -> Image:

@@ -53,7 +53,7 @@ class View:
     def image(self, image: Image) -> np.ndarray:
         """The image on the lattice: `(slices, *spec.shape)` float32; 0 outside the image."""
         smooth = image.with_data(self._antialias(image))
-        return self._stack(DisplacementField.identity(self.grid).warp(smooth).data)
+        return self._stack(DisplacementField.identity(self.grid).warp(smooth, fill=0.0).data)
 
     def labels(self, labels: LabelArray, grid: Grid) -> np.ndarray:
         """A label map on the lattice: `(slices, *spec.shape)` int32."""

@@ -1,0 +1,248 @@
+"""Which cell of x + u(x) a point lies in: the search that brackets what Newton steps leave open.
+
+A multilinear cell maps into the box around its mapped corners, and so does each part of a cell. Cells whose box does
+not hold the point are left out, the others are halved along each axis until Newton steps in them arrive.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+
+import torch
+from torch import Tensor
+
+from samreg.geometry.ops.multilinear import interpolate, solve
+
+__all__ = ["bracket"]
+
+_BINS = 256  # at most, along each axis
+_TARGETS_AT_ONCE = 1 << 14
+_CELLS_AT_ONCE = 1 << 14
+_HALVINGS = 20
+_MOST_PAIRS = 1 << 18  # of a point and a part of a cell; beyond, the field folds over and over
+_NEWTON_STEPS = 6
+_SLACK = 1e-9
+
+
+def bracket(u: Tensor, targets: Tensor, tolerance: float) -> tuple[Tensor, Tensor]:
+    """An x with x + u(x) = target for each target, by search: first among the cells of the grid, then beyond its edges.
+
+    Args:
+        u: (d, *shape) displacement in voxels, array order.
+        targets: (n, d) float64 indices, array order.
+        tolerance: residual in voxels at which a point counts as solved.
+
+    Returns:
+        Indices (n, d), and residuals (n,), infinite where nothing was found.
+    """
+    index, residual = torch.zeros_like(targets), targets.new_full((len(targets),), torch.inf)
+    usable = torch.nonzero(torch.isfinite(targets).all(dim=1))[:, 0]
+    for first in range(0, len(usable), _TARGETS_AT_ONCE):
+        rows = usable[first : first + _TARGETS_AT_ONCE]
+        lattice = _Lattice.of(u, targets[rows])
+        inner = lattice.inner.reshape(-1)
+        left = torch.arange(len(rows))
+        for cells in (torch.nonzero(inner)[:, 0], torch.nonzero(~inner)[:, 0]):
+            if not len(left):
+                break
+            found, error = _search(lattice, cells, targets[rows[left]], tolerance)
+            index[rows[left]], residual[rows[left]] = found, error
+            left = left[error > tolerance]
+    return index, residual
+
+
+@dataclass(frozen=True, eq=False)
+class _Lattice:
+    """Node positions along each axis, mapped nodes, and the box of each mapped cell.
+
+    The continuation beyond the edges is multilinear in cells that reach from the outermost centres as far as any
+    target may come from.
+
+    Args:
+        nodes: positions (m_a,) along each axis.
+        mapped: (d, *m) x + u(x) at the nodes.
+        low: (d, *m - 1) lower corner of the box of each mapped cell.
+        high: the upper one.
+        inner: (*m - 1) whether the cell lies between voxel centres.
+    """
+
+    nodes: list[Tensor]
+    mapped: Tensor
+    low: Tensor
+    high: Tensor
+    inner: Tensor
+
+    @classmethod
+    def of(cls, u: Tensor, targets: Tensor) -> _Lattice:
+        d, shape = len(u), u.shape[1:]
+        reach = 2 + 2 * float(u.abs().max()) + float(targets.abs().max()) + max(shape)
+        nodes, padded = [], u.double()
+        for axis, n in enumerate(shape):
+            inside = torch.arange(n, dtype=torch.float64)
+            nodes.append(torch.cat([inside[:1] - reach, inside, inside[-1:] + reach]))
+            padded = torch.cat([padded.narrow(axis + 1, 0, 1), padded, padded.narrow(axis + 1, n - 1, 1)], dim=axis + 1)
+        mapped = padded + torch.stack(torch.meshgrid(*nodes, indexing="ij"))
+        low = high = mapped
+        for axis in range(d):
+            m = mapped.shape[axis + 1]
+            low = torch.minimum(low.narrow(axis + 1, 0, m - 1), low.narrow(axis + 1, 1, m - 1))
+            high = torch.maximum(high.narrow(axis + 1, 0, m - 1), high.narrow(axis + 1, 1, m - 1))
+        inner = torch.zeros(low.shape[1:], dtype=torch.bool)
+        # Across a single voxel there are only the two outer cells; within its edges both are inside.
+        inner[tuple(slice(None) if n == 1 else slice(1, -1) for n in shape)] = True
+        return cls(nodes, mapped, low, high, inner)
+
+    def corners(self, cells: Tensor) -> Tensor:
+        """Mapped corners (n, 2, ..., 2, d) of cells given by flat number."""
+        at = torch.unravel_index(cells, self.inner.shape)
+        d = len(self.mapped)
+        bits = torch.tensor(list(product((0, 1), repeat=d)))
+        where = tuple(a[:, None] + bits[:, axis] for axis, a in enumerate(at))
+        values = torch.stack([component[where] for component in self.mapped], dim=-1)
+        return values.reshape(len(cells), *(2,) * d, d)
+
+    def index(self, cells: Tensor, inner: Tensor) -> Tensor:
+        """Indices (n, d) of positions within cells."""
+        at = torch.unravel_index(cells, self.inner.shape)
+        ends = [(n[a], n[a + 1]) for n, a in zip(self.nodes, at, strict=True)]
+        return torch.stack([a + inner[:, axis] * (b - a) for axis, (a, b) in enumerate(ends)], dim=-1)
+
+
+def _search(lattice: _Lattice, cells: Tensor, targets: Tensor, tolerance: float) -> tuple[Tensor, Tensor]:
+    index, residual = torch.zeros_like(targets), targets.new_full((len(targets),), torch.inf)
+    low, high = (box.reshape(len(box), -1)[:, cells].T for box in (lattice.low, lattice.high))
+    bins = _Bins(targets)
+    near = bins.occupied(low, high)
+    cells, low, high = cells[near], low[near], high[near]
+    for first in range(0, len(cells), _CELLS_AT_ONCE):
+        part = slice(first, first + _CELLS_AT_ONCE)
+        cell, point = bins.pairs(low[part], high[part], residual > tolerance)
+        if not len(cell):
+            continue
+        number = cells[part][cell]
+        row, inner, error = _within(lattice.corners(number), targets[point], point, tolerance)
+        # Of several solutions the first one stays.
+        order = torch.argsort(error, stable=True).flip(0)
+        row, inner, error = row[order], inner[order], error[order]
+        better = error < residual[point[row]]
+        row, inner, error = row[better], inner[better], error[better]
+        index[point[row]], residual[point[row]] = lattice.index(number[row], inner), error
+    return index, residual
+
+
+class _Bins:
+    """Targets sorted into boxes of equal size, so that cells find those near them."""
+
+    def __init__(self, targets: Tensor) -> None:
+        self.targets = targets
+        self.origin = targets.min(dim=0).values
+        extent = targets.max(dim=0).values - self.origin
+        self.width = (extent / _BINS).clamp(min=1)
+        self.shape = tuple(int(n) + 1 for n in (extent / self.width).floor())
+        flat = self._flat(self._bin(targets))
+        self.order = torch.argsort(flat, stable=True)
+        self.counts = torch.bincount(flat, minlength=int(torch.tensor(self.shape).prod()))
+        self.first = torch.cumsum(self.counts, 0) - self.counts
+
+    def _bin(self, points: Tensor) -> Tensor:
+        return ((points - self.origin) / self.width).floor().long()
+
+    def _flat(self, at: Tensor) -> Tensor:
+        flat = at[:, 0]
+        for axis, n in enumerate(self.shape[1:], start=1):
+            flat = flat * n + at[:, axis]
+        return flat
+
+    def _range(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+        """First bin and number of bins along each axis that boxes cover; 0 where they miss all."""
+        last = torch.tensor(self.shape) - 1
+        a, b = self._bin(low).clamp(min=0), torch.minimum(self._bin(high), last)
+        return a, (b - a + 1).clamp(min=0)
+
+    def occupied(self, low: Tensor, high: Tensor) -> Tensor:
+        """(n,) whether any target lies in a bin that the box covers."""
+        total = self.counts.reshape(self.shape)
+        for axis in range(len(self.shape)):
+            total = torch.cumsum(total, dim=axis)
+            total = torch.cat([torch.zeros_like(total.narrow(axis, 0, 1)), total], dim=axis)
+        a, n = self._range(low, high)
+        found = torch.zeros(len(low), dtype=torch.long)
+        a = torch.minimum(a, torch.tensor(self.shape))
+        for bits in product((0, 1), repeat=len(self.shape)):
+            at = a + n * torch.tensor(bits)
+            found += (-1) ** (len(bits) - sum(bits)) * total[tuple(at.T)]
+        return found > 0
+
+    def pairs(self, low: Tensor, high: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+        """Box and target numbers of every box with every wanted target in it."""
+        a, n = self._range(low, high)
+        box, offset = _expand(n.prod(dim=1))
+        at = a[box]
+        for axis in reversed(range(n.shape[1])):
+            at[:, axis] += offset % n[box, axis]
+            offset = offset // n[box, axis]
+        flat = self._flat(at)
+        again, member = _expand(self.counts[flat])
+        point = self.order[self.first[flat[again]] + member]
+        box = box[again]
+        held = wanted[point] & _holds(low[box], high[box], self.targets[point])
+        return box[held], point[held]
+
+
+def _expand(counts: Tensor) -> tuple[Tensor, Tensor]:
+    """Row i `counts[i]` times, and the number of each within its row."""
+    row = torch.repeat_interleave(torch.arange(len(counts)), counts)
+    return row, torch.arange(len(row)) - (torch.cumsum(counts, 0) - counts)[row]
+
+
+def _holds(low: Tensor, high: Tensor, point: Tensor) -> Tensor:
+    slack = _SLACK * (1 + point.abs())
+    return ((point >= low - slack) & (point <= high + slack)).all(dim=-1)
+
+
+def _within(corners: Tensor, targets: Tensor, point: Tensor, tolerance: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Positions in cells that are mapped to targets.
+
+    Returns:
+        Of the pairs that have one: number of the pair (n,), position in the cell (n, d), residual (n,).
+    """
+    d = targets.shape[1]
+    halves = torch.tensor(list(product((0.0, 0.5, 1.0), repeat=d)), dtype=torch.float64)
+    children = torch.tensor(list(product((0.0, 0.5), repeat=d)), dtype=torch.float64)
+    pair = torch.arange(len(corners))
+    start = torch.zeros_like(targets)
+    size = 1.0
+    rows, places, errors = [], [], []
+    solved = torch.zeros(int(point.max()) + 1, dtype=torch.bool)
+    for _ in range(_HALVINGS):
+        place, error = _polish(corners[pair], targets[pair], start + size / 2)
+        good = (error <= tolerance) & ((place >= -_SLACK) & (place <= 1 + _SLACK)).all(dim=1)
+        rows.append(pair[good])
+        places.append(place[good].clamp(0, 1))
+        errors.append(error[good])
+        solved[point[pair[good]]] = True
+        open_ = ~solved[point[pair]]
+        pair, start = pair[open_], start[open_]
+        if not len(pair) or len(pair) > _MOST_PAIRS:
+            break
+        at = start[:, None] + size * halves
+        many = pair.repeat_interleave(len(halves))
+        mapped = interpolate(corners[many], at.reshape(-1, d))[0].reshape(len(pair), *(3,) * d, d)
+        low = high = mapped
+        for axis in range(1, d + 1):
+            low = torch.minimum(low.narrow(axis, 0, 2), low.narrow(axis, 1, 2))
+            high = torch.maximum(high.narrow(axis, 0, 2), high.narrow(axis, 1, 2))
+        held = _holds(low.reshape(len(pair), -1, d), high.reshape(len(pair), -1, d), targets[pair][:, None])
+        which, child = torch.nonzero(held, as_tuple=True)
+        pair, start, size = pair[which], start[which] + size * children[child], size / 2
+    return torch.cat(rows), torch.cat(places), torch.cat(errors)
+
+
+def _polish(corners: Tensor, targets: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
+    """A few Newton steps of the cell's polynomial, and their residual."""
+    for _ in range(_NEWTON_STEPS):
+        value, slopes = interpolate(corners, place)
+        step = solve(slopes, targets - value)[0]
+        place = (place + torch.nan_to_num(step).clamp(-1, 1)).clamp(-0.5, 1.5)
+    return place, (targets - interpolate(corners, place)[0]).norm(dim=1)

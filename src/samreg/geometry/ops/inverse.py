@@ -1,0 +1,230 @@
+"""The inverse of x + u(x), by Newton steps on the local Jacobian, with its residual.
+
+Between voxel centres u is multilinear, and beyond the outermost centres the value at the edge holds, so that
+phi(i) = i + u(i) is a multilinear polynomial in each cell. A Newton step there uses that polynomial's own Jacobian. A
+step is halved until the residual falls: where the stretch jumps from one cell to the next, full steps may oscillate.
+What is left after that is bracketed cell by cell (`samreg.geometry.ops.cells`).
+
+The map differs from the identity by a bounded displacement, so each point has an inverse, also where the map folds
+(degree theory); it is unique where nothing folds. The tests of folding are `min_corner_jacobian` and `edge_folds`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import torch
+from torch import Tensor
+
+from samreg.geometry.ops.cells import bracket
+from samreg.geometry.ops.multilinear import interpolate, solve
+
+__all__ = ["Inverse", "edge_folds", "invert", "min_corner_jacobian"]
+
+_AT_ONCE = 1 << 15  # points; the corners of their cells, 8 x 3 numbers of 8 bytes each, stay in the cache
+_FIT_POINTS = 16  # along each axis; enough for an affine map
+_WORST_CONDITION = 1e3
+_SHORTEST = 2.0**-5  # of a Newton step; below, the kinks of the map are bracketed instead
+_SMALLEST_DETERMINANT = 1e-3
+
+
+@dataclass(frozen=True, eq=False)
+class Inverse:
+    """Points x for which x + u(x) is near given points.
+
+    Args:
+        index: (n, d) float64 continuous indices, (x, y, z).
+        residual: (n,) float64 |x + u(x) - point| in voxels (Euclidean length of the index).
+    """
+
+    index: Tensor
+    residual: Tensor
+
+
+def invert(u: Tensor, points: Tensor, tolerance: float = 1e-4, steps: int = 30) -> Inverse:
+    """The x with x + u(x) = point.
+
+    Where the map folds, or is continued beyond its edges by a fold, there are several such x: one between the outermost
+    voxel centres is preferred, and any of these may be returned.
+
+    Args:
+        u: (d, *shape) displacement in voxels, array order.
+        points: (n, d) continuous indices, (x, y, z).
+        tolerance: residual in voxels at which a point counts as solved.
+        steps: Newton steps for each point, refused ones included.
+    """
+    field = _Map(u)
+    targets = points.flip(-1).double()
+    linear, shift = field.affine_part()
+    backwards = torch.linalg.inv(linear).T
+    index, residual = torch.empty_like(targets), targets.new_empty(len(targets))
+    for first in range(0, len(targets), _AT_ONCE):
+        part = slice(first, first + _AT_ONCE)
+        index[part], residual[part] = _newton(
+            field, targets[part], (targets[part] - shift) @ backwards, tolerance, steps
+        )
+    _bracket_rest(field, targets, index, residual, tolerance)
+    return Inverse(index.flip(-1), residual)
+
+
+def _bracket_rest(field: _Map, targets: Tensor, index: Tensor, residual: Tensor, tolerance: float) -> None:
+    """Search, in place, for what Newton steps left open, or solved beyond edges where that is not unique."""
+    left = residual > tolerance
+    if edge_folds(field.u):
+        left |= ((index < 0) | (index > field.sizes - 1)).any(dim=1)
+    rows = torch.nonzero(left)[:, 0]
+    if not len(rows):
+        return
+    found, error = bracket(field.u, targets[rows], tolerance)
+    better = (error < residual[rows]) | (error <= tolerance)
+    index[rows[better]], residual[rows[better]] = found[better], error[better]
+
+
+class _Map:
+    """phi(i) = i + u(i) and its Jacobian at any index, array order."""
+
+    def __init__(self, u: Tensor) -> None:
+        self.u, self.d = u, len(u)
+        self.shape = tuple(u.shape[1:])
+        self.sizes = torch.tensor(self.shape, dtype=torch.float64)
+        self.thin = torch.tensor([n == 1 for n in self.shape])
+        strides = [1] * self.d
+        for a in range(self.d - 2, -1, -1):
+            strides[a] = strides[a + 1] * self.shape[a + 1]
+        self.strides = torch.tensor(strides)
+        # Across a single voxel both corners are that voxel.
+        reach = [0 if n == 1 else s for n, s in zip(self.shape, strides, strict=True)]
+        self.corners = torch.tensor([sum(b * r for b, r in zip(bits, reach, strict=True)) for bits in _bits(self.d)])
+        self.nodes = torch.movedim(u, 0, -1).reshape(-1, self.d).contiguous()
+
+    def __call__(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Value (n, d) and Jacobian (n, d, d), row the component and column the axis, at (n, d) indices."""
+        last = self.sizes - 1
+        low = x.nan_to_num().floor().clamp(min=0).minimum((last - 1).clamp(min=0))
+        inner = (x - low).clamp(0, 1)
+        rows = (low.long() * self.strides).sum(dim=1, keepdim=True) + self.corners
+        corners = self.nodes[rows.reshape(-1)].double().reshape(len(x), *(2,) * self.d, self.d)
+        value, slopes = interpolate(corners, inner)
+        known = ((x >= 0) & (x <= last) & ~self.thin)[:, None, :]
+        return x + value, torch.eye(self.d, dtype=x.dtype) + slopes * known
+
+    def affine_part(self) -> tuple[Tensor, Tensor]:
+        """The A (d, d) and t (d,) for which A i + t is closest to phi(i) over the grid."""
+        every = [torch.arange(0, n, max(1, n // _FIT_POINTS)) for n in self.shape]
+        i = torch.stack(torch.meshgrid(*every, indexing="ij"), dim=-1).reshape(-1, self.d)
+        w, x = self.nodes[(i * self.strides).sum(dim=1)].double(), i.double()
+        centre, mean = x.mean(dim=0), w.mean(dim=0)
+        # Of minimal norm: across a single slice, where nothing is known, the map stays the identity.
+        slope = (torch.linalg.pinv(x - centre, rtol=1e-9) @ (w - mean)).T
+        linear = torch.eye(self.d, dtype=torch.float64) + slope
+        if not bool(torch.linalg.cond(linear) < _WORST_CONDITION):
+            linear = torch.eye(self.d, dtype=torch.float64)
+        return linear, centre + mean - linear @ centre
+
+
+def _newton(field: _Map, targets: Tensor, start: Tensor, tolerance: float, steps: int) -> tuple[Tensor, Tensor]:
+    """Damped Newton steps for each point on its own: the indices (n, d) and their residuals (n,)."""
+    index, residual = start.clone(), start.new_empty(len(start))
+    rows, x, goal = torch.arange(len(start)), start, targets
+    value, jacobian = field(x)
+    error = goal - value
+    size = error.norm(dim=1)
+    residual[:] = size
+    step, length = _direction(jacobian, error), torch.ones_like(size)
+    for _ in range(steps):
+        going = (size > tolerance) & (length >= _SHORTEST)
+        if not bool(going.all()):
+            rows, x, goal, size, step, length = (t[going] for t in (rows, x, goal, size, step, length))
+        if not len(rows):
+            break
+        trial = x + length[:, None] * step
+        value, jacobian = field(trial)
+        error = goal - value
+        new = error.norm(dim=1)
+        falls = new < (1 - 0.1 * length) * size
+        x = torch.where(falls[:, None], trial, x)
+        size = torch.where(falls, new, size)
+        step = torch.where(falls[:, None], _direction(jacobian, error), step)
+        length = torch.where(falls, (4 * length).clamp(max=1), length / 2)
+        index[rows], residual[rows] = x, size
+    return index, residual
+
+
+def _direction(jacobian: Tensor, error: Tensor) -> Tensor:
+    """J⁻¹ error; the error itself, which is a step of the fixed-point iteration, where J is folded or almost."""
+    step, determinant = solve(jacobian, error)
+    return torch.where((determinant > _SMALLEST_DETERMINANT)[:, None], step, error)
+
+
+def min_corner_jacobian(u: Tensor) -> Tensor:
+    """The smallest det(I + grad u) at the corners of each cell between voxel centres.
+
+    u is multilinear in a cell, and its derivatives at a corner are the differences along the edges that meet there. In
+    2D the determinant is linear along every line parallel to an axis, so that a cell folds somewhere exactly when this
+    number is not positive; in 3D it can, rarely, be smaller inside than at all corners. Central differences average
+    over two cells and miss folds within one.
+
+    Args:
+        u: (d, *shape) in voxels, array order; d from 1.
+
+    Returns:
+        (*shape - 1): an axis with a single voxel keeps it and has derivative 0.
+    """
+    d, shape = len(u), u.shape[1:]
+    identity = torch.eye(d, dtype=u.dtype).reshape(d, d, *[1] * d)
+    smallest: Tensor | None = None
+    for bits in _bits(d):
+        columns = []
+        for axis, n in enumerate(shape):
+            edges = torch.diff(u, dim=axis + 1) if n > 1 else torch.zeros_like(u)
+            for other, m in enumerate(shape):
+                if other != axis and m > 1:
+                    edges = edges.narrow(other + 1, bits[other], m - 1)
+            columns.append(edges)
+        found = _determinant(torch.stack(columns, dim=1) + identity)
+        smallest = found if smallest is None else torch.minimum(smallest, found)
+    if smallest is None:
+        raise ValueError("min_corner_jacobian wants a displacement of at least one dimension")
+    return smallest
+
+
+def _determinant(j: Tensor) -> Tensor:
+    """Of (d, d, *any)."""
+    if len(j) == 1:
+        return j[0, 0]
+    if len(j) == 2:
+        return j[0, 0] * j[1, 1] - j[0, 1] * j[1, 0]
+    return sum(
+        (j[0, a] * (j[1, b] * j[2, c] - j[1, c] * j[2, b]) for a, b, c in ((0, 1, 2), (1, 2, 0), (2, 0, 1))),
+        start=torch.zeros_like(j[0, 0]),
+    )
+
+
+def edge_folds(u: Tensor) -> bool:
+    """Whether the continuation of x + u(x) beyond the edges, with the displacement of the nearest edge, folds.
+
+    It is the map of each face (edge, corner) by itself: a turn by 180 degrees folds there and nowhere else.
+
+    Args:
+        u: (d, *shape) in voxels, array order.
+    """
+    d = len(u)
+    for clamped in _bits(d):
+        free = [a for a in range(d) if not clamped[a]]
+        if len(free) in (0, d):
+            continue
+        for ends in product((0, -1), repeat=d - len(free)):
+            face = u[free]
+            # From the last axis on, so that the numbers of those before stay.
+            for axis, end in zip(reversed([a for a in range(d) if clamped[a]]), ends, strict=True):
+                face = face.select(axis + 1, end)
+            if bool((min_corner_jacobian(face) <= 0).any()):
+                return True
+    return False
+
+
+def _bits(d: int) -> Sequence[tuple[int, ...]]:
+    """The 2^d corners of a cell, the last axis fastest."""
+    return list(product((0, 1), repeat=d))
