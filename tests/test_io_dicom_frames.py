@@ -47,6 +47,12 @@ def test_phases(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_image(tmp_path / "a.dcm", frame=2).data, SLICES)
 
 
+def test_two_frames_of_a_cine_may_look_alike(tmp_path: Path) -> None:
+    both = np.concatenate([VOXELS, VOXELS], axis=2)
+    write_enhanced(tmp_path / "a.dcm", both, [{**AT[k], "time": t} for t in (1, 2) for k in range(4)])
+    np.testing.assert_array_equal(read_image(tmp_path / "a.dcm", frame=2).data, SLICES)
+
+
 def test_gap(tmp_path: Path) -> None:
     groups = [*AT[:3], {"position": (0, 0, 12)}]
     assert "unevenly spaced" in refused(write_enhanced(tmp_path / "a.dcm", VOXELS, groups))
