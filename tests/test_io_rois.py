@@ -143,3 +143,56 @@ def test_not_a_segmentation(tmp_path: Path) -> None:
         read_segmentation(tmp_path / "a.seg.nrrd")
     with pytest.raises(InputError, match=r"ends in \.seg\.nrrd"):
         write_segmentation(blobs(GRIDS["identity-3d"], 1), tmp_path / "a.nrrd")
+
+
+def slicer_file(path: Path, **keys: str) -> Path:
+    """Labels 1 and 2, described by these keys of segments."""
+    data = np.zeros((4, 5, 6), np.uint8)
+    data[1, 1, 1], data[2, 2, 2:4] = 1, 2
+    nrrd.write(str(path), data, {"space": "LPS", "space directions": np.eye(3), "space origin": [0, 0, 0], **keys})
+    return path
+
+
+def test_numbers_of_segments_may_have_gaps(tmp_path: Path) -> None:
+    keys = {}
+    for number, value in ((3, 1), (12, 2)):
+        keys |= {f"Segment{number}_ID": f"s{value}", f"Segment{number}_LabelValue": str(value)}
+        keys |= {f"Segment{number}_Layer": "0", f"Segment{number}_Name": f"organ {value}"}
+    rois, values = read_segmentation(slicer_file(tmp_path / "a.seg.nrrd", **keys))
+    assert [roi.name for roi in rois.rois] == ["organ 1", "organ 2"]
+    assert values == [1, 2]
+
+
+def test_a_segment_without_a_name_is_called_by_its_id(tmp_path: Path) -> None:
+    keys = {"Segment0_ID": "Segment_1", "Segment0_LabelValue": "1", "Segment0_Layer": "0"}
+    rois, _ = read_segmentation(slicer_file(tmp_path / "a.seg.nrrd", **keys))
+    assert rois[0].name == "Segment_1"
+    back, _ = read_segmentation(write_segmentation(rois, tmp_path / "b.seg.nrrd"))
+    assert back[0].name == "Segment_1"
+
+
+@pytest.mark.parametrize("tags", ["samreg.quality:good|", "samreg.quality:nan|", "samreg.quality:|", "a:b|c", "|", "x"])
+def test_odd_tags(tmp_path: Path, tags: str) -> None:
+    keys = {"Segment0_ID": "s", "Segment0_LabelValue": "1", "Segment0_Layer": "0", "Segment0_Tags": tags}
+    assert read_segmentation(slicer_file(tmp_path / "a.seg.nrrd", **keys))[0][0].quality == 1.0
+
+
+def test_segments_of_an_old_slicer_are_layers_of_ones(tmp_path: Path) -> None:
+    data = np.zeros((2, 4, 5, 6), np.uint8)
+    data[0, 1, 1, 1] = data[1, 2, 2, 2:4] = 1
+    header = {
+        "space": "LPS", "kinds": ["list", "domain", "domain", "domain"], "space origin": [0, 0, 0],
+        "space directions": np.vstack([np.full(3, np.nan), np.eye(3)]),
+        "Segment0_ID": "a", "Segment0_Name": "A", "Segment1_ID": "b", "Segment1_Name": "B",
+    }  # fmt: skip
+    nrrd.write(str(tmp_path / "a.seg.nrrd"), data, header)
+    rois, values = read_segmentation(tmp_path / "a.seg.nrrd")
+    assert [(roi.name, roi.n_voxels) for roi in rois.rois] == [("A", 1), ("B", 2)]
+    assert values == [1, 2]
+
+
+@pytest.mark.parametrize(("value", "layer"), [("x", "0"), ("1", "7"), ("1", "-1"), ("1", "x")])
+def test_a_segment_that_is_nowhere(tmp_path: Path, value: str, layer: str) -> None:
+    keys = {"Segment4_ID": "s", "Segment4_LabelValue": value, "Segment4_Layer": layer}
+    with pytest.raises(ImageReadError, match="Segment4"):
+        read_segmentation(slicer_file(tmp_path / "a.seg.nrrd", **keys))

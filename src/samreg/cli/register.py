@@ -73,7 +73,7 @@ class Register:
             raise InputError("--fixed-labels and --moving-labels go together: regions are paired by value or name")
         if self.labels_only and self.fixed_labels is None:
             raise InputError("--labels-only wants --fixed-labels and --moving-labels")
-        chosen = self._chosen()
+        chosen = self.chosen()
         with collected() as notes:
             fixed, moving = read_image(self.fixed, **chosen["fixed"]), read_image(self.moving, **chosen["moving"])
         check_pair(fixed.grid, moving.grid, str(self.fixed), str(self.moving))
@@ -100,8 +100,8 @@ class Register:
         write_run(noted, self.out, inputs=inputs, overwrite=self.overwrite, chosen=chosen)
         show(*summary(result, self.out))
 
-    def _chosen(self) -> dict[str, dict[str, Any]]:
-        """Frame and series to take of each image."""
+    def chosen(self) -> dict[str, dict[str, Any]]:
+        """`frame` and `series` to take of each side."""
         frames = {"fixed": self.fixed_frame, "moving": self.moving_frame}
         series = {"fixed": self.fixed_series, "moving": self.moving_series}
         return {

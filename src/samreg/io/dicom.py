@@ -5,6 +5,7 @@ pydicom reads the headers, every one of them; what they say together is decided 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -147,7 +148,7 @@ def _read(files: Sequence[Path], source: Path, frame: int | None, labels: bool) 
     _check_kind(opened, source)
     frames = [f for path, file in opened for f in frames_of(file, path)]
     pixels = _Pixels({id(file): path for path, file in opened})
-    stack = stack_frames(frames, source, frame, pixels.same)
+    stack = stack_frames(frames, source, frame, pixels.digest)
     if not labels and any(_white_is_zero(f) for f in stack.frames):
         note(f"{source}: shows its lowest value white (MONOCHROME1); its values are turned over, as viewers show them")
     planes = [pixels.values(f, turn=not labels and _white_is_zero(f)) for f in stack.frames]
@@ -185,12 +186,12 @@ class _Pixels:
     def stored(self, frame: Frame) -> np.ndarray:
         key = id(frame.file)
         if key not in self._decoded:
-            self._decoded[key] = stored_pixels(frame.file, self._paths[key])
+            self._decoded = {key: stored_pixels(frame.file, self._paths[key])}  # a file at a time is held
         plane: np.ndarray = self._decoded[key][frame.index]
         return plane
 
-    def same(self, a: Frame, b: Frame) -> bool:
-        return np.array_equal(self.stored(a), self.stored(b))
+    def digest(self, frame: Frame) -> bytes:
+        return hashlib.sha256(np.ascontiguousarray(self.stored(frame)).tobytes()).digest()
 
     def values(self, frame: Frame, *, turn: bool) -> np.ndarray:
         """Stored values times slope plus intercept, in float64 unless nothing is to be done to them."""

@@ -84,8 +84,9 @@ def open_dicom(path: Path, *, pixels: bool = True) -> Dataset | None:
         with quietly():
             found = pydicom.dcmread(path, force=not marked, stop_before_pixels=not pixels)
             usable = "SOPClassUID" in found or "Rows" in found
-            kind = found.get("SOPClassUID") or found.get("file_meta", {}).get("MediaStorageSOPClassUID", "")
-            image = str(getattr(kind, "name", "")).endswith("Image Storage") or "Rows" in found or "Columns" in found
+            kinds = found.get("SOPClassUID"), found.file_meta.get("MediaStorageSOPClassUID")
+            image = any("Image Storage" in str(getattr(kind, "name", "")) for kind in kinds)
+            image = image or "Rows" in found or "Columns" in found
             if image and not ("Rows" in found and "Columns" in found and (not pixels or _has_pixels(found))):
                 raise ImageReadError(
                     f"{path}: is damaged or cut off: its DICOM data end before the pixels; copy it again"

@@ -42,16 +42,14 @@ class Stack:
     shifts: np.ndarray | None = None
 
 
-def stack_frames(
-    frames: Sequence[Frame], source: Path, frame: int | None, same: Callable[[Frame, Frame], bool]
-) -> Stack:
+def stack_frames(frames: Sequence[Frame], source: Path, frame: int | None, digest: Callable[[Frame], bytes]) -> Stack:
     """Put frames in order and find their grid.
 
     Args:
         frames: of one series.
         source: its file or folder, for messages.
         frame: which of several frames at one position to take, from 1.
-        same: whether two frames hold the same pixels.
+        digest: of the pixels of a frame; two that hold the same have the same.
 
     Raises:
         ImageReadError: if they do not make one volume; the message says why and what to do.
@@ -71,7 +69,7 @@ def stack_frames(
     height = positions @ normal
     order = np.argsort(height, kind="stable")
     groups = _by_height([placed[i] for i in order], height[order], reference)
-    chosen = _one_each(groups, source, frame, same, axes)
+    chosen = _one_each(groups, source, frame, digest, axes)
     if len(chosen) == 1:
         return _single(chosen[0], source)
     return _as_stack(chosen, axes, normal, source)
@@ -134,26 +132,13 @@ def _by_height(frames: Sequence[Frame], height: np.ndarray, reference: Frame) ->
 
 
 def _one_each(
-    groups: list[list[Frame]],
-    source: Path,
-    frame: int | None,
-    same: Callable[[Frame, Frame], bool],
-    axes: np.ndarray,
+    groups: list[list[Frame]], source: Path, frame: int | None, digest: Callable[[Frame], bytes], axes: np.ndarray
 ) -> list[Frame]:
     """One frame a position; of several the chosen one."""
     pixel = float(np.min(np.asarray(groups[0][0].spacing)))
     for group in groups:
-        for i, a in enumerate(group):
-            apart = [b for b in group[:i] if np.linalg.norm(axes @ (_at(a) - _at(b))) > pixel]
-            if apart:
-                raise ImageReadError(
-                    f"{source}: {apart[0].name} and {a.name} lie side by side in one plane; give one of them alone"
-                )
-            twin = next((b for b in group[:i] if _is_copy(a, b) or same(a, b)), None)
-            if twin is not None:
-                raise ImageReadError(
-                    f"{source}: {a.name} is a duplicate of {twin.name} (same position and pixels); remove one of them"
-                )
+        if len(group) > 1:
+            _check_position(group, source, digest, axes, pixel)
     counts = {len(group) for group in groups}
     if len(counts) > 1:
         most, least = (pick(groups, key=len) for pick in (max, min))
@@ -167,13 +152,30 @@ def _one_each(
     return [group[0] for group in groups] if count == 1 else _in_time(groups, which, source)
 
 
+def _check_position(
+    group: list[Frame], source: Path, digest: Callable[[Frame], bytes], axes: np.ndarray, pixel: float
+) -> None:
+    """Refuse frames of one plane that lie side by side, and files that hold the same slice twice."""
+    first = group[0]
+    seen: dict[object, Frame] = {}
+    for frame in group:
+        if np.linalg.norm(axes @ (_at(frame) - _at(first))) > pixel:
+            raise ImageReadError(
+                f"{source}: {first.name} and {frame.name} lie side by side in one plane; give one of them alone"
+            )
+        # Frames of one file may look alike, as in a cine of something that rests.
+        uid = str(frame.file.get("SOPInstanceUID") or id(frame.file))
+        for key in (("uid", uid, frame.index), ("pixels", digest(frame))):
+            twin = seen.setdefault(key, frame)
+            if twin.file is not frame.file:
+                raise ImageReadError(
+                    f"{source}: {frame.name} is a duplicate of {twin.name} (same position and pixels, or one UID); "
+                    "remove one of them"
+                )
+
+
 def _at(frame: Frame) -> np.ndarray:
     return np.asarray(frame.position)
-
-
-def _is_copy(a: Frame, b: Frame) -> bool:
-    uids = [str(f.file.get("SOPInstanceUID", "")) for f in (a, b)]
-    return a.file is not b.file and uids[0] == uids[1] != "" and a.index == b.index
 
 
 def _in_time(groups: list[list[Frame]], which: int, source: Path) -> list[Frame]:

@@ -106,7 +106,13 @@ def array_of(image: SimpleITK.Image) -> np.ndarray:
 
 
 def read_itk(
-    source: Path, engine: str, name: str, frame: int | None = None, pages: dict[int, int] | None = None
+    source: Path,
+    engine: str,
+    name: str,
+    frame: int | None = None,
+    pages: dict[int, int] | None = None,
+    *,
+    lossless: bool = False,
 ) -> SimpleITK.Image:
     """Read a file by one of ITK's readers; what ITK prints meanwhile becomes an error or notes.
 
@@ -115,6 +121,7 @@ def read_itk(
         engine: name of the ITK reader.
         name: of the format, for messages.
         frame: number of the image along the fourth axis, from 1, where there are several.
+        lossless: refuse what ITK says it reads with a loss; its other remarks are not passed on.
         pages: of a picture, the page to read, from 0, by the number of pages that ITK may count.
 
     Returns:
@@ -139,8 +146,12 @@ def read_itk(
     said = _said(chatter.text)
     if any(sign in text.lower() for text in said for sign in _DAMAGE):
         raise ImageReadError(f"{source}: is cut off or damaged: the {name} data end early; copy it again")
+    if lossless and any("data loss" in text.lower() for text in said):
+        raise ImageReadError(
+            f"{source}: is a {name} of a rare kind; save it again in 8 or 16 bits, without compression"
+        )
     for text in said:
-        if not any(sign in text.lower() for sign in _HARMLESS):
+        if not lossless and not any(sign in text.lower() for sign in _HARMLESS):
             note(f"{source}: ITK says of it: {text}")
     while image.GetDimension() > 3:
         image = image[(slice(None),) * (image.GetDimension() - 1) + (0,)]  # the other axes have length 1

@@ -21,7 +21,7 @@ __all__ = ["Forms", "nifti_grid"]
 _ONE = 1e-3  # a scale within this of 1 is 1
 _SAME_SCALE = 0.01  # relative; two spacings that differ by less are one spacing, rounded
 _SHEAR = 1e-3  # cosine between two axes, as `Grid` tolerates it
-_APART = 0.1  # voxels; two forms whose corners differ by less are one form, rounded
+_APART = 0.25  # voxels; two forms whose corners differ by less are one form, rounded
 _TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 

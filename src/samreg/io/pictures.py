@@ -8,7 +8,9 @@ that of the TIFF or EXIF tag 274.
 from __future__ import annotations
 
 import contextlib
+import io
 import struct
+import tempfile
 import threading
 import warnings
 from collections.abc import Iterator
@@ -79,7 +81,7 @@ def _pillow(source: Path, name: str) -> Iterator[None]:
             Image.MAX_IMAGE_PIXELS = limit
 
 
-def _opened(source: Path) -> PillowImage.Image:
+def _opened(source: Path | io.BytesIO) -> PillowImage.Image:
     from PIL import Image
 
     with warnings.catch_warnings():  # of metadata that nobody here reads
@@ -89,7 +91,7 @@ def _opened(source: Path) -> PillowImage.Image:
 
 def _upright(data: np.ndarray, orientation: int) -> np.ndarray:
     """The picture as viewers show it; the eight values of EXIF 2.3, tag 274."""
-    turns = {3: 2, 4: 2, 6: -1, 5: -1, 8: 1, 7: 1}.get(orientation, 0)
+    turns = {3: 2, 4: 2, 5: 1, 6: -1, 7: -1, 8: 1}.get(orientation, 0)
     upright: np.ndarray = np.rot90(data[:, ::-1] if orientation in (2, 4, 5, 7) else data, turns)
     return upright
 
@@ -160,6 +162,7 @@ class _Page:
     photometric: int
     floating: bool
     orientation: int
+    place: int
 
     @property
     def channels(self) -> int:
@@ -179,16 +182,15 @@ def _tiff(source: Path, frame: int | None, labels: bool) -> tuple[np.ndarray, in
         raise ImageReadError(f"{source}: has {page.samples} channels a pixel; save the one to register, or RGB")
     if spare and page.extra[:1] not in ((1,), (2,)):
         note(f"{source}: has a fourth channel that is not transparency; it is dropped")
+    content = source.read_bytes() if page.orientation == 1 else _unturned(source.read_bytes(), page)
     if page.bits <= 8:
-        with _opened(source) as picture:
+        with _opened(io.BytesIO(content)) as picture:
             picture.seek(index)
             picture.load()
-            # Pillow since 10 turns the picture itself, and drops the tag.
-            return _plain(picture, source, labels), int(picture.getexif().get(_ORIENTATION, 1))
+            return _plain(picture, source, labels), page.orientation
     if spare and page.photometric in (0, 1):
         raise ImageReadError(f"{source}: is grey with transparency in {page.bits} bits; save it without transparency")
-    image = read_itk(source, "TIFFImageIO", "TIFF", pages={total: index, len(pages): number})
-    data = array_of(image)
+    data = _wide_tiff(source, content, {total: index, len(pages): number})
     if spare:
         _note_transparency(data[..., -1], source)
         data = data[..., : page.channels]
@@ -197,6 +199,31 @@ def _tiff(source: Path, frame: int | None, labels: bool) -> tuple[np.ndarray, in
             raise ImageReadError(f"{source}: is WhiteIsZero in floating point, which has no white; save it again")
         data = np.iinfo(data.dtype).max - data if data.dtype.kind == "u" else -1 - data
     return data, page.orientation
+
+
+def _wide_tiff(source: Path, content: bytes, pages: dict[int, int]) -> np.ndarray:
+    """The pixels of a TIFF of more than 8 bits, read by ITK from a copy that lies as it is stored."""
+    with tempfile.TemporaryDirectory(prefix="samreg-") as folder:
+        copy = Path(folder) / "copy.tif"
+        copy.write_bytes(content)
+        try:
+            return array_of(read_itk(copy, "TIFFImageIO", "TIFF", pages=pages, lossless=True))
+        except ImageReadError as error:
+            raise ImageReadError(str(error).replace(str(copy), str(source))) from None
+
+
+def _unturned(content: bytes, page: _Page) -> bytes:
+    """The file with an orientation of 1: Pillow and ITK turn pictures, each in some cases and with faults in others."""
+    big, order = content[2:4] in (b"+\0", b"\0+"), "<" if content[:2] == b"II" else ">"
+    head, entry = ("Q", 20) if big else ("H", 12)
+    (count,) = struct.unpack_from(order + head, content, page.place)
+    patched = bytearray(content)
+    for i in range(count):
+        at = page.place + struct.calcsize("<" + head) + i * entry
+        tag, kind = struct.unpack_from(order + "HH", content, at)
+        if tag == _ORIENTATION:
+            struct.pack_into(order + {1: "B", 3: "H"}.get(kind, "I"), patched, at + entry - (8 if big else 4), 1)
+    return bytes(patched)
 
 
 def _pages(source: Path) -> tuple[list[tuple[int, _Page]], int]:
@@ -212,20 +239,21 @@ def _pages(source: Path) -> tuple[list[tuple[int, _Page]], int]:
         directory = ImageFileDirectory_v2(head)
         index = 0
         while directory.next and directory.next not in seen:
-            seen.add(directory.next)
-            stream.seek(directory.next)
+            place = int(directory.next)
+            seen.add(place)
+            stream.seek(place)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 directory.load(stream)
             if not int(directory.get(254, 0)) & _REDUCED_OR_MASK:
-                pages.append((index, _page(directory)))
+                pages.append((index, _page(directory, place)))
             index += 1
     if not pages:
         raise ImageReadError(f"{source}: is a TIFF without a page; it is damaged")
     return pages, index
 
 
-def _page(tags: Any) -> _Page:
+def _page(tags: Any, place: int) -> _Page:
     def many(tag: int, default: tuple[int, ...]) -> tuple[int, ...]:
         value = tags.get(tag, default)
         return tuple(int(v) for v in (value if isinstance(value, tuple) else (value,)))
@@ -237,4 +265,5 @@ def _page(tags: Any) -> _Page:
         photometric=many(262, (1,))[0],
         floating=3 in many(339, (1,)),
         orientation=many(_ORIENTATION, (1,))[0],
+        place=place,
     )

@@ -21,7 +21,7 @@ from samreg.geometry.field import DisplacementField
 from samreg.geometry.grid import Grid
 from samreg.io.formats import inspect
 from samreg.io.images import save
-from samreg.io.itk import array_of, grid_of, quiet, to_itk
+from samreg.io.itk import array_of, grid_of, quiet, read_itk, to_itk
 from samreg.io.nifti import check_nifti
 from samreg.types import Matrix, Unit
 
@@ -51,17 +51,11 @@ def read_displacement(path: str | Path, grid: Grid | None = None, unit: Unit = "
     Raises:
         ImageReadError: if the file is not such a field.
     """
-    import SimpleITK as sitk
-
     source = Path(path)
     kind = inspect(source)
     if kind.name == "NIfTI":
         check_nifti(source)
-    with quiet():
-        try:
-            image = sitk.ReadImage(str(source), imageIO=kind.engine)
-        except RuntimeError:
-            raise ImageReadError(f"{source}: cannot be read as {kind.name}, it is damaged or incomplete") from None
+    image = read_itk(source, kind.engine, kind.name)
     d, components = image.GetDimension(), image.GetNumberOfComponentsPerPixel()
     if grid is not None:
         data = array_of(image).astype(np.float32)
