@@ -15,9 +15,9 @@ from samreg.cli import main
 from samreg.cli.common import show, table
 from samreg.cli.register import Register
 from samreg.errors import DatasetError, InputWarning
-from samreg.evaluation.datasets.pairs import read_pairs
 from samreg.io.images import read_image
 from samreg.io.notes import collected, note
+from samreg.io.tables import read_pairs
 from samreg.viewer.scene import Scene
 from worlds import noise
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from samreg.errors import GeometryError, ImageReadError, InputError, InputWarning
-from samreg.grid import Grid
+from samreg.geometry.grid import Grid
 from samreg.io.points import read_point_pairs, read_points, write_points
 
 POINTS_3D = np.array([[1.5, -2.25, 3.0], [0.1, 1e-7, -400.0]])
