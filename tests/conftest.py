@@ -9,7 +9,20 @@ import pytest
 
 import typechecks
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Tests run side by side, a process each: more threads than one would only wait for each other.
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"):
+        os.environ.setdefault(name, "1")
+MOST_WORKERS = 4
+"""Each holds networks of its own, up to 2 GB."""
+
 typechecks.install()  # before any test imports samreg
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Processes for `-n auto`: the cores that this one may use; 0, so no further process, where that is one."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, MOST_WORKERS) if cores > 1 else 0
 
 
 @pytest.fixture(scope="session")
@@ -24,9 +37,11 @@ def data_root() -> Path:
 
 @pytest.fixture(autouse=True, scope="session")
 def _cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Tests neither read nor fill the user's cache."""
+    """Tests neither read nor fill the user's cache; those that run side by side share one, as runs of a user do."""
     if "SAMREG_CACHE_DIR" not in os.environ:
-        os.environ["SAMREG_CACHE_DIR"] = str(tmp_path_factory.mktemp("cache"))
+        folder = tmp_path_factory.getbasetemp()
+        together = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+        os.environ["SAMREG_CACHE_DIR"] = str(together / "samreg-cache")
 
 
 @pytest.fixture(autouse=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Literal
 
 import numpy as np
@@ -15,8 +16,9 @@ from samreg.geometry.rois import PairedRois, RoiSet
 from samreg.result import Origin, RegistrationResult
 
 
+@functools.cache
 def true_result(ndim: Literal[2, 3] = 2, *, with_field: bool = True, n_slices: int = 3) -> RegistrationResult:
-    """The phantom's organs as pairs and its true field."""
+    """The phantom's organs as pairs and its true field, made once: no test may change its arrays."""
     pair = phantom(ndim, n_slices=n_slices)
     fixed = RoiSet.from_labels(pair.fixed_labels, pair.fixed.grid, pair.names)
     moving = RoiSet.from_labels(pair.moving_labels, pair.moving.grid, pair.names)

@@ -141,9 +141,9 @@ def test_threads_are_bounded_within_the_call_and_free_after_it(monkeypatch: pyte
 
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     before = torch.get_num_threads()
-    with limit_threads(1):
-        assert torch.get_num_threads() == 1
-        assert os.environ["OMP_NUM_THREADS"] == "1"
+    with limit_threads(before + 1):
+        assert torch.get_num_threads() == before + 1
+        assert os.environ["OMP_NUM_THREADS"] == str(before + 1)
     assert torch.get_num_threads() == before
     assert "OMP_NUM_THREADS" not in os.environ
     for name in ("ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):

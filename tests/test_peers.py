@@ -30,6 +30,10 @@ def slow(name: str) -> Any:
     return pytest.param(name, marks=[pytest.mark.slow, needs(name)])
 
 
+# ConvexAdam leaves it to torch where the corners of a grid are, and torch says so.
+torch_says_so = pytest.mark.filterwarnings("ignore:Default grid_sample and affine_grid behavior:UserWarning")
+
+
 def difference(field: DisplacementField, moving: Image, theirs: np.ndarray) -> float:
     """Compares where both have an image: tools differ in what they make of the last half voxel of the moving one."""
     index = field.moving_index(moving.grid)
@@ -45,6 +49,7 @@ def agree(field: DisplacementField, moving: Image, theirs: np.ndarray) -> None:
         assert difference(DisplacementField(wrong, field.grid), moving, theirs) > 5 * TOLERANCE
 
 
+@torch_says_so
 @pytest.mark.parametrize(
     "name", ["greedy", *map(slow, ["niftyreg", "niftyreg-lncc", "ants", "ants-mi", "elastix", "convexadam"])]
 )
@@ -173,6 +178,7 @@ class TestElastix:
 
 @pytest.mark.slow
 @needs("convexadam")
+@torch_says_so
 def test_convexadam_means_what_apply_convex_does(monkeypatch: pytest.MonkeyPatch) -> None:
     tool = importlib.import_module("convexAdam.convex_adam_MIND")
     apply_convex = importlib.import_module("convexAdam.apply_convex").apply_convex

@@ -29,14 +29,6 @@ from samreg.segmenters.weights import litemedsam
 from samreg.segmenters.weights.load import Weights
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _cache(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Compiled networks of these tests go to a folder of their own."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SAMREG_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
 @pytest.fixture(scope="module")
 def reference() -> Segmenter:
     return open_segmenter("litemedsam", engine="torch", device="cpu", precision="float32")
@@ -76,6 +68,7 @@ def test_box_around_a_ventricle_finds_it(reference: Segmenter, data_root: Path, 
     assert found.quality.min() > 0.8
 
 
+@pytest.mark.xdist_group("litemedsam")  # by the process that compiles the network for tests/test_registration.py too
 @pytest.mark.parametrize(("precision", "least"), [("auto", 0.98), ("float32", 0.999)])
 def test_openvino_draws_the_masks_of_torch(reference: Segmenter, data_root: Path, precision: str, least: float) -> None:
     pytest.importorskip("openvino")
