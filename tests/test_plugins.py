@@ -77,7 +77,7 @@ def test_segmenter_term_solver_check_format_and_metric(site: Path, data: Path, t
     assert run.field is not None
     np.testing.assert_allclose(run.field.u.reshape(-1, 2).mean(axis=0), [2, 0], atol=0.2)
     checks = {check["name"]: check["value"] for check in run.manifest["provenance"]["checks"]}
-    assert checks["far"] == pytest.approx(2, abs=0.3)
+    assert checks["far"] == pytest.approx(2, abs=0.5)
     warped = str(tmp_path / "warped.npy")
     _run(site, "warp", images[1], "--run", str(tmp_path / "run"), "--out", warped)
     assert np.load(warped).shape == GRID.shape

@@ -16,6 +16,7 @@ from samreg.errors import GeometryError, ImageReadError, InputError
 from samreg.files import written
 from samreg.geometry.grid import Grid
 from samreg.geometry.image import Image
+from samreg.io.foreign import foreign_format
 from samreg.io.formats import FORMATS, Format, format_of, inspect
 from samreg.io.itk import quiet, to_itk
 from samreg.io.nifti import read_nifti
@@ -144,6 +145,10 @@ def write_image(image: Image, path: str | Path, dtype: np.dtype | None = None) -
         InputError: if the format is unknown, cannot be written or cannot hold this image.
     """
     target = Path(path)
+    if format_of(target) is None and (foreign := foreign_format(target)) is not None:
+        with written(target, foreign[0]) as part:
+            foreign[1].write(image, part)
+        return target
     kind = _writable(target)
     data = image.data
     if kind.photograph and (image.grid.ndim != 2 or image.grid.unit != "px"):
@@ -199,6 +204,9 @@ def _load(
         from samreg.io.dicom import read_folder
 
         return *read_folder(source, frame=frame, series=series, labels=labels), FORMATS[".dcm"]
+    if format_of(source) is None and (foreign := foreign_format(source)) is not None:
+        image = foreign[1].read(source)
+        return image.data, image.grid, Format(foreign[0], "", photograph=image.grid.unit == "px")
     kind = inspect(source)
     if series is not None:
         raise ImageReadError(f"{source}: is one file; --series chooses in a folder of DICOM files, leave it out")
