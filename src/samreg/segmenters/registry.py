@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 
 from samreg import plugins
-from samreg.errors import MissingDependencyError, ModelError, PluginError
+from samreg.errors import MissingDependencyError, ModelError
 from samreg.segmenters.base import Encoding, Masks, Prompts, Segmenter
 from samreg.segmenters.engines.base import check_settings
 from samreg.segmenters.weights import litemedsam
@@ -97,8 +97,7 @@ def open_segmenter(name: str, *, engine: str = "auto", device: str = "auto", pre
     prefixes `medsam:` and `sam:` override that.
 
     Args:
-        name: `litemedsam`, a checkpoint file, a model folder, a Hugging Face id, or the name of a segmenter of another
-            package (entry points of the group `samreg.segmenters`).
+        name: `litemedsam`, a checkpoint file, a model folder, or a Hugging Face id.
         engine: `auto`, `torch` or `openvino`.
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
         precision: `auto`, `float32`, `bfloat16` or `float16`.
@@ -108,11 +107,8 @@ def open_segmenter(name: str, *, engine: str = "auto", device: str = "auto", pre
             architecture samreg does not know.
         MissingDependencyError: if a package that this segmenter needs is not installed.
         ConfigError: if engine, device and precision do not fit together. On first use: if this machine lacks one.
-        PluginError: on first use, if a segmenter of another package cannot be imported or is not promptable.
     """
     check_settings(engine, device, precision)
-    if name != "litemedsam" and name in plugins.names("segmenters"):
-        return LazySegmenter(name, lambda: _load_plugin(name, engine, device, precision))
     weights = find_weights(name)
     if weights is None:
         raise ModelError(f"there is no segmenter {name!r}; `samreg models` lists what there is")
@@ -140,17 +136,6 @@ def _load_sam(name: str, weights: Weights, fingerprint: str, engine: str, device
         prompt_encoder,
         make_engine(model.network, fingerprint, engine, device, precision),
     )
-
-
-def _load_plugin(name: str, engine: str, device: str, precision: str) -> Segmenter:
-    factory = plugins.load("segmenters", name)
-    segmenter = factory(engine=engine, device=device, precision=precision)
-    if not isinstance(segmenter, Segmenter):
-        raise PluginError(
-            f"{name!r} is announced as one of samreg's segmenters and takes no prompts: its factory returned "
-            f"{type(segmenter).__name__}, which lacks parts of samreg.segmenters.Segmenter"
-        )
-    return segmenter
 
 
 @dataclass(frozen=True)
