@@ -56,6 +56,18 @@ def test_the_import_contract_knows_every_room() -> None:
     assert "exhaustive = true" in text
 
 
+def test_no_imports_go_in_a_circle() -> None:
+    grimp = pytest.importorskip("grimp")
+    graph = grimp.build_graph("samreg")
+    imports = {name: set(graph.find_modules_directly_imported_by(name)) for name in graph.modules}
+    while True:  # what imports nothing that is left cannot be part of a circle
+        ends = {name for name, found in imports.items() if not found & imports.keys()}
+        if not ends:
+            break
+        imports = {name: found for name, found in imports.items() if name not in ends}
+    assert imports == {}
+
+
 def test_the_page_names_the_modules_that_a_registration_enters_in_order() -> None:
     """docs/architecture.md against what `samreg.register` really enters; see benchmarks/follow.py."""
     page = REPOSITORY / "docs" / "architecture.md"

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from samreg import plugins
 from samreg.config import FitConfig
+from samreg.fit.level import Level
 from samreg.fit.objective import Objective
-from samreg.fit.problem import DenseProblem, Level, working_shape
+from samreg.fit.problem import DenseProblem, working_shape
 from samreg.fit.solvers import BUILT_IN
 from samreg.fit.solvers.elastic import elastic_weights, minimise_elastic
 from samreg.geometry.ops.displacement import rescale, unfold

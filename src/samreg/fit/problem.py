@@ -1,10 +1,8 @@
-"""What a dense fit works on, the weights of its terms, and one level of it."""
+"""What a dense fit works on, and the weights of its terms."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from torch import Tensor
@@ -15,17 +13,10 @@ from samreg.geometry.rois import PairedRois
 from samreg.initial.descriptors import Descriptors
 from samreg.types import Matrix, ScalarArray
 
-if TYPE_CHECKING:
-    from samreg.fit.objective import Objective
-
-__all__ = ["DenseProblem", "Level", "Minimise", "Weights", "working_shape"]
+__all__ = ["DenseProblem", "Weights", "working_shape"]
 
 _MAX_THICKNESS = 2.0
 """Working slices are at most so many working pixels apart."""
-
-Minimise: TypeAlias = "Callable[[Objective, Tensor, Callable[[int], None]], tuple[Tensor, int]]"
-"""(objective, start, progress) -> (displacement, steps taken). Displacements are (d, *shape) in voxels of the level,
-array order; `progress` is called with the steps done."""
 
 
 @dataclass(frozen=True)
@@ -86,25 +77,6 @@ class DenseProblem:
     slice_axis: int | None = None
     field_smoothing: float = 0.4
     similarity: str = "lncc"
-
-
-@dataclass(frozen=True)
-class Level:
-    """One level of a coarse-to-fine fit.
-
-    Args:
-        shape: voxels of the level on the fixed grid, array order.
-        weights: of the terms.
-        most: steps at most.
-        minimise: improves the displacement.
-        given_only: of the pairs only those that were given guide this level.
-    """
-
-    shape: tuple[int, ...]
-    weights: Weights
-    most: int
-    minimise: Minimise
-    given_only: bool = False
 
 
 def working_shape(problem: DenseProblem, size: int) -> tuple[int, ...]:

@@ -111,7 +111,7 @@ def read_labels(
     """
     source = Path(path)
     if source.name.lower().endswith(".seg.nrrd"):
-        from samreg.io.rois import read_segmentation
+        from samreg.io.segmentation import read_segmentation
 
         rois, values = read_segmentation(source)
         return rois.label_map(values), rois.grid

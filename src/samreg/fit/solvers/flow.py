@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 
 from samreg.config import FitConfig, FlowConfig
+from samreg.fit.level import Level
 from samreg.fit.objective import Objective, has_converged
-from samreg.fit.problem import DenseProblem, Level, Weights, working_shape
+from samreg.fit.problem import DenseProblem, Weights, working_shape
 from samreg.geometry.ops.displacement import per_axis, warp
 from samreg.geometry.ops.smoothing import gaussian
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from samreg.regions.everything.propose import Proposals, propose
+from samreg.regions.everything.proposals import Proposals
+from samreg.regions.everything.propose import propose
 
 __all__ = ["Proposals", "propose"]

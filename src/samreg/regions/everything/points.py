@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from samreg.config import ProposalConfig
 from samreg.regions.everything.filters import drop_overlapping, intersections, stability_score
-from samreg.regions.everything.propose import Proposals
+from samreg.regions.everything.proposals import Proposals
 from samreg.regions.everything.rules import RULES, MaskRules
 from samreg.segmenters.base import Encoding, Prompts, Segmenter
 from samreg.segmenters.pixels import mask_boxes, scaled_shape

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -12,11 +10,13 @@ from samreg.config import ProposalConfig
 from samreg.regions.everything.boxes import MARGIN, box_grid, grown, informative
 from samreg.regions.everything.components import component_boxes
 from samreg.regions.everything.filters import drop_overlapping, intersections, mask_nms, stability_score
+from samreg.regions.everything.points import generate_exact
+from samreg.regions.everything.proposals import Proposals
 from samreg.regions.everything.rules import RULES
 from samreg.segmenters.base import Encoding, Prompts, Segmenter
 from samreg.segmenters.pixels import mask_boxes, masks_to_slice
 
-__all__ = ["Proposals", "propose"]
+__all__ = ["propose"]
 
 _GRID = ((0.36, 0.5), (0.22, 0.4))
 """Side of the box prompts of each size, largest first, as a share of the longer side of the slice, and the share by
@@ -25,21 +25,6 @@ _COMPONENT_LEVELS = 8
 """Grey levels whose connected components give box prompts of their own."""
 _COVERED_QUALITY = 0.8
 """Predicted IoU from which a mask spares smaller box prompts."""
-
-
-@dataclass(frozen=True, eq=False)
-class Proposals:
-    """The masks of one slice, best first.
-
-    Args:
-        masks: (n, y, x) booleans in slice pixels.
-        quality: (n,) predicted IoU.
-        n_prompts: prompts that were asked.
-    """
-
-    masks: np.ndarray
-    quality: np.ndarray
-    n_prompts: int
 
 
 def propose(segmenter: Segmenter, encoding: Encoding, pixels: np.ndarray, config: ProposalConfig) -> Proposals:
@@ -56,8 +41,6 @@ def propose(segmenter: Segmenter, encoding: Encoding, pixels: np.ndarray, config
     """
     kind = segmenter.prompt_kind
     if kind == "points" and RULES[config.mask_rules].exact_points:
-        from samreg.regions.everything.points import generate_exact
-
         return generate_exact(segmenter, pixels, config, encoding=encoding)
     grey = pixels if pixels.ndim == 2 else pixels.mean(axis=2)
     search = _Search(segmenter, encoding, grey, config)
