@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from samreg.checks.alignment import LOW_CONFIDENCE
+from samreg.checks.likeness import LOW_CONFIDENCE
 from samreg.lab.tables import confidence_and_dice
 from samreg.runs.records import read_records
 

@@ -14,7 +14,7 @@ PACKAGE = Path(samreg.__file__).parent
 REPOSITORY = PACKAGE.parents[1]
 MODULES = sorted(PACKAGE.rglob("*.py"))
 HEAVY = {"torch", "SimpleITK", "matplotlib", "transformers", "monai", "openvino", "h5py"}
-COMPUTES = ("checks/", "fit/", "initial/", "lab/", "metrics/score.py", "pairs/", "pipeline.py", "prompt/", "regions/")
+COMPUTES = ("checks/", "fit/", "initial/", "lab/", "pairs/", "prompt/", "regions/")
 COMPUTES += ("geometry/frame.py", "geometry/ops/", "segmenters/")
 """Modules that are imported when the computing starts, and so may import torch at once; nothing else may."""
 ROOMS = sorted(p.name for p in PACKAGE.iterdir() if (p / "__init__.py").is_file())

@@ -32,7 +32,6 @@ from samreg.config import RegisterConfig
 from samreg.errors import DatasetError
 from samreg.runs import batch
 from samreg.runs.batch import BatchOptions, run_batch, time_left
-from test_cache import make_regions
 
 N_IMAGES = 4
 
@@ -48,25 +47,19 @@ def fake_register(fixed: Regions, moving: Regions, config: RegisterConfig, **_: 
         field=DisplacementField.identity(fixed.image.grid),
         config=config,
         confidence=0.7,
-        warnings=("a warning",),
+        notes=("a warning",),
     )
 
 
 @pytest.fixture
 def pipeline(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Replaces segmentation and registration by fakes; returns the names of the images that are segmented."""
-    from test_cache import FakeSegmenter
+    from test_cache import CountedFinder
 
-    calls: list[str] = []
-
-    def segment(image: Image, *_: object, **__: object) -> Regions:
-        calls.append(image.name)
-        return make_regions(image)
-
-    monkeypatch.setattr(samreg.pipeline, "segment", segment)
+    finder = CountedFinder()
     monkeypatch.setattr(samreg.pipeline, "register_regions", fake_register)
-    monkeypatch.setattr(batch, "shared_segmenter", lambda _: FakeSegmenter())
-    return calls
+    monkeypatch.setattr(batch, "shared_finder", lambda _: finder)
+    return finder.calls
 
 
 @pytest.fixture

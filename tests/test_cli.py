@@ -89,7 +89,7 @@ BAD_INPUT = {
         "whole numbers",
     ),
     "unknown option": ([GOOD, GOOD, "--epsilonn", "0.5"], "did you mean --epsilon"),
-    "option without a meaning": ([GOOD, GOOD, "--transform", "warp"], "invalid choice 'warp'"),
+    "option without a meaning": ([GOOD, GOOD, "--transform", "warp"], "transform (--transform) is 'warp': choose ddf"),
     "number that is none": ([GOOD, GOOD, "--epsilon", "high"], "--epsilon"),
     "unknown preset": ([GOOD, GOOD, "--preset", "best"], "no preset 'best'"),
     "one image": ([GOOD], "missing: MOVING"),

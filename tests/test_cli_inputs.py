@@ -124,9 +124,9 @@ class TestBatchTable:
     def test_columns_that_nothing_reads_are_refused(self, tmp_path: Path, column: str) -> None:
         (tmp_path / "pairs.csv").write_text(f"fixed,moving,{column}\na.nii,b.nii,c.nii\n")
         with pytest.raises(DatasetError, match="nothing reads others"):
-            read_pairs(tmp_path / "pairs.csv", check_files=False)
+            read_pairs(tmp_path / "pairs.csv", must_exist=False)
 
     @pytest.mark.parametrize("encoding", ["latin-1", "utf-16", "utf-8-sig"])
     def test_encodings(self, tmp_path: Path, encoding: str) -> None:
         (tmp_path / "pairs.csv").write_bytes("fixed,moving\nnäher.nii,b.nii\n".encode(encoding))
-        assert read_pairs(tmp_path / "pairs.csv", check_files=False)[0].fixed.name == "näher.nii"
+        assert read_pairs(tmp_path / "pairs.csv", must_exist=False)[0].fixed.name == "näher.nii"

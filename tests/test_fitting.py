@@ -10,8 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from samreg.config import ElasticConfig, FitConfig, FlowConfig
-from samreg.fit.levels import DenseProblem, fit_dense, rough_fit
+from samreg.fit.levels import fit_dense
 from samreg.fit.objective import Objective, Weights
+from samreg.fit.problem import DenseProblem
+from samreg.fit.rough import rough_fit
 from samreg.fit.terms.regions import RegionTerm, Shares
 from samreg.geometry.frame import Frame, to_field
 from samreg.geometry.grid import Grid
@@ -19,7 +21,7 @@ from samreg.geometry.ops.displacement import warp
 from samreg.geometry.ops.smoothing import gaussian
 from samreg.geometry.rois import PairedRois, Roi, RoiSet
 from samreg.initial.affine import Candidate, choose, fit_affine, fit_rigid, mutual_matches, ransac_affine
-from samreg.initial.descriptors import joint_descriptors
+from samreg.initial.descriptors import Descriptors, joint_descriptors
 from samreg.initial.discrete import Search, coupled_convex, descriptor_cost, make_consistent
 from samreg.regions.regions import FeatureVolume
 
@@ -211,7 +213,7 @@ def test_dense_fit_finds_a_shift_of_the_grey_values(transform: str) -> None:
 
 def test_regions_alone_bring_their_masks_together() -> None:
     pairs = _pairs()
-    elastic = ElasticConfig(similarity_weight=0.0, feature_weight=0.0, roi_weight=1.0, smoothness=0.01, softness=2.0)
+    elastic = ElasticConfig(similarity_weight=0.0, feature_weight=0.0, roi_weight=1.0, smoothness=0.01)
     config = FitConfig(transform="ffd", elastic=elastic)
     fit = fit_dense(_problem(pairs), config)
     moved = to_field(fit.displacement, FLAT, np.eye(3))
@@ -280,7 +282,7 @@ def test_embeddings_guide_the_flow_where_grey_values_mislead() -> None:
 
     problem = DenseProblem(
         bars(32), bars(28, 36), grid, grid, np.eye(3), PairedRois.none(grid, grid),
-        (descriptors(32), grid, descriptors(36), grid), torch.zeros(2, 32, 64), None,
+        Descriptors(descriptors(32), grid, descriptors(36), grid), torch.zeros(2, 32, 64), None,
     )  # fmt: skip
     guided, misled = (
         fit_dense(problem, _flow(flow_feature_weight=w, flow_iterations=(40, 30))).displacement[1, 8:-8, 41:46]

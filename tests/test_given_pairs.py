@@ -179,9 +179,9 @@ def test_five_regions_say_how_an_image_is_scaled() -> None:
 
 def test_without_pairs_and_segmenter_the_grey_values_are_named_as_what_is_left() -> None:
     nothing = RoiSet((), GRID)
-    [note] = _register(nothing, nothing).warnings
+    note, *_ = _register(nothing, nothing).warnings
     assert note.endswith("the transform rests on grey values alone")
-    [note] = _register(nothing, nothing, "regions").warnings
+    note, *_ = _register(nothing, nothing, "regions").warnings
     assert "nothing drives the fit" in note
 
 

@@ -220,9 +220,9 @@ def bad_files(folder: Path) -> dict[str, tuple[Path, str]]:
         ("good.nii.gz", "is cut off: its gzip stream"),
         ("good.mha", "cannot be read as MetaImage, it is damaged or incomplete"),
         ("good.nrrd", "cannot be read as NRRD, it is damaged or incomplete"),
-        ("good.png", "cannot be read as PNG, it is damaged or incomplete"),
+        ("good.png", "is damaged or incomplete"),
         ("good.jpg", "is cut off: its JPEG data"),
-        ("good.tif", "cannot be read as TIFF, it is damaged or incomplete"),
+        ("good.tif", "cannot be read as TIFF, it is damaged"),
     ):
         raw = (folder / file).read_bytes()
         case(f"half of {file}", f"half-{file}", word).write_bytes(raw[: len(raw) // 2])

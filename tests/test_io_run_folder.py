@@ -21,7 +21,7 @@ from samreg.files import check_output, sha256_of, staged
 from samreg.geometry.rois import PairedRois
 from samreg.io.images import read_image, read_labels, write_image
 from samreg.regions.regions import FeatureVolume, Regions
-from samreg.result import RegistrationResult, StartRecord
+from samreg.result import Origin, RegistrationResult, StartRecord
 from samreg.runs.run_folder import read_run, write_run
 
 FILES = {
@@ -184,9 +184,7 @@ class TestOtherKinds:
         result = true_result(3)
         rois = result.pairs.fixed
         features = FeatureVolume(np.zeros((4, *rois.grid.shape), np.float16), rois.grid)
-        regions = Regions(
-            result.fixed, rois, np.ones((8, 4), np.float32), features, 0, np.full(8, -1), {"segmenter": "x"}
-        )
+        regions = Regions(result.fixed, rois, np.ones((8, 4), np.float32), features, 0, np.full(8, -1), Origin("x"))
         folder = run_folder.write_regions(regions, tmp_path / "rois")
         assert {path.name for path in folder.iterdir()} == {
             "rois.seg.nrrd", "rois.nii.gz", "rois.json", "prototypes.npy", "preview.html", "manifest.json",

@@ -103,7 +103,7 @@ def test_each_region_for_itself(moving: Grid, seed: int, n: int) -> None:
 
 def test_thousands_of_labels_cost_no_passes_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """A pass over the points is counted, not timed: benchmarks/labels.py times it."""
-    from samreg.ops import labels as module
+    from samreg.geometry.ops import labels as module
 
     passes = []
     original = module._parts

@@ -175,7 +175,7 @@ def test_ablations_by_name() -> None:
         ("samreg:slow", "no preset 'slow'"),
         ("samreg+match.k=3", "there is no setting 'k'; MatchConfig has"),
         ("samreg+match.max_pairs=three", "wants int"),
-        ("samreg+fit.transform=spline", "is one of"),
+        ("samreg+fit.transform=spline", "choose ddf, ffd"),
         ("samreg+match.verify=maybe", "true or false"),
         ("samreg+match.epsilon=7", "--epsilon"),
         ("samreg+fit.flow.flow_iterations=many", "wants int"),

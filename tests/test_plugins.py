@@ -61,6 +61,7 @@ def _run(site: Path, *arguments: str) -> str:
         env={**os.environ, "PYTHONPATH": path},
         capture_output=True,
         text=True,
+        encoding="utf-8",
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -83,7 +84,7 @@ def test_segmenter_term_solver_check_format_and_metric(site: Path, data: Path, t
     assert np.load(warped).shape == GRID.shape
     labels = [f"--{side}-labels={data / f'{side}_labels.nii.gz'}" for side in ("fixed", "moving")]
     _run(site, "evaluate", "--run", str(tmp_path / "run"), *labels, "--out", str(tmp_path / "numbers.json"))
-    assert "volume_ratio" in json.dumps(json.loads((tmp_path / "numbers.json").read_text()))
+    assert "volume_ratio" in json.dumps(json.loads((tmp_path / "numbers.json").read_text(encoding="utf-8")))
 
 
 def test_dataset_peer_and_metric(site: Path, data: Path, tmp_path: Path) -> None:
@@ -107,6 +108,7 @@ def test_a_part_that_cannot_be_imported_is_named(site: Path, data: Path, tmp_pat
         env={**os.environ, "PYTHONPATH": path},
         capture_output=True,
         text=True,
+        encoding="utf-8",
     )
     assert done.returncode == 2
     assert "broken-parts" in done.stderr

@@ -20,6 +20,7 @@ from samreg.geometry.image import Image
 from samreg.io.images import write_image
 from samreg.prompt import PromptAnswer, prompt_pair
 from samreg.prompt.counterpart import displacement
+from samreg.regions.everything.finder import EverythingMode
 from samreg.regions.stack import Stack, View
 from samreg.segmenters.base import Encoding, Masks, Prompts, Segmenter
 from worlds import GRIDS
@@ -248,7 +249,7 @@ def test_prompts_that_make_no_sense(prompt: dict[str, object], error: type[Excep
 
 
 def test_images_of_two_kinds_are_refused() -> None:
-    with pytest.raises(GeometryError, match="one kind"):
+    with pytest.raises(GeometryError, match="the same dimension and unit"):
         _ask(moving=Image(np.zeros((4, 4), dtype=np.float32), Grid((4, 4), (1.0, 1.0))), point=(1, 1))
 
 
@@ -264,7 +265,7 @@ def test_a_point_without_a_region_is_the_users_to_move() -> None:
 
 @pytest.fixture
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr("samreg.lab.baselines.segmenter.open_segmenter", lambda *_, **__: Levels())
+    monkeypatch.setattr("samreg.prompt.pair.open_finder", lambda *_, **__: EverythingMode(Levels()))
     for name, image in (("f", _volume(STACK, 1, 4, A, B)), ("m", _volume(STACK, 1, 4, A2, B2))):
         write_image(image, tmp_path / f"{name}.nii.gz")
     write_image(_volume(STACK, 7, 7, A, B2), tmp_path / "without.nii.gz")

@@ -151,7 +151,7 @@ def test_images_that_do_not_go_together_are_refused() -> None:
     flat = Image(np.random.default_rng(0).random((32, 32)), Grid((32, 32), (1, 1)))
     photo = Image(flat.data, Grid((32, 32), (1, 1), unit="px"))
     volume = Image(np.zeros((2, 8, 8)), Grid((2, 8, 8), (1, 1, 1)))
-    with pytest.raises(GeometryError, match=r"is 2D and .* is 3D"):
+    with pytest.raises(GeometryError, match=r"is 2D in mm and .* is 3D in mm"):
         samreg.register(flat, volume)
     with pytest.raises(GeometryError, match=r"measured in mm and .* in px"):
         samreg.register(flat, photo)

@@ -86,7 +86,7 @@ def test_tables_in_three_formats(tmp_path: Path) -> None:
     table = tables.make_table(fake_records(), "50 % of D & more")
     paths = tables.write_tables(table, tmp_path)
     assert [p.suffix for p in paths] == [".md", ".csv", ".tex"]
-    markdown, text, latex = (p.read_text() for p in paths)
+    markdown, text, latex = (p.read_text(encoding="utf-8") for p in paths)
     assert "| samreg | **" in markdown
     assert "(p < 0.001)" in markdown
     rows = list(csv.DictReader(text.splitlines()))

@@ -6,7 +6,8 @@ import numpy as np
 from beartype import BeartypeConf, BeartypeHintOverrides, beartype
 from jaxtyping import install_import_hook
 
-CHECKED = ("geometry", "io", "regions.regions", "report", "result", "viewer")
+CHECKED = ("geometry.field", "geometry.grid", "geometry.ops", "geometry.phantom", "geometry.rois", "io")
+CHECKED += ("regions.regions", "report", "result", "viewer")
 """Parts of samreg whose functions are checked. The command line is not: tyro fills dataclasses with markers."""
 
 

@@ -29,7 +29,6 @@ _PUBLIC = {
     "Roi": "samreg.geometry.rois",
     "RoiSet": "samreg.geometry.rois",
     "SamregError": "samreg.errors",
-    "EverythingMode": "samreg.regions.everything.finder",
     "load_segmenter": "samreg.segmenters",
     "PromptAnswer": "samreg.prompt",
     "preset": "samreg.config",

@@ -11,7 +11,8 @@ from samreg.checks.finished import Finished
 from samreg.checks.registry import run_checks
 from samreg.config import RegisterConfig, chosen
 from samreg.errors import GeometryError
-from samreg.fit.transform import bring_near, fit_transform
+from samreg.fit.rough import bring_near
+from samreg.fit.transform import fit_transform
 from samreg.geometry.grid import check_pair
 from samreg.geometry.image import Image
 from samreg.geometry.rois import PairedRois

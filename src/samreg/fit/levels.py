@@ -13,12 +13,11 @@ from samreg import plugins
 from samreg.config import FitConfig
 from samreg.fit.level import Level
 from samreg.fit.objective import Objective
-from samreg.fit.problem import DenseProblem, working_shape
+from samreg.fit.problem import DenseProblem
 from samreg.fit.solvers import BUILT_IN
-from samreg.fit.solvers.elastic import elastic_weights, minimise_elastic
 from samreg.geometry.ops.displacement import rescale, unfold
 
-__all__ = ["DenseFit", "fit_dense", "rough_fit"]
+__all__ = ["DenseFit", "fit_dense"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,30 +33,6 @@ class DenseFit:
     displacement: Tensor
     losses: dict[str, float] = field(default_factory=dict)
     iterations: tuple[int, ...] = ()
-
-
-def rough_fit(problem: DenseProblem, config: FitConfig) -> Tensor:
-    """One elastic level at half the working size, by the images alone.
-
-    Args:
-        problem: images and start; its pairs are not looked at.
-        config: working size, and the elastic levels' weights.
-
-    Returns:
-        (d, *fixed shape) displacement in fixed voxels.
-    """
-    shape = working_shape(problem, config.work_size // 2)
-    settings = config.elastic
-    objective = Objective(problem, replace(elastic_weights(settings), regions=0.0), shape)
-    u, _ = minimise_elastic(
-        objective,
-        rescale(problem.start, shape),
-        lambda _: None,
-        control=settings.control[0],
-        most=settings.max_iterations,
-        velocity=config.transform == "svf",
-    )
-    return rescale(u, problem.fixed_grid.shape)
 
 
 def fit_dense(problem: DenseProblem, config: FitConfig, progress: Callable[[int, int], None] | None = None) -> DenseFit:

@@ -7,14 +7,22 @@ from dataclasses import dataclass, field
 import numpy as np
 from torch import Tensor
 
+from samreg.config import FitConfig
 from samreg.fit.terms.regions import Shares
 from samreg.geometry.grid import Grid
 from samreg.geometry.rois import PairedRois
 from samreg.initial.descriptors import Descriptors
+from samreg.initial.problem import ImagePair
+from samreg.initial.start import Start
 from samreg.types import Matrix, ScalarArray
 
 __all__ = ["DenseProblem", "Weights", "working_shape"]
 
+FIELD_SMOOTHING = 0.4
+"""Standard deviation of the smoothing of the whole displacement after each step, in working voxels."""
+SMOOTHING_WITHOUT_EMBEDDINGS = 0.8
+"""The same where no embeddings hold the field between given regions: halves the distance from the true field of the
+phantom (2.2 to 1.2 mm), at the same Dice on ACDC."""
 _MAX_THICKNESS = 2.0
 """Working slices are at most so many working pixels apart."""
 
@@ -75,8 +83,26 @@ class DenseProblem:
     start: Tensor
     frozen_axis: int | None
     slice_axis: int | None = None
-    field_smoothing: float = 0.4
+    field_smoothing: float = FIELD_SMOOTHING
     similarity: str = "lncc"
+
+    @classmethod
+    def of(cls, images: ImagePair, pairs: PairedRois, start: Start, config: FitConfig) -> DenseProblem:
+        """Of two segmented images, their pairs and the start."""
+        return cls(
+            images.fixed_grey,
+            images.moving_grey,
+            images.fixed_grid,
+            images.moving_grid,
+            start.affine,
+            pairs,
+            start.descriptors,
+            start.displacement,
+            images.frozen_axis,
+            images.roi_axis,
+            FIELD_SMOOTHING if images.segmented else SMOOTHING_WITHOUT_EMBEDDINGS,
+            config.similarity,
+        )
 
 
 def working_shape(problem: DenseProblem, size: int) -> tuple[int, ...]:

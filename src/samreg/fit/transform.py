@@ -10,10 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from samreg.config import FitConfig, RegisterConfig
-from samreg.fit.levels import fit_dense, rough_fit
+from samreg.config import FitConfig
+from samreg.fit.levels import fit_dense
 from samreg.fit.problem import DenseProblem
-from samreg.fit.solvers.flow import FIELD_SMOOTHING, SMOOTHING_WITHOUT_EMBEDDINGS
 from samreg.geometry.field import DisplacementField
 from samreg.geometry.frame import to_field
 from samreg.geometry.rois import PairedRois
@@ -22,7 +21,7 @@ from samreg.initial.problem import ImagePair
 from samreg.initial.start import Start
 from samreg.types import Matrix, Progress
 
-__all__ = ["FittedTransform", "bring_near", "fit_transform"]
+__all__ = ["FittedTransform", "fit_transform"]
 
 _LEAST_WEIGHT = 0.05
 """Weight of a doubtful pair in an affine fit, which needs some however doubtful they are."""
@@ -67,33 +66,10 @@ def fit_transform(
     if not config.is_dense:
         affine, notes = _global_map(pairs, start.affine, config.transform)
         return FittedTransform(affine, DisplacementField.from_matrix(affine, images.fixed_grid), zero, notes=notes)
-    problem = _problem(images, pairs, start, config)
+    problem = DenseProblem.of(images, pairs, start, config)
     dense = fit_dense(problem, config, None if progress is None else (lambda done, n: progress("fit", done, n)))
     moved = to_field(dense.displacement, images.fixed_grid, start.affine)
     return FittedTransform(start.affine, moved, dense.displacement, dense.losses, dense.iterations)
-
-
-def bring_near(images: ImagePair, start: Start, config: RegisterConfig) -> Tensor:
-    """The rough fit of `find_start`: one elastic level by the images alone, (d, *fixed shape) in fixed voxels."""
-    nothing = PairedRois.none(images.fixed_grid, images.moving_grid)
-    return rough_fit(_problem(images, nothing, start, config.fit), config.fit)
-
-
-def _problem(images: ImagePair, pairs: PairedRois, start: Start, config: FitConfig) -> DenseProblem:
-    return DenseProblem(
-        images.fixed_grey,
-        images.moving_grey,
-        images.fixed_grid,
-        images.moving_grid,
-        start.affine,
-        pairs,
-        start.descriptors,
-        start.displacement,
-        images.frozen_axis,
-        images.roi_axis,
-        FIELD_SMOOTHING if images.segmented else SMOOTHING_WITHOUT_EMBEDDINGS,
-        config.similarity,
-    )
 
 
 def _global_map(pairs: PairedRois, start: Matrix, kind: str) -> tuple[Matrix, tuple[str, ...]]:

@@ -124,9 +124,8 @@ def _draw_panels(dataset: str, root: Path, out: Path, n: int) -> None:
 
 
 def _show_text(line: str) -> None:
-    from rich.markup import escape
 
-    show(escape(line))
+    show(line)
 
 
 def _words(text: str) -> list[str]:
@@ -134,7 +133,6 @@ def _words(text: str) -> list[str]:
 
 
 def _tabulate(dataset: str, out: Path, names: list[str], headings: Mapping[str, str], stem: str) -> Table:
-    from rich.markup import escape
 
     from samreg.lab.benchmark import RECORDS
     from samreg.lab.figures import write_figures
@@ -146,6 +144,5 @@ def _tabulate(dataset: str, out: Path, names: list[str], headings: Mapping[str, 
     written = write_tables(table, out, stem)
     shown = [{**r, "method": headings.get(r["method"], r["method"])} for r in records]
     written += write_figures(shown, out / f"{stem}-figures", dataset)
-    # Square brackets are units here, not markup.
-    show(escape(to_markdown(table)), escape("written: " + ", ".join(str(path) for path in written)))
+    show(to_markdown(table), "written: " + ", ".join(str(path) for path in written))
     return table
