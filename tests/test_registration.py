@@ -153,7 +153,7 @@ def test_images_that_do_not_go_together_are_refused() -> None:
     volume = Image(np.zeros((2, 8, 8)), Grid((2, 8, 8), (1, 1, 1)))
     with pytest.raises(GeometryError, match=r"is 2D in mm and .* is 3D in mm"):
         samreg.register(flat, volume)
-    with pytest.raises(GeometryError, match=r"measured in mm and .* in px"):
+    with pytest.raises(GeometryError, match=r"is 2D in mm and .* is 2D in px"):
         samreg.register(flat, photo)
 
 
