@@ -115,32 +115,32 @@ def coupled_convex(cost: Tensor, search: Search) -> Tensor:
     return u
 
 
-def make_consistent(there: Tensor, back: Tensor, forward: Frame, backward: Frame, rounds: int = 15) -> Tensor:
+def make_consistent(u: Tensor, v: Tensor, to_moving: Frame, to_fixed: Frame, rounds: int = 15) -> Tensor:
     """The first of two displacements after both have been drawn towards each other's inverse.
 
-    Each round takes half of the way that a cell is off after going there and back. Where the two contradict each other
-    for good, both shrink: a displacement that only one direction asks for is not believed.
+    Each round takes half of the way that a cell is off after both displacements. Where the two contradict each other,
+    both shrink: a displacement that only one direction finds is not kept.
 
     Source: Siebert et al., "ConvexAdam", IEEE TMI 2024 (inverse consistency of the discrete step).
 
     Args:
-        there: (d, *fixed shape) in fixed cells, array order.
-        back: (d, *moving shape) in moving cells, array order.
-        forward: fixed to moving cells.
-        backward: moving to fixed cells.
+        u: (d, *fixed shape) in fixed cells, array order.
+        v: (d, *moving shape) in moving cells, array order.
+        to_moving: fixed to moving cells.
+        to_fixed: moving to fixed cells.
         rounds: how often.
 
     Returns:
         (d, *fixed shape) in fixed cells.
     """
     for _ in range(rounds):
-        gap, other = there + _carried(back, forward, there), back + _carried(there, backward, back)
-        there, back = there - 0.5 * gap, back - 0.5 * other
-    return there
+        gap, other = u + _carried(v, to_moving, u), v + _carried(u, to_fixed, v)
+        u, v = u - 0.5 * gap, v - 0.5 * other
+    return u
 
 
 def _carried(vectors: Tensor, frame: Frame, u: Tensor) -> Tensor:
-    """Displacements of the other grid's cells, where `u` arrives there, as displacements of this grid's cells."""
+    """Displacements of the other grid's cells, where `u` arrives, as displacements of this grid's cells."""
     d = len(u)
     inverse = torch.from_numpy(np.linalg.inv(frame.joint)[:d, :d]).to(vectors)
     arrived = frame.warp(vectors, frame.identity() + u)

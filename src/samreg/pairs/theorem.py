@@ -38,13 +38,13 @@ def field_to_pairs(field: DisplacementField, moving: Grid, points: Points | None
     rows = grid.voxel_centres().reshape(-1, grid.ndim) if points is None else np.asarray(points, dtype=float)
     if not grid.contains(rows).all():
         raise GeometryError("some points lie outside the fixed grid; give points within it")
-    here = _voxels(grid, rows)
+    first = _voxels(grid, rows)
     # The displacement of the voxel, not of the place within it where the point happens to be.
-    centres = grid.index_to_world(here[:, ::-1].astype(float))
-    target = centres + field.u[tuple(here.T)].astype(float)
+    centres = grid.index_to_world(first[:, ::-1].astype(float))
+    target = centres + field.u[tuple(first.T)].astype(float)
     inside = moving.contains(target)
-    there = _voxels(moving, target[inside])
-    return PairedRois(_singles(here[inside], grid), _singles(there, moving), np.ones(int(inside.sum())))
+    second = _voxels(moving, target[inside])
+    return PairedRois(_singles(first[inside], grid), _singles(second, moving), np.ones(int(inside.sum())))
 
 
 def pairs_to_field(pairs: PairedRois) -> DisplacementField:

@@ -40,11 +40,11 @@ _CHANNELS = 32
 _EXACT = 0.85
 """IoU with the carried region beyond which the displacement is not exact enough to tell masks apart."""
 _SCALES = (0.75, 1.0, 1.25)
-"""Sizes of the boxes tried, relative to the region: hearts beat."""
+"""Sizes of the boxes tried, relative to the region: a heart contracts and relaxes."""
 _N_PEAKS = 1
 _MIN_QUALITY = 0.5
 _FITS = 0.5
-"""IoU with a place from which the box of a component there is tried as well."""
+"""IoU with a place from which the box of a component at that place is tried as well."""
 _FLOW = FitConfig(flow=FlowConfig(flow_roi_weight=0.0, flow_feature_weight=0.0, flow_iterations=(40, 30)))
 """Grey values alone follow the first optimum of a coarser level, however far."""
 _SEARCH = Search(
@@ -107,17 +107,17 @@ def mean_embedding(*encodings: Encoding) -> np.ndarray:
     return result
 
 
-def displacement(here: View, there: View, matrix: Matrix) -> Displacement:
+def displacement(given: View, other: View, matrix: Matrix) -> Displacement:
     """Discrete search of the embeddings from a start, then a flow along the grey values.
 
     The embeddings have cells of several pixels, too large for the outline of a chamber that contracts.
 
     Args:
-        here: the slice whose pixels are carried.
-        there: the slice they are carried to.
-        matrix: (3, 3) pixels (x, y) of `here` to pixels of `there`: the start.
+        given: the slice whose pixels are carried.
+        other: the slice they are carried to.
+        matrix: (3, 3) pixels (x, y) of `given` to pixels of `other`: the start.
     """
-    fixed, moving = _cells(here.encoding), _cells(there.encoding)
+    fixed, moving = _cells(given.encoding), _cells(other.encoding)
     a, b = joint_descriptors(fixed, moving, _CHANNELS)
     frame = Frame(fixed.grid, moving.grid, matrix)
     cost = descriptor_cost(a, b, frame, None, _SEARCH)
@@ -125,9 +125,9 @@ def displacement(here: View, there: View, matrix: Matrix) -> Displacement:
     at = frame.identity() + u
     carried = functional.normalize(frame.warp(b, at), dim=0)
     gap = 1 - (a * carried).sum(0)
-    shape, stride = here.encoding.shape, here.encoding.stride
+    shape, stride = given.encoding.shape, given.encoding.stride
     rough = _pixels(torch.cat([u * stride, gap[None]]), shape, stride)
-    fine = _followed(here.grey, there.grey, matrix, rough[:2])
+    fine = _followed(given.grey, other.grey, matrix, rough[:2])
     index = torch.stack(torch.meshgrid(*(torch.arange(n).float() for n in shape), indexing="ij")) + fine
     target = torch.movedim(index.flip(0), 0, -1).numpy() @ matrix[:2, :2].T + matrix[:2, 2]
     return Displacement(target, rough[2].numpy())
@@ -161,43 +161,44 @@ def _cells(encoding: Encoding) -> FeatureVolume:
 
 def search(
     segmenter: Segmenter,
-    here: View,
+    given: View,
     region: Outline,
-    there: View,
+    other: View,
     start: Matrix | None,
     ratio: float,
 ) -> Candidates:
     """Candidates for the counterpart of one region.
 
     Boxes are prompted where the displacement carries the region and where the similarity map peaks, at sizes around
-    the region's own, and around what hangs together there at some grey level; each mask's own box is prompted again.
+    the region's own, and around connected components of these places at some grey level. Each mask's own box is
+    prompted again.
 
     Args:
         segmenter: answers.
-        here: slice of the region.
+        given: slice of the region.
         region: one mask on it.
-        there: slice of the other image.
-        start: (3, 3) pixels of `here` to pixels of `there`, or None where nothing is known about position.
-        ratio: pixels of `there` as long as one pixel of `here`.
+        other: slice of the other image.
+        start: (3, 3) pixels of `given` to pixels of `other`, or None where nothing is known about position.
+        ratio: pixels of `other` as long as one pixel of `given`.
     """
     mask, prototype = region.masks[0], region.prototypes[0]
     y, x = np.nonzero(mask)
     size = np.asarray([np.ptp(x) + 1, np.ptp(y) + 1]) * ratio
-    mean = mean_embedding(here.encoding, there.encoding)
-    moved = None if start is None else displacement(here, there, start)
-    places = [(p, size) for p in _peaks(prototype, here.encoding, there.encoding, mean, mask)]
+    mean = mean_embedding(given.encoding, other.encoding)
+    moved = None if start is None else displacement(given, other, start)
+    places = [(p, size) for p in _peaks(prototype, given.encoding, other.encoding, mean, mask)]
     if moved is not None:
         target = moved.target[mask]
         low, high = np.percentile(target, [2, 98], axis=0)
         places.append(((low + high) / 2, np.maximum(high - low, 0.5 * size)))
     boxes = [np.concatenate([c - s * f / 2, c + s * f / 2]) for c, s in places for f in _SCALES]
-    rows = grown(np.asarray(boxes), 0.0, there.encoding.shape)
-    fits = (box_iou(there.components, rows) >= _FITS).any(axis=1)
-    rows = np.concatenate([rows, there.components[fits]])
+    rows = grown(np.asarray(boxes), 0.0, other.encoding.shape)
+    fits = (box_iou(other.components, rows) >= _FITS).any(axis=1)
+    rows = np.concatenate([rows, other.components[fits]])
     rows = rows[((rows[:, 2:] - rows[:, :2]) >= 2).all(axis=1)]
-    answer = ask_boxes(segmenter, there.encoding, rows)
+    answer = ask_boxes(segmenter, other.encoding, rows)
     if segmenter.prompt_kind == "points":
-        answer = joined(answer, ask_points(segmenter, there.encoding, np.asarray([c for c, _ in places])))
+        answer = joined(answer, ask_points(segmenter, other.encoding, np.asarray([c for c, _ in places])))
     answer = distinct(answer.select(np.flatnonzero(answer.quality >= _MIN_QUALITY)), 0.9)
     similarity = _centred(answer.prototypes, prototype, mean)
     overlap = np.zeros(len(answer)) if moved is None else carried_iou(mask, answer.masks, moved)
@@ -211,8 +212,8 @@ def carried_iou(mask: np.ndarray, masks: np.ndarray, moved: Displacement) -> np.
     if not len(masks):
         return np.zeros(0)
     at = torch.from_numpy(np.ascontiguousarray(moved.target))
-    back = sample(torch.from_numpy(masks).float(), at, "nearest").numpy() > 0.5
-    result: np.ndarray = (back & mask).sum(axis=(1, 2)) / np.maximum((back | mask).sum(axis=(1, 2)), 1)
+    carried = sample(torch.from_numpy(masks).float(), at, "nearest").numpy() > 0.5
+    result: np.ndarray = (carried & mask).sum(axis=(1, 2)) / np.maximum((carried | mask).sum(axis=(1, 2)), 1)
     return result
 
 
@@ -222,14 +223,14 @@ def _centred(prototypes: np.ndarray, prototype: np.ndarray, mean: np.ndarray) ->
 
 
 def _peaks(
-    prototype: np.ndarray, here: Encoding, there: Encoding, mean: np.ndarray, mask: np.ndarray
+    prototype: np.ndarray, given: Encoding, other: Encoding, mean: np.ndarray, mask: np.ndarray
 ) -> list[np.ndarray]:
     """The highest maxima of the similarity map, smoothed to the size of the region; pixels (x, y)."""
-    cells = float(cell_shares(here, mask[None]).sum())
+    cells = float(cell_shares(given, mask[None]).sum())
     sigma = max(0.7, 0.5 * (cells / np.pi) ** 0.5)
-    smooth = gaussian(similarity_map(prototype, there, mean)[None], (sigma, sigma))
+    smooth = gaussian(similarity_map(prototype, other, mean)[None], (sigma, sigma))
     top = functional.max_pool2d(smooth[None], 5, 1, 2)[0, 0]
     smooth = smooth[0]
     values, flat = torch.where(smooth == top, smooth, torch.full_like(smooth, -2.0)).flatten().topk(_N_PEAKS)
     rows = [divmod(int(i), smooth.shape[1]) for i, v in zip(flat, values, strict=True) if v > -2]
-    return [(np.asarray([c, r], dtype=float) + 0.5) * there.stride - 0.5 for r, c in rows]
+    return [(np.asarray([c, r], dtype=float) + 0.5) * other.stride - 0.5 for r, c in rows]

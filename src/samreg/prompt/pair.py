@@ -1,4 +1,4 @@
-"""`prompt_pair`: from one prompt in the fixed image to one pair of regions, or to the word that there is none."""
+"""`prompt_pair`: one prompt in the fixed image to one pair of regions, or to the reason why there is none."""
 
 from __future__ import annotations
 
@@ -216,19 +216,19 @@ class _Work:
 
     def find_counterpart(self) -> None:
         """The best match on the slices where it may lie."""
-        here = self.fixed.view(self.number)
+        view = self.fixed.view(self.number)
         ratio = self.fixed.pixel_size / self.moving.pixel_size
         tried: list[tuple[float, int, Matrix | None, Candidates, int]] = []
         for number, start in self._places():
-            found = search(self.segmenter, here, self.outline, self.moving.view(number), start, ratio)
+            found = search(self.segmenter, view, self.outline, self.moving.view(number), start, ratio)
             tried += [(float(found.score[i]), number, start, found, i) for i in range(min(_TRIED, len(found.score)))]
         tried.sort(key=lambda row: -row[0])
         matches = []
         for score, number, start, found, i in tried[:_TRIED]:
             outline = found.outline.select(np.asarray([i]))
-            back = None if start is None else np.linalg.inv(start)
-            there = self.moving.view(number)
-            returned = search(self.segmenter, there, outline, here, back, 1 / ratio)
+            inverse = None if start is None else np.linalg.inv(start)
+            other = self.moving.view(number)
+            returned = search(self.segmenter, other, outline, view, inverse, 1 / ratio)
             cycle = float(iou_with(returned.outline.masks[:1], self.outline.masks[0]).max(initial=0.0))
             similarity = float(cosine_similarity(self.outline.prototypes, outline.prototypes)[0, 0])
             matches.append(_Match(number, outline, score + cycle, similarity, cycle))

@@ -114,9 +114,9 @@ def joined(*outlines: Outline) -> Outline:
 def at_point(segmenter: Segmenter, view: View, point: np.ndarray) -> Outline:
     """The region at a point, as one mask.
 
-    Boxes of several sizes are tried around the point, and boxes around what hangs together there at some grey level.
+    Boxes of several sizes are tried around the point, and boxes around connected components at some grey level.
     The mask with the highest predicted IoU wins, with a slight advantage for what many prompts agree on: that is a
-    thing of its own, not the echo of its prompt.
+    structure, and not only the shape of its prompt.
 
     Args:
         segmenter: answers the prompts.

@@ -38,7 +38,7 @@ class View:
 
     @cached_property
     def components(self) -> np.ndarray:
-        """Boxes (n, 4) around what hangs together at some grey level; see `component_boxes`."""
+        """Boxes (n, 4) around connected components at several grey levels; see `component_boxes`."""
         return component_boxes(self.grey, _LEVELS, AREAS)
 
 

@@ -26,7 +26,8 @@ from samreg.geometry.ops.smoothing import gaussian
 __all__ = ["flow_weights", "minimise_by_flow", "plan"]
 
 _GUIDANCE_EVERY = 2
-"""Steps between looks at regions and embeddings: they are smooth and dear, and a step moves half a voxel at most."""
+"""Regions and embeddings are evaluated at every second step: they are smooth and costly, and a step moves half a voxel
+at most."""
 _LONGEST_STEP = 0.5
 """Longest displacement of a step, in working voxels."""
 _LNCC_WINDOW = 7

@@ -1,4 +1,4 @@
-"""No registration: what the images agree on by their headers alone. The line every method has to beat."""
+"""No registration: what the images agree on by their headers alone. Every method is compared with it."""
 
 from __future__ import annotations
 

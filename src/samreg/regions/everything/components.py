@@ -1,4 +1,4 @@
-"""Box prompts from the image itself: what hangs together at some grey level.
+"""Box prompts from the image itself: connected components at several grey levels.
 
 A grid of boxes seldom has a box of the size and place of a structure, and a network that was trained on boxes draws
 what fits its box. Connected components of thresholded images do: a cavity, a vessel or a kidney is brighter or darker

@@ -77,7 +77,7 @@ class _Search:
         self.pool = _Pool(self.valid)
 
     def ask_boxes(self) -> None:
-        """The largest boxes of the grid, and boxes around what hangs together at some grey level; then the grid's
+        """The largest boxes of the grid, and boxes around connected components at several grey levels; then the grid's
         smaller boxes, each only where no mask of its size has been found yet, and as long as there is room for more.
         """
         config, longest = self.config, max(self.encoding.shape)
