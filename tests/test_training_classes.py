@@ -9,7 +9,7 @@ from samreg.errors import GeometryError, InputError
 from samreg.geometry.grid import Grid
 from samreg.geometry.image import Image
 from samreg.geometry.rois import Roi, RoiSet
-from samreg.regions.known import ClassSegmenter, binarise, class_regions, pair_by_name
+from samreg.regions.known import ClassSegmenter, binarise, pair_by_name
 
 GRID = Grid((2, 4, 5), (1.0, 1.5, 8.0))
 
@@ -26,6 +26,10 @@ class _Threshold:
 
     def segment_classes(self, image: Image) -> tuple[tuple[str, ...], np.ndarray]:
         return ("dark", "bright"), np.stack([image.data == 1, image.data == 2]).astype(np.float32)
+
+
+def _classes(image: Image) -> RoiSet:
+    return binarise(*_Threshold().segment_classes(image), image.grid)
 
 
 def test_most_probable_class_takes_the_voxel() -> None:
@@ -79,6 +83,6 @@ def test_a_class_segmenter_pairs_two_images_on_different_grids() -> None:
     other = Grid((3, 6, 6), (1.0, 1.0, 8.0))
     b = np.zeros(other.shape, np.float32)
     b[1, 2:4, 2:4], b[2, 0, 0] = 1, 2
-    pairs = pair_by_name(class_regions(Image(a, GRID), segmenter), class_regions(Image(b, other), segmenter))
+    pairs = pair_by_name(_classes(Image(a, GRID)), _classes(Image(b, other)))
     assert [roi.name for roi in pairs.fixed.rois] == ["dark", "bright"]
     assert pairs.moving.n_voxels.tolist() == [4, 1]

@@ -18,7 +18,7 @@ from samreg.geometry.image import Image
 from samreg.geometry.rois import PairedRois, RoiSet
 from samreg.types import ScalarArray
 
-__all__ = ["ClassSegmenter", "binarise", "class_regions", "pair_by_name"]
+__all__ = ["ClassSegmenter", "binarise", "pair_by_name"]
 
 
 @runtime_checkable
@@ -88,18 +88,6 @@ def binarise(names: tuple[str, ...], probabilities: ScalarArray, grid: Grid, thr
     kept = [row for row, mask in enumerate(masks) if mask.any()]
     quality = [float(probabilities[row][masks[row]].mean()) for row in kept]
     return RoiSet.from_masks((masks[row] for row in kept), grid, quality, [names[row] for row in kept])
-
-
-def class_regions(image: Image, segmenter: ClassSegmenter, threshold: float | None = None) -> RoiSet:
-    """The class ROIs of one image, named by class; classes that are not found are absent.
-
-    Args:
-        image: a 2D image or a volume.
-        segmenter: what segments it.
-        threshold: as in `binarise`.
-    """
-    names, probabilities = segmenter.segment_classes(image)
-    return binarise(names, probabilities, image.grid, threshold)
 
 
 def pair_by_name(fixed: RoiSet, moving: RoiSet) -> PairedRois:
