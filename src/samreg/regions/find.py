@@ -53,7 +53,10 @@ class RegionFinder(Protocol):
 
 @runtime_checkable
 class FinderFactory(Protocol):
-    """What an entry point of the group `samreg.segmenters` names: an object that opens finders."""
+    """What an entry point of the group `samreg.segmenters` names: an object that opens finders.
+
+    It may have an attribute `use`: what to give to `--segmenter`, for `samreg models`, where that is not its name.
+    """
 
     def claims(self, path: Path) -> bool:
         """Whether a file that the user named as segmenter is a checkpoint for this factory."""

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 
 from samreg import plugins
-from samreg.errors import MissingDependencyError, ModelError
+from samreg.errors import MissingDependencyError, ModelError, PluginError
 from samreg.segmenters.base import Encoding, Masks, Prompts, Segmenter
 from samreg.segmenters.engines.base import check_settings
 from samreg.segmenters.weights import litemedsam
@@ -180,13 +180,18 @@ def families() -> list[Family]:
     added = [name for name in plugins.names("segmenters") if name != "litemedsam"]
     return [
         _embedded(),
-        *(
-            Family(name, name, "here", "added by an installed package (entry point samreg.segmenters)")
-            for name in added
-        ),
+        *(_added(name) for name in added),
         *(_from_hub(*row) for row in _ON_THE_HUB),
         *(_from_file(*row) for row in _CHECKPOINTS),
     ]
+
+
+def _added(name: str) -> Family:
+    try:
+        factory = plugins.load("segmenters", name)
+    except PluginError as error:
+        return Family(name, name, "missing", str(error))
+    return Family(name, getattr(factory, "use", name), "here", "added by an installed package (samreg.segmenters)")
 
 
 def _embedded() -> Family:

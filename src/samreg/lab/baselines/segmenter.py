@@ -80,6 +80,8 @@ class TrainedSegmenter:
 class TrainedSegmenters:
     """The entry point `trained` of `samreg.segmenters`: opens checkpoints of `samreg train vnet|fct|mednext`."""
 
+    use = "path/to/checkpoint of samreg train vnet, fct or mednext"
+
     def claims(self, path: Path) -> bool:
         """Whether a file is such a checkpoint."""
         return is_class_checkpoint(str(path))
