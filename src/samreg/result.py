@@ -12,7 +12,7 @@ from samreg.geometry.image import Image
 from samreg.geometry.rois import PairedRois
 from samreg.types import Matrix
 
-__all__ = ["Agreement", "CheckResult", "Origin", "PromptRecord", "RegistrationResult", "StartRecord"]
+__all__ = ["Agreement", "CheckResult", "Origin", "PromptRecord", "RegistrationResult", "StartRecord", "TriedStart"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +39,23 @@ class Origin:
 
 
 @dataclasses.dataclass(frozen=True)
+class TriedStart:
+    """One candidate for the start of a rigid or affine registration, after its refinement by grey values.
+
+    Args:
+        agreement: how much better than chance the edges of both images run along each other; 1 is perfect, 0 is chance.
+        cost: what the refinement minimised, in [0, 1].
+        overlap: share of the fixed image that the moving image holds.
+        not_refined: why the refined map was not taken; empty where it was.
+    """
+
+    agreement: float
+    cost: float
+    overlap: float
+    not_refined: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
 class StartRecord:
     """How the affine map was chosen that a registration starts from.
 
@@ -47,12 +64,14 @@ class StartRecord:
         costs: mean descriptor cost of each candidate, by name; lower is better.
         n_matches: cells of the embeddings that are each other's most similar cell.
         agreeing: weighted share of these that agree with one affine map, in [0, 1].
+        tried: candidates that grey values refined, by name, the winner first; empty where they refined none.
     """
 
     chosen: str
     costs: Mapping[str, float]
     n_matches: int
     agreeing: float
+    tried: Mapping[str, TriedStart] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -64,7 +64,7 @@ def fit_transform(
     if config.transform == "none":
         return FittedTransform(None, None, zero)
     if not config.is_dense:
-        affine, notes = _global_map(pairs, start.affine, config.transform)
+        affine, notes = (start.affine, ()) if start.refined else _global_map(pairs, start.affine, config.transform)
         return FittedTransform(affine, DisplacementField.from_matrix(affine, images.fixed_grid), zero, notes=notes)
     problem = DenseProblem.of(images, pairs, start, config)
     dense = fit_dense(problem, config, None if progress is None else (lambda done, n: progress("fit", done, n)))

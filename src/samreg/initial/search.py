@@ -20,7 +20,7 @@ from samreg.initial.problem import ImagePair
 from samreg.result import StartRecord
 from samreg.types import Matrix, ScalarArray
 
-__all__ = ["affine_start", "both_ways", "on_grid", "one_way", "tissue_cells"]
+__all__ = ["affine_start", "both_ways", "embedding_cost", "on_grid", "one_way", "tissue_cells"]
 
 _TISSUE = 0.03
 _MATCH_TOLERANCE = 0.06
@@ -28,7 +28,7 @@ _MATCH_TOLERANCE = 0.06
 _MIN_INLIERS = 0.08
 
 
-def affine_start(found: Descriptors, images: ImagePair, seed: int) -> tuple[Matrix, StartRecord]:
+def affine_start(found: Descriptors, images: ImagePair, seed: int) -> tuple[Matrix, StartRecord, list[Candidate]]:
     """The affine map that explains the embeddings best: headers, image centres, or what mutual matches agree on.
 
     Args:
@@ -37,7 +37,7 @@ def affine_start(found: Descriptors, images: ImagePair, seed: int) -> tuple[Matr
         seed: of the random samples.
 
     Returns:
-        (d + 1, d + 1) fixed world to moving world, and how it was chosen.
+        (d + 1, d + 1) fixed world to moving world, how it was chosen, and all candidates, the chosen one first.
     """
     fixed_grid, moving_grid = images.fixed_grid, images.moving_grid
     masks = (
@@ -53,7 +53,15 @@ def affine_start(found: Descriptors, images: ImagePair, seed: int) -> tuple[Matr
     if share >= _MIN_INLIERS:
         candidates.append(Candidate("matches", matrix))
     choice = choose(candidates, found.fixed, found.fixed_grid, masks[0], found.moving, found.moving_grid)
-    return choice.matrix, StartRecord(choice.name, choice.costs, len(p), share)
+    candidates.sort(key=lambda candidate: candidate.name != choice.name)
+    return choice.matrix, StartRecord(choice.name, choice.costs, len(p), share), candidates
+
+
+def embedding_cost(found: Descriptors, images: ImagePair, matrix: Matrix) -> float:
+    """Mean cost of the descriptors in the tissue of the fixed image under a map (d + 1, d + 1); lower is better."""
+    mask = tissue_cells(images.fixed_grey, images.fixed_grid, found.fixed_grid)
+    one = [Candidate("map", matrix)]
+    return choose(one, found.fixed, found.fixed_grid, mask, found.moving, found.moving_grid).costs["map"]
 
 
 def one_way(found: Descriptors, affine: Matrix, stack_axis: int | None) -> Tensor:

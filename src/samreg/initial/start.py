@@ -11,14 +11,20 @@ from torch import Tensor
 
 from samreg.config import RegisterConfig
 from samreg.geometry.rois import PairedRois
+from samreg.initial.affine import Candidate
 from samreg.initial.descriptors import Descriptors
+from samreg.initial.hypotheses import best_start, moment_candidate
 from samreg.initial.overlaps import affine_of_pairs
 from samreg.initial.problem import ImagePair
-from samreg.initial.search import affine_start, both_ways, on_grid, one_way
+from samreg.initial.pyramid import GreyPyramid
+from samreg.initial.search import affine_start, both_ways, embedding_cost, on_grid, one_way
 from samreg.result import StartRecord
 from samreg.types import Matrix
 
 __all__ = ["RoughFit", "Start", "find_start"]
+
+_REFINED_VOXELS = 200_000
+"""Working voxels of the finest level at which grey values refine the start."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +39,7 @@ class Start:
         descriptors: the embeddings of both images as comparable vectors; None where no setting asks for them.
         record: how the affine map was chosen; None where it was not searched for.
         rough: whether a rough fit brought the images near each other.
+        refined: whether grey values refined the affine map, so that a rigid or affine registration ends with it.
     """
 
     affine: Matrix
@@ -41,6 +48,7 @@ class Start:
     descriptors: Descriptors | None = None
     record: StartRecord | None = None
     rough: bool = False
+    refined: bool = False
 
 
 RoughFit = Callable[[ImagePair, Start, RegisterConfig], Tensor]
@@ -71,11 +79,12 @@ def find_start(images: ImagePair, config: RegisterConfig, refine: RoughFit, give
         return start
     found = Descriptors.of(fixed, moving)
     start = replace(start, descriptors=found)
+    candidates = [Candidate("headers", start.affine)]
     if not images.same_slices:
-        affine, record = affine_start(found, images, config.seed)
+        affine, record, candidates = affine_start(found, images, config.seed)
         start = replace(start, affine=affine, record=record)
     if not config.fit.is_dense:
-        return start
+        return _refined(images, start, found, candidates, config)
     cells = one_way(found, start.affine, images.stack_axis)
     if not images.same_slices:
         cells = both_ways(found, start.affine, cells)
@@ -86,3 +95,25 @@ def find_start(images: ImagePair, config: RegisterConfig, refine: RoughFit, give
         guide = refine(images, start, config)
         start = replace(start, guide=guide, displacement=guide, rough=True)
     return start
+
+
+def _refined(
+    images: ImagePair, start: Start, found: Descriptors, candidates: list[Candidate], config: RegisterConfig
+) -> Start:
+    """The rigid or affine map that the edges of both images agree on best, to a part of a voxel.
+
+    Where regions alone count, grey values have no say, and the pairs give the map.
+    """
+    kind = config.fit.transform
+    if config.fit.elastic.similarity_weight == 0 or kind == "none":
+        return start
+    pyramid = GreyPyramid(images.fixed_grey, images.fixed_grid, images.moving_grey, images.moving_grid, _REFINED_VOXELS)
+    matrix, tried = best_start(
+        pyramid,
+        [*candidates, moment_candidate(pyramid)],
+        "rigid" if kind == "rigid" else "affine",
+        None if kind == "rigid" else lambda m: embedding_cost(found, images, m),
+    )
+    record = start.record or StartRecord("headers", {}, 0, 0.0)
+    record = replace(record, chosen=tried[0].name, tried={t.name: t.record() for t in tried})
+    return replace(start, affine=matrix, record=record, refined=True)

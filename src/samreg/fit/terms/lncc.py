@@ -4,38 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
-from samreg.geometry.ops.smoothing import along
+from samreg.geometry.ops.smoothing import box_mean
 
-__all__ = ["Lncc", "box_mean"]
+__all__ = ["Lncc"]
 
 _FLOOR = 1e-4
 """Local variance, in images in [0, 1], at which a place has half its say: flat regions have none."""
 _ROUNDING = 1e-7
 """Below this a local variance is rounding."""
-
-
-def box_mean(values: Tensor, window: Sequence[int]) -> Tensor:
-    """Mean over a box around each voxel; at the edges over what is there.
-
-    Args:
-        values: (c, *shape).
-        window: odd box size along each array axis.
-
-    Returns:
-        (c, *shape).
-    """
-    # A box is a product of rows, and a row is a banded matrix: on a CPU several times faster than pooling.
-    out = values
-    for axis, w in enumerate(window, start=1):
-        n = out.shape[axis]
-        if w > 1 and n > 1:
-            at = torch.arange(n, device=values.device)
-            band = ((at[:, None] - at[None]).abs() <= w // 2).to(values.dtype)
-            out = along(out, band / band.sum(1, keepdim=True), axis)
-    return out
 
 
 class Lncc:

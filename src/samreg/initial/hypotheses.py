@@ -1,0 +1,286 @@
+"""Where a global map may start: candidates, their refinement, and the choice by what no candidate was fitted to.
+
+Candidates are refined by grey values and compared by the direction of edges (normalised gradients; Haber and
+Modersitzki, MICCAI 2006): the mean over the fixed image's edges of cos^2 between the gradients of both images, against
+what chance gives, 1/d. What the moving image does not hold counts as chance, so that no map wins by what it leaves out.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from scipy.fft import next_fast_len
+from torch import Tensor
+
+from samreg.geometry.frame import Frame
+from samreg.geometry.grid import Grid
+from samreg.geometry.ops.displacement import derivatives
+from samreg.geometry.ops.resample import sample
+from samreg.geometry.ops.smoothing import gaussian
+from samreg.initial.affine import Candidate
+from samreg.initial.pyramid import GreyLevel, GreyPyramid, resample
+from samreg.initial.refine import Kind, Refined, plausible_map, refine
+from samreg.result import TriedStart
+from samreg.types import Matrix
+
+__all__ = ["Tried", "best_start", "edge_agreement", "global_search", "moment_candidate", "rotations"]
+
+_SEARCH_VOXELS = {2: 40, 3: 18}
+"""Voxels along the longest axis of the fixed image in the search over turns."""
+_SCALES = {2: (0.6, 0.77, 1.0, 1.3, 1.67, 2.1), 3: (0.8, 1.0, 1.25)}
+_TURN = 15.0
+_TISSUE = 0.03
+_SURE = 0.5
+"""Agreement of edges that ends the search for other starts. Copies of one image have .5 to .8, a brain and itself
+turned by half a turn .35."""
+_PROBES = 9
+_STAYS = 0.06
+"""Voxels: what grey values move by less than this was aligned before. Interpolation alone can do as much."""
+_MARGIN = 0.05
+"""By which a later candidate has to be better than the first."""
+_LEAST_OVERLAP = 0.2
+_FINALISTS = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Tried:
+    """One candidate after its refinement.
+
+    Args:
+        name: how the candidate came about.
+        start: its map before.
+        refined: after.
+        agreement: of edges, -1/(d - 1) to 1; 0 is chance.
+    """
+
+    name: str
+    start: Matrix
+    refined: Refined
+    agreement: float
+
+    def record(self) -> TriedStart:
+        """What the manifest keeps."""
+        return TriedStart(
+            round(self.agreement, 4), round(self.refined.cost, 4), round(self.refined.overlap, 3), self.refined.refused
+        )
+
+
+def edge_agreement(level: GreyLevel, matrix: Matrix, displacement: Tensor | None = None) -> float:
+    """How much better than chance the edges of both images run along each other behind a map; 1 is perfect.
+
+    Args:
+        level: both images.
+        matrix: (d + 1, d + 1) fixed world to moving world.
+        displacement: (d, *shape) in voxels of the level, before the map; none by default.
+    """
+    d = level.fixed_grid.ndim
+    warped, inside = level.warped(matrix, displacement)
+    size = torch.tensor(level.fixed_grid.array_spacing).reshape(-1, *([1] * d)) / level.pixel
+    f, w = (torch.stack(derivatives(v[0])) / size for v in (level.fixed, warped))
+    f_length, w_length = f.square().sum(0), w.square().sum(0)
+    floors = [1e-6 + 0.1 * float(v.mean()) for v in (f_length, w_length)]
+    alike = (f * w).sum(0).square() / ((f_length + floors[0]) * (w_length + floors[1]))
+    chance = 1 / d
+    weight = (f_length / (f_length + floors[0])) * f_length.sqrt()
+    held = inside[0] > 0
+    value = torch.where(held, alike, torch.tensor(chance))
+    mean = float((weight * value).sum() / weight.sum().clamp(min=1e-9))
+    return (mean - chance) / (1 - chance)
+
+
+def moment_candidate(pyramid: GreyPyramid) -> Candidate:
+    """The shift that brings the centre of one image's edges onto that of the other's."""
+    level = pyramid.level(0)
+    centres = []
+    for values, grid in ((level.fixed, level.fixed_grid), (level.moving, level.moving_grid)):
+        weight = (edges(values, grid) > _TISSUE).double().flatten().numpy() + 1e-9
+        centres.append(np.average(grid.voxel_centres().reshape(-1, grid.ndim), axis=0, weights=weight))
+    matrix = np.eye(level.fixed_grid.ndim + 1)
+    matrix[:-1, -1] = centres[1] - centres[0]
+    return Candidate("moments", matrix)
+
+
+def rotations(d: int) -> list[np.ndarray]:
+    """Turns to try: every 15 degrees in the plane, the 24 axis-parallel orientations in space; the identity first."""
+    if d == 2:
+        angles = np.deg2rad(np.arange(0, 360, _TURN))
+        return [np.array([[np.cos(a), -np.sin(a)], [np.sin(a), np.cos(a)]]) for a in angles]
+    found = []
+    for order in itertools.permutations(range(3)):
+        for signs in itertools.product((1.0, -1.0), repeat=3):
+            turn = np.zeros((3, 3))
+            turn[range(3), order] = signs
+            if np.linalg.det(turn) > 0:
+                found.append(turn)
+    return sorted(found, key=lambda t: -float(np.trace(t)))
+
+
+def edges(values: Tensor, grid: Grid) -> Tensor:
+    """(*shape) length of the gradient, in grey values a smallest voxel: where something begins."""
+    pixel = min(s for n, s in zip(grid.shape, grid.array_spacing, strict=True) if n > 1)
+    size = torch.tensor([s / pixel for s in grid.array_spacing]).reshape(-1, *([1] * grid.ndim))
+    return (torch.stack(derivatives(values[0])) / size).square().sum(0).sqrt()
+
+
+def global_search(pyramid: GreyPyramid, keep: int = 5) -> list[Candidate]:
+    """Turns, scales and every shift, by the correlation of edges in Fourier space.
+
+    Args:
+        pyramid: both images.
+        keep: at most so many candidates, the best first.
+    """
+    d = pyramid.grids[0].ndim
+    pixel = max(pyramid.grids[0].extent) / _SEARCH_VOXELS[d]
+    number = next((i for i, p in enumerate(pyramid.pixels) if p <= pixel / 2), len(pyramid.pixels) - 1)
+    level = pyramid.level(number)
+    fixed, fixed_grid, moving, moving_grid = level.fixed, level.fixed_grid, level.moving, level.moving_grid
+    f, f_grid = _even(*_contours(fixed, fixed_grid, pixel), pixel)
+    f = f / f.square().sum().sqrt().clamp(min=1e-6)
+    m, m_grid = _contours(moving, moving_grid, pixel)
+    centre, reach = _box(m, m_grid)
+    direction = np.asarray(fixed_grid.direction)
+    found: list[Candidate] = []
+    scores: list[float] = []
+    for scale in _SCALES[d]:
+        side = int(np.ceil(2 * reach / (scale * pixel))) + 1
+        size = [next_fast_len(n + side, real=True) for n in f.shape]
+        spectrum = torch.fft.rfftn(f, s=size)
+        middle = (side - 1) / 2
+        frame = Grid((side,) * d, (pixel,) * d, tuple(-middle * pixel * direction.sum(1)), fixed_grid.direction)
+        for number, turn in enumerate(rotations(d)):
+            matrix = np.eye(d + 1)
+            matrix[:d, :d], matrix[:d, d] = scale * turn, centre
+            at = Frame(frame, m_grid, matrix)
+            w = sample(m[None], at.moving_index(at.identity()))[0]
+            w = w / w.square().sum().sqrt().clamp(min=1e-6)
+            surface = torch.fft.irfftn(spectrum * torch.fft.rfftn(w, s=size).conj(), s=size)
+            best = int(surface.argmax())
+            # Voxel 0 of w lies at voxel `shift` of f; what is beyond f is wrapped around.
+            shift = np.array(np.unravel_index(best, surface.shape))
+            shift = np.where(shift >= np.array(f.shape), shift - np.array(size), shift)
+            at_centre = f_grid.index_to_world((shift + middle)[::-1][None])[0]
+            matrix = matrix.copy()
+            matrix[:d, d] = centre - scale * turn @ at_centre
+            found.append(Candidate(f"search, turn {number}, scale {scale:g}", matrix))
+            scores.append(float(surface.flatten()[best]))
+    return [found[i] for i in np.argsort(scores)[::-1][:keep]]
+
+
+def _contours(values: Tensor, grid: Grid, pixel: float) -> tuple[Tensor, Grid]:
+    """Edges at a resolution, without the slow part that only says where there is something."""
+    shape = tuple(max(1, round(n * s / max(s, pixel))) for n, s in zip(grid.shape, grid.array_spacing, strict=True))
+    small = grid.with_shape(shape)
+    # The edges of a finer image: thin structures count.
+    e = edges(gaussian(values, [0.25 * pixel / s for s in grid.array_spacing]), grid)[None]
+    bright = float(np.quantile(e.numpy().ravel()[:: max(1, e.numel() // 100_000)], 0.98))
+    e = resample(e.clamp(max=bright), grid, shape, pixel)
+    return (e - gaussian(e, [3 * pixel / s for s in small.array_spacing]))[0], small
+
+
+def _even(values: Tensor, grid: Grid, pixel: float) -> tuple[Tensor, Grid]:
+    """On voxels with equal sides."""
+    shape = tuple(max(1, round(n * s / pixel)) for n, s in zip(grid.shape, grid.array_spacing, strict=True))
+    even = replace(grid, shape=shape, spacing=(pixel,) * grid.ndim)
+    at = Frame(even, grid, np.eye(grid.ndim + 1))
+    return sample(values[None], at.moving_index(at.identity()))[0], even
+
+
+def _box(contours: Tensor, grid: Grid) -> tuple[np.ndarray, float]:
+    """World position of the middle of the box that holds all strong edges, and half of its diagonal."""
+    strong = np.argwhere(contours.numpy() > 0.15 * float(contours.max()))
+    box = np.stack([strong.min(0), strong.max(0)])[:, ::-1].astype(float)
+    reach = float(np.linalg.norm((box[1] - box[0] + 1) * np.asarray(grid.spacing))) / 2
+    return grid.index_to_world(box.mean(0)[None])[0], reach
+
+
+def best_start(
+    pyramid: GreyPyramid,
+    candidates: Sequence[Candidate],
+    kind: Kind,
+    judge: Callable[[Matrix], float] | None = None,
+) -> tuple[Matrix, list[Tried]]:
+    """Refine candidates by grey values and take the one whose edges agree best.
+
+    All are refined at the coarsest level, the best of them at the next, and the winner to the finest. Where none agrees
+    well, the search over turns and scales brings more. A later candidate has to win clearly.
+
+    Args:
+        pyramid: both images.
+        candidates: starts, the most trusted first.
+        kind: of the map.
+        judge: cost of a map by something else than grey values (the embeddings); where edges do not show one anatomy, a
+            refinement that raises it is undone.
+
+    Returns:
+        The map, and what was tried, the winner first.
+    """
+    end = min(1, len(pyramid.pixels) - 1)
+    tried = _rounds(pyramid, candidates, kind, end)
+    if max((t.agreement for t in tried), default=-1.0) < _SURE:
+        tried += _rounds(pyramid, global_search(pyramid), kind, end)
+    first = tried[0]
+    best = max(tried, key=lambda t: t.agreement)
+    if best.agreement < first.agreement + _MARGIN or best.refined.overlap < _LEAST_OVERLAP:
+        best = first
+    final = refine(pyramid, best.refined.matrix, kind, first=min(end + 1, len(pyramid.pixels) - 1))
+    level = pyramid.level(len(pyramid.pixels) - 1 if len(pyramid.pixels) <= end + 2 else end + 1)
+    before, after = (edge_agreement(level, m) for m in (best.start, final.matrix))
+    matrix, why = final.matrix, final.refused
+    if _motion(pyramid, best.start, final.matrix) < _STAYS:
+        matrix, why = best.start, f"it moved nothing by more than {_STAYS:g} voxel"
+    elif after < before:
+        matrix, why = best.start, f"edges agree less after the refinement ({after:.3f}, {before:.3f} before)"
+    elif judge is not None and best is first:
+        # Between people the outlines of organs say less than the embeddings do; where edges agree, it is one anatomy.
+        costs = judge(best.start), judge(final.matrix)
+        if costs[1] > costs[0] and after < _SURE * final.overlap:
+            matrix, why = (
+                best.start,
+                f"embeddings agree less after the refinement ({costs[1]:.3f}, {costs[0]:.3f} before)",
+            )
+    winner = Tried(best.name, best.start, replace(final, matrix=matrix, refused=why), after)
+    return matrix, [winner, *(t for t in tried if t is not best)]
+
+
+def _motion(pyramid: GreyPyramid, before: Matrix, after: Matrix) -> float:
+    """Longest motion between two maps of what both images hold, in voxels of the fixed image."""
+    grid, other = pyramid.grids
+    # Corners, middles of edges and so on stand for all voxels: the difference of affine maps is largest at a corner.
+    axes = np.meshgrid(*(np.linspace(0, n - 1, _PROBES) for n in grid.shape[::-1]), indexing="ij")
+    index = np.stack(axes, -1).reshape(-1, grid.ndim)
+    homogeneous = np.column_stack([grid.index_to_world(index), np.ones(len(index))])
+    carried = homogeneous @ after.T
+    moved = grid.world_to_index((carried @ np.linalg.inv(before).T)[:, :-1]) - index
+    held = other.contains(carried[:, :-1])
+    # Along an axis with a single voxel there is nothing to see.
+    lengths = np.linalg.norm(moved * [n > 1 for n in grid.shape[::-1]], axis=1)
+    return float(lengths[held].max()) if held.any() else float("inf")
+
+
+def _rounds(pyramid: GreyPyramid, candidates: Sequence[Candidate], kind: Kind, end: int) -> list[Tried]:
+    """All at the coarsest level; the first and the best few at level `end`. In the order they came."""
+    rough = [_try(pyramid, candidate, kind, 0) for candidate in candidates]
+    if end == 0:
+        return rough
+    order = sorted(range(len(rough)), key=lambda i: -rough[i].agreement)
+    chosen = {0, *order[:_FINALISTS]}
+    return [_again(pyramid, t, kind, end) if i in chosen else t for i, t in enumerate(rough)]
+
+
+def _try(pyramid: GreyPyramid, candidate: Candidate, kind: Kind, end: int) -> Tried:
+    why = plausible_map(candidate.matrix)
+    if why:
+        return Tried(candidate.name, candidate.matrix, Refined(candidate.matrix, 1.0, 0.0, 0.0, why), -1.0)
+    refined = refine(pyramid, candidate.matrix, kind, last=end)
+    return Tried(candidate.name, candidate.matrix, refined, edge_agreement(pyramid.level(end), refined.matrix) - 0.5)
+
+
+def _again(pyramid: GreyPyramid, tried: Tried, kind: Kind, end: int) -> Tried:
+    if tried.agreement <= -1.0:
+        return tried
+    refined = refine(pyramid, tried.refined.matrix, kind, first=end, last=end)
+    return replace(tried, refined=refined, agreement=edge_agreement(pyramid.level(end), refined.matrix))

@@ -1,0 +1,186 @@
+"""A global map refined by grey values, starts that are found wherever they are, and partial overlap."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from benchmarks.exact_cases import CASES_2D, CASES_3D, Case
+from scipy.spatial.transform import Rotation
+
+from samreg import Image, read_image
+from samreg.geometry.grid import Grid
+from samreg.geometry.phantom import phantom
+from samreg.initial.affine import Candidate
+from samreg.initial.hypotheses import best_start, edge_agreement, global_search
+from samreg.initial.pyramid import GreyPyramid, resample
+from samreg.initial.refine import nearest_of_kind, plausible_map, refine
+from samreg.regions.slices import window
+
+_TURN = {2: np.deg2rad(7.0), 3: np.deg2rad(5.0)}
+
+
+def _world(d: int, name: str) -> Grid:
+    """Grids as files have them: the same body seen with other spacings and axes."""
+    shape, spacing = ((110, 130), (2.0, 2.0)) if d == 2 else ((24, 56, 66), (4.0, 4.0, 4.0))
+    direction = np.eye(d)
+    if name == "anisotropic":
+        shape, spacing = ((70, 130), (2.0, 3.2)) if d == 2 else ((14, 56, 66), (4.0, 4.0, 7.0))
+    elif name == "flipped":
+        direction = np.diag([-1.0, 1.0, 1.0][:d])
+    elif name == "oblique":
+        direction = _turn(d, 0.3)
+    grid = Grid(shape, spacing, direction=tuple(map(tuple, direction)))
+    return replace(grid, origin=tuple(-(np.asarray(grid.centre))))
+
+
+def _turn(d: int, angle: float) -> np.ndarray:
+    if d == 2:
+        return np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    return np.asarray(Rotation.from_rotvec(angle * np.array([1.0, 2.0, 3.0]) / np.sqrt(14.0)).as_matrix())
+
+
+def _body(points: np.ndarray) -> np.ndarray:
+    """A function of the world: blobs of many sizes within 90 mm, the same for every grid."""
+    random = np.random.default_rng(7)
+    d = points.shape[-1]
+    out = np.zeros(points.shape[:-1])
+    for _ in range(60):
+        centre = random.uniform(-75, 75, d) * ([1, 1, 0.5][:d])
+        width = random.uniform(6, 16)
+        out += random.uniform(0.2, 1.0) * np.exp(-((points - centre) ** 2).sum(-1) / (2 * width**2))
+    return out / 1.5
+
+
+def _true_map(d: int, kind: str) -> np.ndarray:
+    linear = _turn(d, _TURN[d])
+    if kind != "rigid":
+        linear = 1.06 * linear
+    if kind == "affine":
+        linear = linear @ (np.eye(d) + 0.05 * np.eye(d, k=1))
+    matrix = np.eye(d + 1)
+    matrix[:d, :d] = linear
+    matrix[:d, d] = [5.0, -4.0, 3.0][:d]
+    return matrix
+
+
+@pytest.mark.parametrize("d", [2, 3])
+@pytest.mark.parametrize("kind", ["rigid", "similarity", "affine"])
+@pytest.mark.parametrize("name", ["plain", "anisotropic", "flipped", "oblique"])
+def test_a_known_map_is_found_on_every_grid(d: int, kind: str, name: str) -> None:
+    fixed_grid, moving_grid = _world(d, "plain"), _world(d, name)
+    truth = _true_map(d, kind)
+    fixed = _body(fixed_grid.voxel_centres() @ truth[:d, :d].T + truth[:d, d])
+    moving = _body(moving_grid.voxel_centres())
+    pyramid = GreyPyramid(fixed, fixed_grid, 1 - 0.5 * moving, moving_grid, 100_000)  # another contrast, inverted
+    found = refine(pyramid, np.eye(d + 1), kind)  # type: ignore[arg-type]
+    assert found.refused == ""
+    points = np.random.default_rng(1).uniform(-60, 60, (500, d)) * [1, 1, 0.5][:d]
+    gap = (points @ (found.matrix - truth)[:d, :d].T + (found.matrix - truth)[:d, d]) / max(fixed_grid.spacing)
+    assert np.median(np.linalg.norm(gap, axis=1)) < 0.05
+    if kind == "rigid":
+        np.testing.assert_allclose(found.matrix[:d, :d] @ found.matrix[:d, :d].T, np.eye(d), atol=1e-8)
+
+
+@pytest.mark.parametrize("d", [2, 3])
+def test_an_image_and_itself_do_not_move(d: int) -> None:
+    example = phantom(d)
+    values, grid = window(example.fixed), example.fixed.grid
+    start, stop = [1] * d, [n - 1 for n in grid.shape]
+    part, crop = grid.crop(start, stop), values[tuple(slice(1, -1) for _ in range(d))]
+    for moving, other in ((values, grid), (crop, part)):
+        pyramid = GreyPyramid(values, grid, moving, other, 100_000)
+        matrix, _ = best_start(pyramid, [Candidate("headers", np.eye(d + 1))], "affine")
+        gap = grid.voxel_centres().reshape(-1, d) @ (matrix[:d, :d] - np.eye(d)).T + matrix[:d, d]
+        assert float(np.abs(gap / grid.spacing).max()) < 0.02
+
+
+def test_what_the_moving_image_does_not_hold_has_no_say() -> None:
+    grid = _world(2, "plain")
+    truth = _true_map(2, "rigid")
+    fixed = _body(grid.voxel_centres() @ truth[:2, :2].T + truth[:2, 2])
+    half = grid.crop((0, 0), (grid.shape[0], grid.shape[1] // 2))
+    found = refine(GreyPyramid(fixed, grid, _body(half.voxel_centres()), half, 100_000), np.eye(3), "rigid")
+    assert found.overlap < 0.65
+    assert np.linalg.norm((found.matrix - truth)[:2] @ [-30.0, 0.0, 1.0]) < 0.1 * max(grid.spacing)
+
+
+def test_a_map_outside_its_limits_is_refused_and_the_start_stays() -> None:
+    assert plausible_map(np.diag([0.3, 1.0, 1.0]))
+    assert plausible_map(np.diag([-1.0, 1.0, 1.0]))
+    assert not plausible_map(np.diag([0.8, 1.2, 1.0]))
+    # Nothing but a bar: along it nothing holds a map back.
+    grid = Grid((64, 64), (1.0, 1.0))
+    bar = np.zeros((64, 64))
+    bar[28:36] = 1.0
+    thin = np.zeros((64, 64))
+    thin[31:33] = 1.0
+    found = refine(GreyPyramid(bar, grid, thin, grid, 10_000), np.eye(3), "affine")
+    assert not plausible_map(found.matrix)
+
+
+def test_nearest_rigid_map_keeps_the_centre() -> None:
+    matrix = _true_map(3, "affine")
+    centre = np.array([10.0, -20.0, 5.0])
+    rigid = nearest_of_kind(matrix, "rigid", centre)
+    np.testing.assert_allclose(rigid @ [*centre, 1], matrix @ [*centre, 1])
+    np.testing.assert_allclose(rigid[:3, :3] @ rigid[:3, :3].T, np.eye(3), atol=1e-12)
+
+
+@pytest.mark.parametrize("degrees", [90.0, 160.0])
+def test_the_search_finds_turns_that_no_start_is_near(degrees: float) -> None:
+    grid = _world(2, "plain")
+    linear = _turn(2, np.deg2rad(degrees))
+    fixed = _body(grid.voxel_centres() @ linear.T)
+    pyramid = GreyPyramid(fixed, grid, _body(grid.voxel_centres()), grid, 100_000)
+    matrix, tried = best_start(pyramid, [Candidate("headers", np.eye(3))], "rigid")
+    np.testing.assert_allclose(matrix[:2, :2], linear, atol=2e-3)
+    assert tried[0].name.startswith("search")
+    assert "headers" in {t.name for t in tried}  # what was refused is named
+    assert tried[0].agreement > 0.5 > edge_agreement(pyramid.level(0), np.eye(3))
+
+
+def test_the_search_finds_a_shift_and_a_scale() -> None:
+    grid = _world(2, "plain")
+    fixed = _body(grid.voxel_centres() * 1.3 + [20.0, -12.0])
+    best = global_search(GreyPyramid(fixed, grid, _body(grid.voxel_centres()), grid, 100_000))[0]
+    np.testing.assert_allclose(best.matrix[:2, :2], 1.3 * np.eye(2), atol=0.1)
+    np.testing.assert_allclose(best.matrix[:2, 2], [20, -12], atol=10)
+
+
+def test_resampling_keeps_the_centre_of_a_blob() -> None:
+    """Pooling over blocks of unequal size does not."""
+    x = torch.arange(101.0)
+    line = torch.exp(-((x - 37.3) ** 2) / (2 * 4.0**2))[None, None].expand(1, 101, 101).contiguous()
+    grid = Grid((101, 101), (1.0, 1.0))
+    out = resample(line, grid, (101, 67), 101 / 67)[0, 50]
+    at = (torch.arange(67.0) + 0.5) * 101 / 67 - 0.5
+    assert abs(float((out * at).sum() / out.sum()) - 37.3) < 0.02
+
+
+def _grey_error(case: Case, kind: str) -> float:
+    grey = [window(i) for i in (case.fixed, case.moving)]
+    d = case.fixed.grid.ndim
+    pyramid = GreyPyramid(grey[0], case.fixed.grid, grey[1], case.moving.grid, 100_000)
+    start = [Candidate("headers", np.eye(d + 1))]
+    matrix, _ = best_start(pyramid, start, kind)  # type: ignore[arg-type]
+    found = case.points @ matrix[:d, :d].T + matrix[:d, d]
+    return float(np.median(np.linalg.norm(found - case.truth, axis=1)) / case.voxel)
+
+
+@pytest.mark.parametrize(
+    "name", ["shift-100", "turn-45", "turn-180", "scale-0.6", "inverted", "noise", "half-cut", "half-turned"]
+)
+def test_phantom_cases_of_the_benchmark(name: str) -> None:
+    example = phantom(2)
+    assert _grey_error(CASES_2D[name](example.fixed), "affine") < (0.2 if name == "noise" else 0.1)
+
+
+@pytest.mark.parametrize(("name", "most"), [("rigid", 0.1), ("affine", 0.15), ("half-cut", 0.05)])
+def test_hippocampus_cases_of_the_benchmark(data_root: Path, name: str, most: float) -> None:
+    path = data_root / "hippocampus_mr_msd" / "imagesTr" / "hippocampus_008.nii.gz"
+    image: Image = read_image(path)
+    assert _grey_error(CASES_3D[name](image), "affine") < most
