@@ -197,6 +197,13 @@ class TestFill:
         data[:3, :, :10] = -1024
         assert Image(data, Grid(data.shape, (1.0, 1.0, 1.0))).background == (-1024.0,)
 
+    def test_noise_about_0_is_0_and_a_flat_background_is_what_it_is(self) -> None:
+        grid = Grid((40, 40), (1.0, 1.0))
+        body = np.zeros((40, 40), np.float32)
+        body[10:30, 10:30] = 500
+        assert Image(body + noise((40, 40), high=8), grid).background == (0.0,)
+        assert Image(body + 4, grid).background == (4.0,)
+
     def test_colour_has_a_background_of_each_channel(self) -> None:
         data = np.full((30, 40, 3), (250.0, 240.0, 245.0), np.float32)
         data[10:20, 10:20] = (120.0, 0.0, 90.0)

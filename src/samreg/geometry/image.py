@@ -12,7 +12,7 @@ from samreg.types import ScalarArray, VoxelArray
 
 __all__ = ["Image"]
 
-_ALIKE = 0.1  # of the range of the image
+_ALIKE, _ABOUT_0 = 0.1, 0.02  # of the range of the image
 _LUMINANCE = np.asarray([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
 
 
@@ -61,7 +61,8 @@ class Image:
 
         It is the (lower) median of the voxels that lie in the outer sixteenth along two axes at least: the corners of a
         plane, the twelve edges of a volume, which bodies seldom touch. Where these are not alike (their 10th and 90th
-        percentile are further apart than a tenth of the image's range), it is the smallest value of the image.
+        percentile are further apart than a tenth of the image's range), it is the smallest value of the image. Noise
+        about 0 (a median within a fiftieth of the range) counts as 0.
         """
         outer = np.zeros(self.grid.shape, dtype=np.uint8)
         long = [axis for axis, n in enumerate(self.grid.shape) if n > 2]
@@ -73,7 +74,8 @@ class Image:
         values = self.data[outer >= min(2, len(long))]
         low, middle, high = np.percentile(values, [10, 50, 90], axis=0, method="lower")
         least, span = self.data.min(axis=tuple(range(self.grid.ndim))), np.ptp(self.data)
-        found = np.where(high - low > _ALIKE * span, least, middle)
+        about_0 = (high > low) & (np.abs(middle) <= _ABOUT_0 * span)
+        found = np.where(high - low > _ALIKE * span, least, np.where(about_0, 0.0, middle))
         return tuple(float(v) for v in np.atleast_1d(found))
 
     def with_data(self, data: VoxelArray) -> Image:
