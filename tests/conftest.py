@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+from filelock import FileLock
 
 import typechecks
+
+if TYPE_CHECKING:
+    from samreg.segmenters import Segmenter
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Tests run side by side, a process each: more threads than one would only wait for each other.
@@ -42,6 +47,23 @@ def _cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> None:
         folder = tmp_path_factory.getbasetemp()
         together = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
         os.environ["SAMREG_CACHE_DIR"] = str(together / "samreg-cache")
+
+
+@pytest.fixture(scope="session")
+def litemedsam(_cache_of_its_own: None) -> Segmenter:
+    """The default segmenter, compiled by one of the processes that run side by side and read by the others."""
+    import numpy as np
+
+    from samreg.segmenters import Prompts, load_segmenter
+
+    folder = Path(os.environ["SAMREG_CACHE_DIR"])
+    folder.mkdir(parents=True, exist_ok=True)
+    segmenter = load_segmenter("litemedsam")
+    with FileLock(folder / "compiling.lock"):
+        encoding, _ = segmenter.encode([np.zeros((8, 8), np.float32)] * 2)
+        for coarse in (True, False):
+            segmenter.prompt(encoding, Prompts(boxes=np.asarray([[1.0, 1.0, 6.0, 6.0]])), coarse=coarse)
+    return segmenter
 
 
 @pytest.fixture(autouse=True)

@@ -18,8 +18,6 @@ from samreg.regions.regions import Regions
 from samreg.regions.slices import plan_slices, window
 from samreg.segmenters import Segmenter
 
-pytestmark = pytest.mark.xdist_group("litemedsam")  # one process compiles the network and segments the heart
-
 HEART = (slice(3, 6), slice(40, 168), slice(70, 198))
 
 
@@ -33,19 +31,14 @@ def _crop(image: Image) -> Image:
 
 
 @pytest.fixture(scope="module")
-def segmenter() -> Segmenter:
-    return samreg.load_segmenter("litemedsam")
-
-
-@pytest.fixture(scope="module")
-def heart(data_root: Path, segmenter: Segmenter) -> tuple[Regions, Regions, np.ndarray, np.ndarray]:
+def heart(data_root: Path, litemedsam: Segmenter) -> tuple[Regions, Regions, np.ndarray, np.ndarray]:
     """Three middle slices of ACDC patient067, end-diastole and end-systole, segmented once."""
     folder = data_root / "acdc" / "training" / "patient067"
     images, labels = [], []
     for frame in ("01", "10"):
         images.append(_crop(samreg.read_image(folder / f"patient067_frame{frame}.nii.gz")))
         labels.append(_crop(samreg.read_image(folder / f"patient067_frame{frame}_gt.nii.gz")).data.astype(np.int32))
-    fixed, moving = (samreg.segment(image, segmenter=segmenter) for image in images)
+    fixed, moving = (samreg.segment(image, segmenter=litemedsam) for image in images)
     return fixed, moving, labels[0], labels[1]
 
 
@@ -131,7 +124,7 @@ def test_an_image_and_itself(heart: tuple[Regions, Regions, np.ndarray, np.ndarr
 
 
 def test_a_moving_image_elsewhere_with_other_axes_is_found(
-    heart: tuple[Regions, Regions, np.ndarray, np.ndarray], segmenter: Segmenter
+    heart: tuple[Regions, Regions, np.ndarray, np.ndarray], litemedsam: Segmenter
 ) -> None:
     """The same picture under a header that claims it lies 60 mm away and is stored back to front."""
     fixed = heart[0]
@@ -140,7 +133,7 @@ def test_a_moving_image_elsewhere_with_other_axes_is_found(
     rows = tuple(tuple(float(v) for v in row) for row in direction)
     last = grid.index_to_world(np.asarray([[grid.shape[2] - 1.0, 0.0, 0.0]]))[0]
     away = Grid(grid.shape, grid.spacing, tuple(last + np.asarray([60.0, -40.0, 0.0])), rows)
-    moving = samreg.segment(Image(fixed.image.data[:, :, ::-1], away), segmenter=segmenter)
+    moving = samreg.segment(Image(fixed.image.data[:, :, ::-1], away), segmenter=litemedsam)
     result = samreg.register_regions(fixed, moving)
     assert result.field is not None
     middle = result.field.u[:, 30:-30, 30:-30].reshape(-1, 3).mean(axis=0)

@@ -67,8 +67,8 @@ def test_box_around_a_ventricle_finds_it(reference: Segmenter, data_root: Path, 
     assert found.quality.min() > 0.8
 
 
-@pytest.mark.xdist_group("litemedsam")  # by the process that compiles the network for tests/test_registration.py too
 @pytest.mark.parametrize(("precision", "least"), [("auto", 0.98), ("float32", 0.999)])
+@pytest.mark.usefixtures("litemedsam")  # compiled already
 def test_openvino_draws_the_masks_of_torch(reference: Segmenter, data_root: Path, precision: str, least: float) -> None:
     pytest.importorskip("openvino")
     fast = open_segmenter("litemedsam", engine="openvino", precision=precision)
