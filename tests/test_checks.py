@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from results import true_result
-from samreg import FeatureVolume, Grid, Image, PairedRois, Regions, RoiSet, preset
+from samreg import FeatureVolume, Grid, Image, PairedRois, Regions, RoiSet, preset, register_regions
 from samreg.checks import (
     apart,
     blank,
@@ -274,6 +274,17 @@ class TestVerdict:
         for name in EXPENSIVE:
             assert found[name].state == "skipped"
             assert "--checks all" in found[name].advice
+        with pytest.raises(ConfigError, match="choose quick, all"):
+            run_checks(finished(), "many")
+
+    def test_all_checks_run_with_all(self) -> None:
+        """Of an affine map, for which none of the expensive ones has anything to do but to say so."""
+        base = preset("default")
+        config = dataclasses.replace(base, fit=dataclasses.replace(base.fit, transform="affine"))
+        images = [Regions.none(disc())] * 2
+        found = {c.name: c for c in register_regions(*images, config, checks="all").checks}
+        for name in EXPENSIVE:
+            assert found[name].advice == "does not apply to this registration"
 
 
 class TestExpensiveChecks:
@@ -404,3 +415,38 @@ class _NoFinder:
 
 def _with_seconds(result):  # type: ignore[no-untyped-def]
     return dataclasses.replace(result, seconds={"segment": 1.0})
+
+
+class TestTheBenchmark:
+    """benchmarks/verdicts.py: what it breaks, and what it counts."""
+
+    @pytest.mark.parametrize("grid", [GRID, STACK], ids=["2d", "3d"])
+    def test_what_is_broken_keeps_its_labels(self, grid: Grid) -> None:
+        from benchmarks.verdicts import BREAKS
+
+        data = np.random.default_rng(0).uniform(1, 99, grid.shape).astype(np.float32)
+        image, labels = Image(data, grid), (data > 50).astype(np.int32)
+        for name, broken in BREAKS.items():
+            other, moved = broken(image, labels)
+            assert moved is not None
+            assert moved.shape == other.grid.shape == other.data.shape, name
+            assert (name == "good") == (other.data.shape == data.shape and np.array_equal(other.data, data)), name
+            if name in ("crop", "padding", "mirrored", "turned"):
+                assert ((other.data > 50) == (moved > 0)).all(), name
+
+    def test_the_table_counts_failures_and_those_that_are_caught(self) -> None:
+        from benchmarks.verdicts import lines
+
+        def record(kind: str, verdict: str, dice: float | None, confidence: float = 0.5) -> dict[str, object]:
+            spoke = {"start": {"value": 2.0, "state": verdict.lower()}}
+            row = {"kind": kind, "verdict": verdict, "dice": dice, "before": 0.4, "confidence": confidence}
+            return row | {"checks": spoke}
+
+        good = [record("good", "PASS", 0.8 + 0.01 * i, 0.5 + 0.01 * i) for i in range(4)]
+        broken = [record("crop", "FAIL", 0.2), record("crop", "PASS", 0.3), record("part", "LOOK", None)]
+        text = lines([*good, *broken])
+        assert text[2] == "| good | 4 | 0.815 | 4 | 0 | 0 | 0 | 0 |  |"
+        assert text[3] == "| crop | 2 | 0.250 | 1 | 0 | 1 | 2 | 1 | start 1 |"
+        assert text[4] == "| part | 1 |  | 0 | 1 | 0 | 1 | 1 | start 1 |"
+        assert "upper three quarters of the Dice 0 are not PASS" in text[6]
+        assert "rho 1.00" in text[6]

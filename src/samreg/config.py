@@ -267,8 +267,6 @@ class RegisterConfig:
     segment: SegmentConfig = field(default_factory=SegmentConfig)
     match: MatchConfig = field(default_factory=MatchConfig)
     fit: FitConfig = field(default_factory=FitConfig)
-    checks: Literal["quick", "all"] = "quick"
-    """Checks of the result: what costs little, or also those that register again (swapped images, perturbed images)."""
     seed: int = 0
     """Seed of everything random."""
 
@@ -276,7 +274,6 @@ class RegisterConfig:
         _check_part(self, "segment", SegmentConfig)
         _check_part(self, "match", MatchConfig)
         _check_part(self, "fit", FitConfig)
-        check_choice(self, "checks", ("quick", "all"))
         check_number(self, "seed", 0, 2**32 - 1, whole=True)
 
 

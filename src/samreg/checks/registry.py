@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 from samreg import plugins
 from samreg.checks.finished import Finished
+from samreg.errors import ConfigError
 from samreg.result import CheckResult
 
 __all__ = ["BUILT_IN", "EXPENSIVE", "Check", "run_checks"]
@@ -34,16 +35,24 @@ EXPENSIVE = {
 """What registers again, so that it costs as much as the run: with `--checks all` only."""
 
 
-def run_checks(finished: Finished) -> tuple[CheckResult, ...]:
+def run_checks(finished: Finished, which: str = "quick") -> tuple[CheckResult, ...]:
     """What every check found, in the order of their names in `BUILT_IN`, then those of other packages.
 
     A check that does not apply, or was not asked for, is skipped, and the result says so.
+
+    Args:
+        finished: the registration.
+        which: `quick`, or `all` for those in `EXPENSIVE` as well.
+
+    Raises:
+        ConfigError: if `which` is neither.
     """
+    if which not in ("quick", "all"):
+        raise ConfigError(f"checks (--checks) is {which!r}: choose quick, all")
     found: list[CheckResult] = []
-    every = finished.config.checks == "all"
     known = BUILT_IN | EXPENSIVE
     for name in plugins.names("checks", known):
-        if name in EXPENSIVE and not every:
+        if name in EXPENSIVE and which != "all":
             found.append(CheckResult(name, None, state="skipped", advice="--checks all runs it"))
             continue
         check: Check = plugins.load("checks", name, known)
