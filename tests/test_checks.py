@@ -174,11 +174,13 @@ class TestEachCheck:
         paired = PairedRois(same, same, np.ones(4), np.asarray([1.0, 1.0, 1.0, 0.0]))
         shift = torch.zeros(2, *GRID.shape)
         assert states(apart.check(finished(paired=paired, shift=shift))) == {"pairs_apart": "pass"}
-        shift[1, :, 18:23] = 4.0  # the second pair
-        assert states(apart.check(finished(paired=paired, shift=shift))) == {"pairs_apart": "look"}
+        shift[1, :, 18:23] = 4.0  # one of three pairs with a weight
+        found = apart.check(finished(paired=paired, shift=shift))
+        assert found is not None
+        assert (found.state, found.value) == ("pass", pytest.approx(1 / 3))
         found = apart.check(finished(paired=paired, shift=torch.full_like(shift, 4.0)))
         assert found is not None
-        assert (found.state, found.value) == ("fail", 1.0)
+        assert (found.state, found.value) == ("look", 1.0)
         assert apart.check(finished()) is None
 
     @pytest.mark.parametrize(
