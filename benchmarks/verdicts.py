@@ -14,8 +14,8 @@
     inverted  grey values inverted within the body: another contrast
     part      another part of the body: --other, an image of something else
 
-With `--flat` only one slice of each volume takes part, as a 2D image: the one with most labelled voxels of the fixed
-image, and of the moving image or, within a subject, the same one. That costs seconds a pair.
+With `--flat` only one slice of each volume takes part, as a 2D image: the one with most labelled voxels of each
+image or, within a subject, the one that has most of them in both. That costs seconds a pair.
 
 A record that is there is kept. `table` holds verdict and confidence against the Dice: Spearman's rho within each
 dataset (good pairs), the failures that are caught (Dice below that before registration, or below half of the median of
@@ -91,14 +91,18 @@ def inverted(image: Image, labels: np.ndarray) -> Broken:
     return image.with_data(data.astype(np.float32)), labels
 
 
-def flat(image: Image, labels: np.ndarray, slice_: int | None = None) -> tuple[Image, np.ndarray, int]:
-    """One slice of a volume across its coarsest axis, its labels, and which it is."""
+def labelled(image: Image, labels: np.ndarray) -> np.ndarray:
+    """Labelled voxels of each slice across the coarsest axis."""
     axis = int(np.argmax(image.grid.array_spacing))
-    counts = np.count_nonzero(np.moveaxis(labels, axis, 0).reshape(labels.shape[axis], -1), axis=1)
-    k = int(np.argmax(counts)) if slice_ is None else slice_
+    return np.count_nonzero(np.moveaxis(labels, axis, 0).reshape(labels.shape[axis], -1), axis=1)
+
+
+def flat(image: Image, labels: np.ndarray, k: int) -> Broken:
+    """Slice k of a volume across its coarsest axis, and its labels."""
+    axis = int(np.argmax(image.grid.array_spacing))
     spacing = tuple(s for a, s in enumerate(image.grid.array_spacing) if a != axis)[::-1]
     data = np.take(image.data, k, axis)
-    return Image(data, Grid(data.shape[:2], spacing), image.name), np.take(labels, k, axis), k
+    return Image(data, Grid(data.shape[:2], spacing), image.name), np.take(labels, k, axis)
 
 
 BREAKS: dict[str, Callable[[Image, np.ndarray], Broken]] = {
@@ -133,8 +137,11 @@ def run(options: argparse.Namespace) -> None:
             fixed, moving = read_image(pair.fixed), read_image(pair.moving)
             fixed_labels, moving_labels = (read_labels(path)[0] for path in (pair.fixed_labels, pair.moving_labels))
             if options.flat:
-                fixed, fixed_labels, k = flat(fixed, fixed_labels)
-                moving, moving_labels, _ = flat(moving, moving_labels, k if pair.intra_subject else None)
+                counts = [labelled(fixed, fixed_labels), labelled(moving, moving_labels)]
+                if pair.intra_subject:
+                    counts = [np.minimum(*counts)] * 2
+                fixed, fixed_labels = flat(fixed, fixed_labels, int(np.argmax(counts[0])))
+                moving, moving_labels = flat(moving, moving_labels, int(np.argmax(counts[1])))
             for kind in wanted:
                 name = options.root.name + (", one slice" if options.flat else "")
                 key = f"{name}/{pair.id}/{kind}"

@@ -32,7 +32,7 @@ def section(verdict: Verdict, checks: Sequence[CheckResult]) -> str:
     rows = "".join(_row(check) for check in checks)
     table = f"<div class='scroll'><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
     return (
-        f"<section class='{_TONES[verdict]}'><h2>Verdict: <b>{verdict}</b></h2>"
+        f"<section><h2 class='{_TONES[verdict]}'>Verdict: <b>{verdict}</b></h2>"
         f"<p>{_WORDS[verdict]}{nothing}</p>{table if checks else ''}</section>"
     )
 
