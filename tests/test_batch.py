@@ -192,7 +192,7 @@ def test_the_command(table: Path, pipeline: list[str], capsys: pytest.CaptureFix
     assert "12 registered, 0 kept from an earlier run, 0 failed, 4 images encoded" in capsys.readouterr().out
     (table.parent / "i0.mha").unlink()
     shutil.rmtree(out)
-    assert main(["batch", str(table), "--out", out, "--jobs", "0"]) == 1
+    assert main(["batch", str(table), "--out", out, "--jobs", "0"]) == 3
     assert main(["batch", str(table.parent / "no.csv"), "--out", out]) == 2
 
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Literal
 
 from samreg.checks.finished import Finished
 from samreg.checks.registry import run_checks
@@ -38,6 +39,7 @@ def register(
     segmenter: RegionFinder | Segmenter | None = None,
     cache: RegionsCache | None = None,
     extra_pairs: PairedRois | None = None,
+    checks: Literal["quick", "all"] = "quick",
     progress: Progress | None = None,
 ) -> RegistrationResult:
     """Register two images: segment both, pair their regions, fit a transform.
@@ -50,6 +52,7 @@ def register(
         segmenter: what finds the regions; otherwise what `config.segment` names.
         cache: where regions are kept for the next registration of the same image.
         extra_pairs: pairs that are known, for example from label maps; they join the pairs that are found.
+        checks: `all` also runs those that register again, and take as long each time.
         progress: called along the way.
 
     Raises:
@@ -60,7 +63,7 @@ def register(
     check_pair(fixed.grid, moving.grid, fixed.name, moving.name)
     seconds: dict[str, float] = {}
     regions = _segment_both(fixed, moving, config, segmenter, cache, progress, seconds)
-    result = register_regions(*regions, config, extra_pairs=extra_pairs, progress=progress)
+    result = register_regions(*regions, config, extra_pairs=extra_pairs, checks=checks, progress=progress)
     return replace(result, seconds={**seconds, **result.seconds})
 
 
@@ -118,6 +121,7 @@ def register_regions(
     *,
     preset: str | None = None,
     extra_pairs: PairedRois | None = None,
+    checks: Literal["quick", "all"] = "quick",
     progress: Progress | None = None,
 ) -> RegistrationResult:
     """Pair the regions of two segmented images and fit a transform to them.
@@ -130,6 +134,7 @@ def register_regions(
         config: settings.
         preset: the name of a preset in place of settings; `default` where neither is given.
         extra_pairs: pairs that are known; they come first and their confidence is kept.
+        checks: `all` also runs those that register again, and take as long each time.
         progress: called along the way.
 
     Raises:
@@ -149,7 +154,7 @@ def register_regions(
         fitted = fit_transform(images, pairs, start, config.fit, progress)
     with _timed(seconds, "check"):
         finished = Finished(images, pairs, start, fitted, config)
-        checks = run_checks(finished)
+        found = run_checks(finished, checks)
     return RegistrationResult(
         fixed=fixed.image,
         moving=moving.image,
@@ -167,7 +172,7 @@ def register_regions(
         iterations=fitted.iterations,
         seconds=seconds,
         losses=fitted.losses,
-        checks=checks,
+        checks=found,
         notes=fitted.notes,
     )
 

@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypeAlias
 
 from samreg.config import RegisterConfig
+from samreg.errors import ConfigError
 from samreg.geometry.field import DisplacementField
 from samreg.geometry.image import Image
 from samreg.geometry.rois import PairedRois
 from samreg.types import Matrix
 
-__all__ = ["Agreement", "CheckResult", "Origin", "PromptRecord", "RegistrationResult", "StartRecord", "TriedStart"]
+__all__ = [
+    "STATES",
+    "Agreement",
+    "CheckResult",
+    "Origin",
+    "PromptRecord",
+    "RegistrationResult",
+    "StartRecord",
+    "TriedStart",
+    "Verdict",
+    "verdict_of",
+]
+
+STATES = ("pass", "look", "fail", "skipped")
+"""What a check may say of what it measured."""
+Verdict: TypeAlias = Literal["PASS", "LOOK", "FAIL"]
+"""What all checks of a registration say together."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,11 +131,48 @@ class CheckResult:
         name: of the check.
         value: what was measured; None where it could not be.
         message: one sentence for the user; empty where there is nothing to say.
+        state: `pass`, `look`, `fail` or `skipped`; empty stands for `look` where there is a message, and `pass` where
+            there is none.
+        unit: of the value; empty for a number without one.
+        limit: lowest and highest value that passes; None leaves that side open.
+        source: where the limit comes from.
+        advice: what to do where it does not pass.
+
+    Raises:
+        ConfigError: if there is no such state.
     """
 
     name: str
     value: float | None
     message: str = ""
+    state: str = ""
+    unit: str = ""
+    limit: tuple[float | None, float | None] = (None, None)
+    source: str = ""
+    advice: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.state:
+            object.__setattr__(self, "state", "look" if self.message else "pass")
+        if self.state not in STATES:
+            raise ConfigError(f"check {self.name!r} has the state {self.state!r}: choose {', '.join(STATES)}")
+
+    @property
+    def sentence(self) -> str:
+        """The message and, unless the check passed, the advice; empty where there is no message."""
+        counts = self.message and self.advice and self.state in ("look", "fail")
+        return f"{self.message}; {self.advice}" if counts else self.message
+
+
+def verdict_of(checks: Sequence[CheckResult]) -> Verdict:
+    """The worst state of all checks: FAIL if one fails, LOOK if one says look, PASS otherwise.
+
+    Checks that were skipped do not count. Where no check counts, nothing is known and the verdict is LOOK.
+    """
+    states = {check.state for check in checks}
+    if "fail" in states:
+        return "FAIL"
+    return "PASS" if "pass" in states and "look" not in states else "LOOK"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -170,7 +224,12 @@ class RegistrationResult:
     @property
     def warnings(self) -> tuple[str, ...]:
         """All that the user should know, one sentence each: notes, then what the checks say."""
-        return self.notes + tuple(check.message for check in self.checks if check.message)
+        return self.notes + tuple(check.sentence for check in self.checks if check.message)
+
+    @property
+    def verdict(self) -> Verdict:
+        """PASS, LOOK or FAIL: the worst state of the checks; see `verdict_of`."""
+        return verdict_of(self.checks)
 
     def provenance(self) -> dict[str, Any]:
         """How the result came about, for the manifest and the report: plain values by name."""
@@ -186,5 +245,6 @@ class RegistrationResult:
             "agreement": {k: v for k, v in dataclasses.asdict(self.agreement).items() if v is not None},
             "iterations": list(self.iterations),
             "prompt": None if self.prompt is None else dataclasses.asdict(self.prompt),
+            "verdict": self.verdict,
             "checks": [dataclasses.asdict(check) for check in self.checks],
         }

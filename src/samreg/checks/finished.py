@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
+from scipy import ndimage
 from torch.nn import functional
 
 from samreg.config import RegisterConfig
@@ -14,11 +16,15 @@ from samreg.geometry.frame import Frame
 from samreg.geometry.rois import PairedRois
 from samreg.initial.overlaps import pair_overlaps
 from samreg.initial.problem import ImagePair
-from samreg.initial.search import on_grid, tissue_cells
+from samreg.initial.search import TISSUE, on_grid, tissue_cells
 from samreg.initial.start import Start
 from samreg.result import Agreement
+from samreg.types import MaskArray, Points, ScalarArray
 
-__all__ = ["Finished"]
+__all__ = ["Finished", "body_of", "every"]
+
+_BODY_SIZE = 128
+"""Voxels along an axis with which a body is measured at most."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +52,26 @@ class Finished:
             return np.zeros(0)
         affine = self.start.affine if self.fitted.affine is None else self.fitted.affine
         return pair_overlaps(self.pairs, affine, self.fitted.displacement)
+
+    @cached_property
+    def fixed_step(self) -> tuple[slice, ...]:
+        """Which voxels of the fixed image `fixed_body` speaks of: every n-th along each axis."""
+        return every(self.images.fixed_grid.shape)
+
+    @cached_property
+    def fixed_body(self) -> MaskArray:
+        """Where the fixed image shows the body, on the voxels of `fixed_step`."""
+        return body_of(self.images.fixed_grey[self.fixed_step])
+
+    def body_points(self, side: Literal["fixed", "moving"], n: int) -> Points:
+        """World points of at most n voxels of one image's body, spread evenly over it, (n, d)."""
+        grid = self.images.fixed_grid if side == "fixed" else self.images.moving_grid
+        step = every(grid.shape)
+        body = self.fixed_body if side == "fixed" else body_of(self.images.moving_grey[step])
+        rows = np.argwhere(body)
+        rows = rows[np.linspace(0, len(rows) - 1, min(n, len(rows))).astype(int)]
+        strides = np.asarray([part.step for part in step])
+        return grid.index_to_world((rows * strides)[:, ::-1].astype(float))
 
     @cached_property
     def agreement(self) -> Agreement:
@@ -77,3 +103,18 @@ class Finished:
             return 0.0
         likeness = self.agreement.embedding
         return float(np.median(self.overlaps)) if likeness is None else max(0.0, likeness)
+
+
+def every(shape: tuple[int, ...]) -> tuple[slice, ...]:
+    """The slices that leave at most 128 voxels along each axis."""
+    return tuple(slice(None, None, -(-n // _BODY_SIZE)) for n in shape)
+
+
+def body_of(grey: ScalarArray) -> MaskArray:
+    """Where an image shows a body: above the background, holes filled; everywhere if nothing is above it.
+
+    Args:
+        grey: grey values in [0, 1].
+    """
+    body: MaskArray = ndimage.binary_fill_holes(grey > TISSUE)
+    return body if body.any() else np.ones(grey.shape, dtype=bool)

@@ -19,7 +19,13 @@ def check(finished: Finished) -> CheckResult:
     idle = idle_options(finished.config, rough_fit=finished.start.rough, classes=classes)
     transform = finished.config.fit.transform
     message = f"without effect in this registration (transform {transform}): {', '.join(idle)}" if idle else ""
-    return CheckResult("settings", float(len(idle)), message)
+    return CheckResult(
+        "settings",
+        float(len(idle)),
+        message,
+        "pass",  # it says nothing about the result
+        source="what each kind of transform reads",
+    )
 
 
 def idle_options(config: RegisterConfig, *, rough_fit: bool, classes: bool = False) -> list[str]:

@@ -7,27 +7,58 @@ from typing import TypeAlias
 
 from samreg import plugins
 from samreg.checks.finished import Finished
+from samreg.errors import ConfigError
 from samreg.result import CheckResult
 
-__all__ = ["BUILT_IN", "Check", "run_checks"]
+__all__ = ["BUILT_IN", "EXPENSIVE", "Check", "run_checks"]
 
-Check: TypeAlias = Callable[[Finished], "CheckResult | None"]
+Check: TypeAlias = Callable[[Finished], "CheckResult | tuple[CheckResult, ...] | None"]
 """A finished registration to what the check found; None where the check does not apply."""
 
 BUILT_IN = {
     "pairs": "samreg.checks.pairs:check",
-    "folding": "samreg.checks.folding:check",
-    "settings": "samreg.checks.idle:check",
     "likeness": "samreg.checks.likeness:check",
+    "jacobian": "samreg.checks.jacobian:check",
+    "folding": "samreg.checks.folding:check",
+    "displacement": "samreg.checks.displacement:check",
+    "overlap": "samreg.checks.overlap:check",
+    "pairs_apart": "samreg.checks.apart:check",
+    "start": "samreg.checks.start:check",
+    "blank_slices": "samreg.checks.blank:check",
+    "mirrored": "samreg.checks.mirrored:check",
+    "settings": "samreg.checks.idle:check",
 }
+EXPENSIVE = {
+    "swapped": "samreg.checks.swapped:check",
+    "perturbed": "samreg.checks.perturbed:check",
+}
+"""What registers again, so that it costs as much as the run: with `--checks all` only."""
 
 
-def run_checks(finished: Finished) -> tuple[CheckResult, ...]:
-    """What every check that applies found, in the order of their names in `BUILT_IN`, then those of other packages."""
-    found = []
-    for name in plugins.names("checks", BUILT_IN):
-        check: Check = plugins.load("checks", name, BUILT_IN)
+def run_checks(finished: Finished, which: str = "quick") -> tuple[CheckResult, ...]:
+    """What every check found, in the order of their names in `BUILT_IN`, then those of other packages.
+
+    A check that does not apply, or was not asked for, is skipped, and the result says so.
+
+    Args:
+        finished: the registration.
+        which: `quick`, or `all` for those in `EXPENSIVE` as well.
+
+    Raises:
+        ConfigError: if `which` is neither.
+    """
+    if which not in ("quick", "all"):
+        raise ConfigError(f"checks (--checks) is {which!r}: choose quick, all")
+    found: list[CheckResult] = []
+    known = BUILT_IN | EXPENSIVE
+    for name in plugins.names("checks", known):
+        if name in EXPENSIVE and which != "all":
+            found.append(CheckResult(name, None, state="skipped", advice="--checks all runs it"))
+            continue
+        check: Check = plugins.load("checks", name, known)
         result = check(finished)
-        if result is not None:
-            found.append(result)
+        if result is None:
+            found.append(CheckResult(name, None, state="skipped", advice="does not apply to this registration"))
+        else:
+            found += [result] if isinstance(result, CheckResult) else result
     return tuple(found)

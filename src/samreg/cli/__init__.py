@@ -9,8 +9,8 @@ themselves, give the dataclass a class method `defaults(arguments)`.
 
 Notes of the readers (`samreg.errors.InputWarning`) are printed to stderr as `samreg: note: ...`.
 
-Exit status: 0 done; 1 an error inside samreg; 2 what the user gave cannot be used; 130 interrupted. An error is one
-line on stderr.
+Exit status: 0 done; 1 an error inside samreg; 2 what the user gave cannot be used; 3 `--strict` and the verdict is not
+PASS, or some pairs of a batch failed; 130 interrupted. An error is one line on stderr.
 """
 
 from __future__ import annotations

@@ -32,6 +32,8 @@ class Batch:
     """Dask scheduler, for example tcp://10.0.0.1:8786, instead of processes on this machine."""
     threads: int = 0
     """Threads of each worker; 0 leaves the choice to the libraries."""
+    strict: bool = False
+    """End with status 3 if the verdict of a pair is not PASS."""
     retry_failed: bool = False
     """Try the pairs again that failed in an earlier run."""
     no_cache: bool = False
@@ -50,7 +52,7 @@ class Batch:
         return cls(tyro.MISSING, tyro.MISSING, config=asked_preset(arguments))
 
     def run(self) -> int:
-        """Register and count. A batch with failures ends with status 1, so that a script notices."""
+        """Register and count. A batch with failures ends with status 3, so that a script notices."""
         from samreg.runs.batch import BatchOptions, run_batch
 
         options = BatchOptions(
@@ -69,8 +71,9 @@ class Batch:
             found = run_batch(options, progress=progress, message=progress.message)
         show(
             f"{found.n_done} registered, {found.n_kept} kept from an earlier run, {found.n_failed} failed, "
-            f"{found.n_encoded} images encoded, {found.seconds:.0f} s; see {self.out / 'summary.csv'}"
+            f"the verdict of {found.n_not_pass} is not PASS, {found.n_encoded} images encoded, {found.seconds:.0f} s; "
+            f"see {self.out / 'summary.csv'}"
         )
         if found.n_failed:
             show(f"the failures and their reasons: {found.failures}")
-        return 1 if found.n_failed else 0
+        return 3 if found.n_failed or (self.strict and found.n_not_pass) else 0

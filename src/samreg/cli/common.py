@@ -117,13 +117,17 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -
 
 def summary(result: RegistrationResult, folder: Path) -> list[str]:
     """What a registration came to, in lines for the screen."""
-    parts = [f"{len(result.pairs)} pairs", f"confidence {result.confidence:.2f}"]
+    parts = [f"verdict {result.verdict}", f"{len(result.pairs)} pairs", f"confidence {result.confidence:.2f}"]
     if result.field is not None:
         length = np.linalg.norm(result.field.u, axis=-1)
         parts.append(f"mean displacement {length.mean():.1f} {result.field.grid.unit}")
         parts.append(f"folding {100 * result.field.folding_fraction():.2g} %")
     parts.append(f"{sum(result.seconds.values()):.1f} s")
-    notes = [f"note: {text}" for text in result.warnings]
+    notes = [f"note: {text}" for text in result.notes]
+    for check in result.checks:
+        if check.message:
+            word = "note" if check.state == "pass" else f"{check.state.upper()} ({check.name})"
+            notes.append(f"{word}: {check.sentence}")
     return [
         ", ".join(parts),
         *notes,

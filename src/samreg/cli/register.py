@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -40,6 +40,10 @@ class Register:
     """Keep the regions of both images (SAMREG_CACHE_DIR, else the user's cache folder) for the next registration."""
     overwrite: bool = False
     """Replace an older run in that folder."""
+    checks: Literal["quick", "all"] = "quick"
+    """Checks of the result: what costs little, or also those that register again (swapped and perturbed images)."""
+    strict: bool = False
+    """End with status 3 if the verdict is not PASS; the run folder is written all the same."""
     frame: int | None = None
     """Frame, phase or page to take of both images, from 1, where they hold several."""
     fixed_frame: int | None = None
@@ -61,8 +65,8 @@ class Register:
         """All other options default to what the preset says."""
         return cls(tyro.MISSING, tyro.MISSING, tyro.MISSING, config=asked_preset(arguments))
 
-    def run(self) -> None:
-        """Read, register, write."""
+    def run(self) -> int:
+        """Read, register, write; the exit status."""
         from samreg.files import check_output
         from samreg.io.images import read_image
         from samreg.io.notes import collected
@@ -92,13 +96,18 @@ class Register:
 
             if self.labels_only:
                 nothing = Regions.none(fixed), Regions.none(moving)
-                result = register_regions(*nothing, self.config, extra_pairs=pairs, progress=progress)
+                result = register_regions(
+                    *nothing, self.config, extra_pairs=pairs, checks=self.checks, progress=progress
+                )
             else:
                 cache = RegionsCache() if self.cache else None
-                result = register(fixed, moving, self.config, cache=cache, extra_pairs=pairs, progress=progress)
+                result = register(
+                    fixed, moving, self.config, cache=cache, extra_pairs=pairs, checks=self.checks, progress=progress
+                )
         noted = replace(result, notes=(*notes, *result.notes))
         write_run(noted, self.out, inputs=inputs, overwrite=self.overwrite, chosen=chosen)
         show(*summary(result, self.out))
+        return 3 if self.strict and result.verdict != "PASS" else 0
 
     def chosen(self) -> dict[str, dict[str, Any]]:
         """`frame` and `series` to take of each side."""

@@ -15,6 +15,7 @@ from samreg.geometry.grid import Grid
 from samreg.types import Matrix, Points
 
 __all__ = [
+    "SCALES",
     "AffineChoice",
     "Candidate",
     "choose",
@@ -27,7 +28,8 @@ __all__ = [
 
 _MAX_CELLS = 4000
 _ROUNDS = 3000
-_SCALES = (0.6, 1.6)
+SCALES = (0.6, 1.6)
+"""How much smaller and larger one body may be than another along an axis."""
 _OUTSIDE_COST = 0.8
 
 
@@ -167,7 +169,7 @@ def plausible(linear: np.ndarray) -> np.ndarray:
         (r,) booleans.
     """
     scales = np.linalg.svd(linear, compute_uv=False)
-    result: np.ndarray = (scales.max(1) < _SCALES[1]) & (scales.min(1) > _SCALES[0]) & (np.linalg.det(linear) > 0)
+    result: np.ndarray = (scales.max(1) < SCALES[1]) & (scales.min(1) > SCALES[0]) & (np.linalg.det(linear) > 0)
     return result
 
 

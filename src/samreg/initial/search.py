@@ -20,10 +20,20 @@ from samreg.initial.problem import ImagePair
 from samreg.result import StartRecord
 from samreg.types import Matrix, ScalarArray
 
-__all__ = ["affine_start", "both_ways", "embedding_cost", "on_grid", "one_way", "tissue_cells"]
+__all__ = [
+    "MATCH_TOLERANCE",
+    "TISSUE",
+    "affine_start",
+    "both_ways",
+    "embedding_cost",
+    "on_grid",
+    "one_way",
+    "tissue_cells",
+]
 
-_TISSUE = 0.03
-_MATCH_TOLERANCE = 0.06
+TISSUE = 0.03
+"""Grey value in [0, 1] above which a place is not background."""
+MATCH_TOLERANCE = 0.06
 """Distance up to which a match agrees with an affine map, as a share of the fixed image's diagonal."""
 _MIN_INLIERS = 0.08
 
@@ -48,7 +58,7 @@ def affine_start(found: Descriptors, images: ImagePair, seed: int) -> tuple[Matr
     middle[:-1, -1] = np.asarray(moving_grid.centre) - np.asarray(fixed_grid.centre)
     candidates = [Candidate("headers", np.eye(fixed_grid.ndim + 1)), Candidate("centres", middle)]
     p, q, _ = mutual_matches(found.fixed, found.fixed_grid, masks[0], found.moving, found.moving_grid, masks[1])
-    tolerance = _MATCH_TOLERANCE * float(np.linalg.norm(fixed_grid.extent))
+    tolerance = MATCH_TOLERANCE * float(np.linalg.norm(fixed_grid.extent))
     matrix, share = ransac_affine(p, q, tolerance, seed)
     if share >= _MIN_INLIERS:
         candidates.append(Candidate("matches", matrix))
@@ -172,4 +182,4 @@ def tissue_cells(grey: ScalarArray, image: Grid, cells: Grid) -> Tensor:
         cells: the feature grid.
     """
     frame = Frame(cells, image, np.eye(image.ndim + 1))
-    return frame.warp(torch.from_numpy(np.ascontiguousarray(grey))[None], frame.identity())[0] > _TISSUE
+    return frame.warp(torch.from_numpy(np.ascontiguousarray(grey))[None], frame.identity())[0] > TISSUE

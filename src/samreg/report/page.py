@@ -14,6 +14,7 @@ from samreg.config import describe
 from samreg.geometry.image import Image
 from samreg.io.palette import pair_colour
 from samreg.regions.regions import Regions
+from samreg.report import checks
 from samreg.report.maps import jacobian_stops
 from samreg.report.panels import Panels, spread
 from samreg.report.slices import black_and_white, plane_of, to_bytes
@@ -44,7 +45,8 @@ def render_registration(
     panels = Panels.of(result, warped, _MOST_SLICES)
     determinant = None if result.field is None else result.field.jacobian_determinant()
     sections = [
-        _warnings(result.warnings),
+        checks.section(result.verdict, result.checks),
+        _warnings((*result.notes, *(c.message for c in result.checks if c.message and c.state == "pass"))),
         _facts(result, determinant, extra or {}),
         _pairs(result, panels),
         _before_and_after(panels) if result.field is not None else "",
@@ -117,7 +119,7 @@ def _facts(result: RegistrationResult, determinant: np.ndarray | None, extra: Ma
     pairs, similarity = result.pairs, result.pairs.similarity
     level = "good" if result.confidence >= 0.7 else "fair" if result.confidence >= 0.4 else "bad"
     facts = [
-        (level, f"{result.confidence:.2f}", "confidence of the run, 0 to 1"),
+        (checks.tone(result.verdict, level), f"{result.confidence:.2f}", "confidence of the run, 0 to 1"),
         ("", str(len(pairs)), "pairs of regions"),
         ("", f"{similarity.mean():.2f}" if len(pairs) else "–", "mean similarity of the pairs"),
     ]
@@ -127,7 +129,7 @@ def _facts(result: RegistrationResult, determinant: np.ndarray | None, extra: Ma
         facts += [
             ("", f"{length.mean():.1f} {unit}", f"mean displacement, at most {length.max():.1f} {unit}"),
             (
-                "good" if folded <= 1e-3 else "fair" if folded <= 1e-2 else "bad",
+                checks.tone(result.verdict, "good" if folded <= 1e-3 else "fair" if folded <= 1e-2 else "bad"),
                 "< 0.01 %" if 0 < folded < 1e-4 else f"{100 * folded:.2g} %",
                 "of the field is folded",
             ),

@@ -72,6 +72,7 @@ class BatchSummary:
         n_done: registered now.
         n_kept: registered by an earlier run.
         n_failed: pairs without a result.
+        n_not_pass: pairs with a result whose verdict is not PASS, now or by an earlier run.
         n_encoded: images that were segmented now.
         seconds: wall time of this run.
         records: the record file.
@@ -82,6 +83,7 @@ class BatchSummary:
     n_done: int
     n_kept: int
     n_failed: int
+    n_not_pass: int
     n_encoded: int
     seconds: float
     records: Path
@@ -141,6 +143,7 @@ def run_batch(
         tally.n_done,
         tally.n_kept,
         tally.n_failed,
+        sum(record["status"] == "done" and record.get("verdict") != "PASS" for _, record in rows),
         tally.n_encoded,
         tally.seconds,
         path,
@@ -242,6 +245,8 @@ def register_pair(key: str, pair: PairRecord, folder: Path, options: BatchOption
             "run": str(folder),
             "encoded": finder.found,
             "n_pairs": len(result.pairs),
+            "verdict": result.verdict,
+            "checks": {c.name: {"value": c.value, "state": c.state} for c in result.checks},
             "confidence": round(float(result.confidence), 4),
             "seconds": round(time.perf_counter() - start, 3),
             "segment_seconds": round(result.seconds["segment"], 3),
@@ -294,6 +299,7 @@ def _write_summaries(out: Path, rows: list[tuple[PairRecord, Record]]) -> Path:
     """`summary.csv`, a row a pair in the order of the table, and `failures.csv`, a table that can be given again."""
     numbers: list[tuple[str, Callable[[Record], Any]]] = [
         ("seconds", lambda r: r.get("seconds", "")),
+        ("verdict", lambda r: r.get("verdict", "")),
         ("n_pairs", lambda r: r.get("n_pairs", "")),
         ("confidence", lambda r: r.get("confidence", "")),
         *((name, functools.partial(_metric, name)) for name, metric in all_metrics().items() if metric.in_tables),

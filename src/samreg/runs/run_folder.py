@@ -259,6 +259,7 @@ def _manifest(
         "preset": dict(zip(("nearest", "changed"), nearest_preset(result.config), strict=True)),
         "seed": result.config.seed,
         "provenance": result.provenance(),
+        "verdict": result.verdict,
         "confidence": float(result.confidence),
         "counts": {"pairs": len(result.pairs)},
         "losses": {name: float(value) for name, value in result.losses.items()},

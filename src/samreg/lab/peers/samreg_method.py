@@ -101,6 +101,8 @@ def _solve(
         raise RegistrationError(f"transform {config.fit.transform!r} gives no field to evaluate")
     extra = {
         "n_pairs": len(result.pairs),
+        "verdict": result.verdict,
+        "checks": {c.name: {"value": c.value, "state": c.state} for c in result.checks},
         "confidence": float(result.confidence),
         "agreement": {k: v for k, v in dataclasses.asdict(result.agreement).items() if v is not None},
         "losses": {name: float(value) for name, value in result.losses.items()},

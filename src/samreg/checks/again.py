@@ -1,0 +1,32 @@
+"""A second registration from the same regions, for the checks that compare two."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from samreg.checks.finished import Finished
+from samreg.fit.transform import FittedTransform, bring_near, fit_transform
+from samreg.geometry.rois import PairedRois
+from samreg.initial.problem import ImagePair
+from samreg.initial.start import find_start
+from samreg.pairs.find import find_pairs
+
+__all__ = ["swapped_fit"]
+
+
+def swapped_fit(finished: Finished) -> FittedTransform:
+    """The registration with the images in each other's place; its field is on the moving grid."""
+    images, config = finished.images, finished.config
+    other = ImagePair.of(images.moving, images.fixed, config)
+    known = _given(finished)
+    start = find_start(other, config, bring_near, known)
+    return fit_transform(other, find_pairs(other, start, config.match, known), start, config.fit)
+
+
+def _given(finished: Finished) -> PairedRois | None:
+    """The pairs that were given, the other way round; classes of a segmenter are found again by themselves."""
+    origin, pairs = finished.images.fixed.origin, finished.pairs
+    if (origin is not None and origin.classes) or not pairs.is_given.any():
+        return None
+    known = pairs.select(np.flatnonzero(pairs.is_given))
+    return PairedRois(known.moving, known.fixed, known.similarity, known.weights)
