@@ -38,6 +38,8 @@ class Register:
     """Run no segmenter: the known regions, exactly as they are, and the grey values drive the fit."""
     cache: bool = True
     """Keep the regions of both images (SAMREG_CACHE_DIR, else the user's cache folder) for the next registration."""
+    inverse: bool = True
+    """Write the inverse, on the moving grid, as well."""
     overwrite: bool = False
     """Replace an older run in that folder."""
     frame: int | None = None
@@ -97,7 +99,7 @@ class Register:
                 cache = RegionsCache() if self.cache else None
                 result = register(fixed, moving, self.config, cache=cache, extra_pairs=pairs, progress=progress)
         noted = replace(result, notes=(*notes, *result.notes))
-        write_run(noted, self.out, inputs=inputs, overwrite=self.overwrite, chosen=chosen)
+        write_run(noted, self.out, inputs=inputs, overwrite=self.overwrite, chosen=chosen, inverse=self.inverse)
         show(*summary(result, self.out))
 
     def chosen(self) -> dict[str, dict[str, Any]]:

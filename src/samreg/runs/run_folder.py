@@ -22,13 +22,16 @@ from samreg.files import sha256_of, staged, write_json
 from samreg.geometry.field import DisplacementField
 from samreg.geometry.grid import Grid
 from samreg.geometry.image import Image
+from samreg.geometry.inverse import InverseResult
 from samreg.geometry.rois import PairedRois, RoiSet
 from samreg.io.images import write_image
+from samreg.io.notes import note
 from samreg.io.rois import read_segmentation, write_label_map, write_segmentation
-from samreg.io.transforms import read_displacement, write_displacement, write_transform
+from samreg.io.transforms import read_displacement
 from samreg.regions.regions import Regions
 from samreg.report import render_regions, render_registration
 from samreg.result import RegistrationResult
+from samreg.runs.transforms import INVERSE, write_inverse, write_transforms
 from samreg.types import Matrix
 
 __all__ = ["Run", "read_run", "write_regions", "write_run"]
@@ -69,6 +72,17 @@ class Run:
             raise InputError(f"{self.folder}: holds pairs and no transform (--transform none); register again with one")
         return self.field
 
+    def inverse(self) -> DisplacementField:
+        """The inverse on the moving grid: that of the folder, or, where it was left out, computed now.
+
+        Raises:
+            InputError: if the run has no transform, or the file is damaged.
+        """
+        field, path = self.transform(), self.folder / INVERSE
+        if path.is_file():
+            return read_displacement(path, self.moving_grid)
+        return field.invert(self.moving_grid)
+
 
 def write_run(
     result: RegistrationResult,
@@ -78,6 +92,7 @@ def write_run(
     overwrite: bool = False,
     facts: Mapping[str, str] | None = None,
     chosen: Mapping[str, Mapping[str, Any]] | None = None,
+    inverse: bool = True,
 ) -> Path:
     """Write everything about a registration into a folder, whole or not at all.
 
@@ -92,34 +107,43 @@ def write_run(
         overwrite: replace an older run in that place.
         chosen: `frame` and `series` that were taken of the inputs `fixed` and `moving`, where they hold several.
         facts: more facts for the top of the report, name to text.
+        inverse: write the inverse on the moving grid as well.
 
     Returns:
         The folder.
 
     Raises:
         InputError: if the folder cannot be used.
+
+    Warns:
+        InputWarning: with the share of voxels for which the inverse did not converge; the manifest says it too.
     """
     # Most of the time goes into compression, which leaves the interpreter free to draw the report meanwhile.
     with staged(folder, overwrite) as stage, ThreadPoolExecutor(1) as beside:
         warped = None
         if result.field is not None:
             warped = dataclasses.replace(result.field.warp(result.moving), name="warped")
-        files = beside.submit(_write_files, result, warped, stage)
+        files = beside.submit(_write_files, result, warped, stage, inverse)
         (stage / "report.html").write_text(render_registration(result, warped, facts), encoding="utf-8")
-        write_json(stage / "manifest.json", _manifest(result, inputs or {}, chosen or {}))
-        files.result()
+        manifest, how = _manifest(result, inputs or {}, chosen or {}), files.result()
+        manifest["inverse"] = None if how is None else how.summary()
+        if how is not None and how.note:
+            manifest["warnings"].append(how.note)
+        write_json(stage / "manifest.json", manifest)
+    if how is not None and how.note:
+        note(how.note)
     return Path(folder)
 
 
-def _write_files(result: RegistrationResult, warped: Image | None, stage: Path) -> None:
+def _write_files(result: RegistrationResult, warped: Image | None, stage: Path, inverse: bool) -> InverseResult | None:
     if result.field is not None and warped is not None:
         write_image(warped, stage / "warped.nii.gz")
         if warped.grid.unit == "px" and warped.grid.ndim == 2:
             write_image(warped, stage / "warped.png")
-        write_displacement(result.field, stage / "displacement.nii.gz")
-        write_transform(result.field, stage / "transform.h5", result.affine)
+    write_transforms(result, stage)
     _write_rois(result.pairs, stage)
     write_json(stage / "pairs.json", pair_rows(result.pairs))
+    return write_inverse(result, stage) if inverse else None
 
 
 def read_run(folder: str | Path) -> Run:
