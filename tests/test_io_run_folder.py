@@ -286,7 +286,7 @@ class TestDamage:
             ("manifest.json", b"{", "damaged"),
             ("manifest.json", b'{"format": "samreg regions 1"}', "samreg regions 1"),
             ("pairs.json", None, "damaged"),
-            ("pairs.json", b"[{}]", "8 segments"),
+            ("pairs.json", b"[{}]", "damaged"),
             ("displacement.nii.gz", None, "no such file"),
             ("displacement.nii.gz", b"\x1f\x8b", "displacement"),
             ("fixed_rois.seg.nrrd", b"NRRD0005\n", "damaged"),

@@ -30,6 +30,7 @@ _PUBLIC = {
     "RoiSet": "samreg.geometry.rois",
     "SamregError": "samreg.errors",
     "EverythingMode": "samreg.regions.everything.finder",
+    "fit_run": "samreg.runs.refit",
     "load_segmenter": "samreg.segmenters",
     "PromptAnswer": "samreg.prompt",
     "preset": "samreg.config",

@@ -183,8 +183,8 @@ class Warp:
             other = "leave out --inverse" if self.inverse else "say --inverse"
             raise GeometryError(
                 f"{self.image}: lies on the grid of the {target} image, and warp carries what lies in the {source} "
-                f"image: were the two exchanged? To carry it onto the {source} grid, {other}. If it shows the {source} image "
-                "all the same, say --on-fixed-grid"
+                f"image: were the two exchanged? To carry it onto the {source} grid, {other}. If it shows the {source} "
+                "image all the same, say --on-fixed-grid"
             )
         return field
 

@@ -38,7 +38,8 @@ def passage(runs: Sequence[Run], inverse: bool = False) -> Passage:
     """The map of runs A, B, ..., where the fixed image of B is the moving image of A, and so on.
 
     Forwards x_moving = T_n(... T_2(T_1(x_fixed))), from the moving image of the last run onto the fixed grid of the
-    first; backwards the inverses in the other order, from the fixed image of the first onto the moving grid of the last.
+    first; backwards the inverses in the other order, from the fixed image of the first onto the moving grid of the
+    last.
 
     Args:
         runs: one at least.
