@@ -72,6 +72,7 @@ class DenseProblem:
         slice_axis: array axis along which the pairs are one slice thick, or None.
         field_smoothing: smoothing of the whole displacement after each step of a flow, in working voxels.
         similarity: name of the term that compares grey values.
+        keep_start: add what the levels change to `start` as it is, instead of to what a level resolves of it.
     """
 
     fixed: ScalarArray
@@ -86,6 +87,7 @@ class DenseProblem:
     slice_axis: int | None = None
     field_smoothing: float = 0.4
     similarity: str = "lncc"
+    keep_start: bool = False
 
 
 @dataclass(frozen=True)

@@ -93,6 +93,7 @@ def _problem(images: ImagePair, pairs: PairedRois, start: Start, config: FitConf
         images.roi_axis,
         FIELD_SMOOTHING if images.segmented else SMOOTHING_WITHOUT_EMBEDDINGS,
         config.similarity,
+        start.given,
     )
 
 

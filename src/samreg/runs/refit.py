@@ -10,10 +10,13 @@ from typing import Any
 from samreg.config import RegisterConfig
 from samreg.errors import InputError
 from samreg.files import sha256_of
+from samreg.geometry.field import DisplacementField
+from samreg.geometry.grid import Grid
 from samreg.geometry.image import Image
 from samreg.io.images import read_image
 from samreg.io.notes import collected, note
 from samreg.result import RegistrationResult
+from samreg.runs.initial import read_initial
 from samreg.runs.run_folder import Run, read_run
 from samreg.types import Progress
 
@@ -48,13 +51,14 @@ def fit_run(
         places = inputs_of(run, fixed, moving)
         images = [_image(run, side, places[side]) for side in ("fixed", "moving")]
         config = config_of(run.manifest["config"])
+        initial = _initial(run, images[0].grid)
     # The pipeline, and torch with it, is loaded after the input was found to be good.
     from samreg.pipeline import register_regions
     from samreg.regions.regions import Regions
 
     nothing = Regions.none(images[0]), Regions.none(images[1])
     pairs = run.pairs if len(run.pairs) else None
-    result = register_regions(*nothing, config, extra_pairs=pairs, progress=progress)
+    result = register_regions(*nothing, config, extra_pairs=pairs, initial=initial, progress=progress)
     before = run.manifest["counts"]["pairs"]
     text = f"fitted again from {run.folder}, with {len(run.pairs)} pairs; that run was fitted with {before}"
     return dataclasses.replace(result, notes=(text, *notes, *result.notes))
@@ -85,6 +89,17 @@ def inputs_of(run: Run, fixed: str | Path | None = None, moving: str | Path | No
 def _image(run: Run, side: str, path: Path) -> Image:
     entry = run.manifest["images"][side]
     return read_image(path, frame=entry.get("frame"), series=entry.get("series"))
+
+
+def _initial(run: Run, grid: Grid) -> DisplacementField | None:
+    """The transform that the run started from, where it was given one."""
+    entry = run.manifest.get("other_inputs", {}).get("initial")
+    if entry is None:
+        return None
+    path = Path(entry["path"])
+    if not path.exists() or sha256_of(path) != entry["sha256"]:
+        raise InputError(f"{path}: {run.folder} started from this transform, and it is gone or another; put it back")
+    return read_initial(path, grid)
 
 
 def config_of(entry: Mapping[str, Any]) -> RegisterConfig:
