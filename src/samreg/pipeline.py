@@ -16,7 +16,7 @@ from samreg.errors import GeometryError
 from samreg.fit.transform import bring_near, fit_transform
 from samreg.geometry.field import DisplacementField
 from samreg.geometry.grid import check_pair
-from samreg.geometry.image import Image
+from samreg.geometry.image import Image, check_image
 from samreg.geometry.rois import PairedRois
 from samreg.initial.problem import ImagePair
 from samreg.initial.start import find_start
@@ -58,10 +58,13 @@ def register(
 
     Raises:
         ConfigError: if there is no such preset, or settings are given as well.
+        InputError: if an image is none of samreg's; the message says how to make one of it.
         GeometryError: if one image is 2D and the other 3D, or one in mm and the other in pixels, or the initial
             transform lies elsewhere.
     """
     config = chosen(config, preset)
+    check_image(fixed, "fixed")
+    check_image(moving, "moving")
     check_pair(fixed.grid, moving.grid, fixed.name, moving.name)
     _check_initial(initial, fixed)
     seconds: dict[str, float] = {}
@@ -113,6 +116,7 @@ def segment(
         ConfigError: if there is no such preset, or settings are given as well.
     """
     config = chosen(config, preset)
+    check_image(image, "image")
     finder = open_finder(config.segment) if segmenter is None else as_finder(segmenter)
     return find_regions(image, finder, config.segment, cache, progress)
 
