@@ -25,6 +25,7 @@ NAMES = [
     "RoiSet",
     "SamregError",
     "__version__",
+    "fit_run",
     "load_segmenter",
     "preset",
     "prompt_pair",

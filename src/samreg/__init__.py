@@ -29,6 +29,7 @@ _PUBLIC = {
     "Roi": "samreg.geometry.rois",
     "RoiSet": "samreg.geometry.rois",
     "SamregError": "samreg.errors",
+    "fit_run": "samreg.runs.refit",
     "load_segmenter": "samreg.segmenters",
     "PromptAnswer": "samreg.prompt",
     "preset": "samreg.config",

@@ -8,14 +8,17 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Literal
 
+import numpy as np
+
 from samreg.checks.finished import Finished
 from samreg.checks.registry import run_checks
 from samreg.config import RegisterConfig, chosen
 from samreg.errors import GeometryError
 from samreg.fit.rough import bring_near
 from samreg.fit.transform import fit_transform
+from samreg.geometry.field import DisplacementField
 from samreg.geometry.grid import check_pair
-from samreg.geometry.image import Image
+from samreg.geometry.image import Image, check_image
 from samreg.geometry.rois import PairedRois
 from samreg.initial.problem import ImagePair
 from samreg.initial.start import find_start
@@ -39,6 +42,7 @@ def register(
     segmenter: RegionFinder | Segmenter | None = None,
     cache: RegionsCache | None = None,
     extra_pairs: PairedRois | None = None,
+    initial: DisplacementField | None = None,
     checks: Literal["quick", "all"] = "quick",
     progress: Progress | None = None,
 ) -> RegistrationResult:
@@ -52,18 +56,26 @@ def register(
         segmenter: what finds the regions; otherwise what `config.segment` names.
         cache: where regions are kept for the next registration of the same image.
         extra_pairs: pairs that are known, for example from label maps; they join the pairs that are found.
+        initial: a transform to start from, fixed world to moving world, on any grid; a dense result composes with it.
         checks: `all` also runs those that register again, and take as long each time.
         progress: called along the way.
 
     Raises:
         ConfigError: if there is no such preset, or settings are given as well.
-        GeometryError: if one image is 2D and the other 3D, or one in mm and the other in pixels.
+        InputError: if an image is none of samreg's; the message says how to make one of it.
+        GeometryError: if one image is 2D and the other 3D, or one in mm and the other in pixels, or the initial
+            transform lies elsewhere.
     """
     config = chosen(config, preset)
+    check_image(fixed, "fixed")
+    check_image(moving, "moving")
     check_pair(fixed.grid, moving.grid, fixed.name, moving.name)
+    _check_initial(initial, fixed)
     seconds: dict[str, float] = {}
     regions = _segment_both(fixed, moving, config, segmenter, cache, progress, seconds)
-    result = register_regions(*regions, config, extra_pairs=extra_pairs, checks=checks, progress=progress)
+    result = register_regions(
+        *regions, config, extra_pairs=extra_pairs, initial=initial, checks=checks, progress=progress
+    )
     return replace(result, seconds={**seconds, **result.seconds})
 
 
@@ -110,6 +122,7 @@ def segment(
         ConfigError: if there is no such preset, or settings are given as well.
     """
     config = chosen(config, preset)
+    check_image(image, "image")
     finder = open_finder(config.segment) if segmenter is None else as_finder(segmenter)
     return find_regions(image, finder, config.segment, cache, progress)
 
@@ -121,6 +134,7 @@ def register_regions(
     *,
     preset: str | None = None,
     extra_pairs: PairedRois | None = None,
+    initial: DisplacementField | None = None,
     checks: Literal["quick", "all"] = "quick",
     progress: Progress | None = None,
 ) -> RegistrationResult:
@@ -134,6 +148,7 @@ def register_regions(
         config: settings.
         preset: the name of a preset in place of settings; `default` where neither is given.
         extra_pairs: pairs that are known; they come first and their confidence is kept.
+        initial: a transform to start from, fixed world to moving world, on any grid; a dense result composes with it.
         checks: `all` also runs those that register again, and take as long each time.
         progress: called along the way.
 
@@ -144,10 +159,11 @@ def register_regions(
     config = chosen(config, preset)
     check_pair(fixed.image.grid, moving.image.grid, fixed.image.name, moving.image.name)
     _check_finders(fixed, moving)
+    _check_initial(initial, fixed.image)
     seconds: dict[str, float] = {}
     images = ImagePair.of(fixed, moving, config)
     with _timed(seconds, "start"):
-        start = find_start(images, config, bring_near, extra_pairs)
+        start = find_start(images, config, bring_near, extra_pairs, initial)
     with _timed(seconds, "pair"):
         pairs = find_pairs(images, start, config.match, extra_pairs)
     with _timed(seconds, "fit"):
@@ -173,7 +189,7 @@ def register_regions(
         seconds=seconds,
         losses=fitted.losses,
         checks=found,
-        notes=fitted.notes,
+        notes=(*start.notes, *fitted.notes),
     )
 
 
@@ -184,6 +200,20 @@ def _check_finders(fixed: Regions, moving: Regions) -> None:
         raise GeometryError(
             f"the regions come from different segmenters ({names[0]} and {names[1]}): segment both images with the "
             "same one"
+        )
+
+
+def _check_initial(initial: DisplacementField | None, fixed: Image) -> None:
+    if initial is None:
+        return
+    check_pair(initial.grid, fixed.grid, "the initial transform", fixed.name)
+    # Nine or 27 points of the fixed image, or the centre of the other: whether the two touch at all.
+    shares = np.argwhere(np.ones((3,) * fixed.grid.ndim)) / 2
+    points = fixed.grid.index_to_world(shares * (np.asarray(fixed.grid.shape[::-1]) - 1))
+    if not initial.grid.contains(points).any() and not fixed.grid.contains(np.asarray([initial.grid.centre])).any():
+        raise GeometryError(
+            f"the initial transform lies nowhere in {fixed.name}: give one that leads from the world of {fixed.name} "
+            "to that of the moving image"
         )
 
 

@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
+import numpy as np
+
 from samreg.config import RegisterConfig
 from samreg.errors import ConfigError
 from samreg.geometry.field import DisplacementField
@@ -30,6 +32,9 @@ STATES = ("pass", "look", "fail", "skipped")
 """What a check may say of what it measured."""
 Verdict: TypeAlias = Literal["PASS", "LOOK", "FAIL"]
 """What all checks of a registration say together."""
+
+_MOST_WARNINGS = 3  # lines of the repr
+_LONGEST = 110  # characters of one
 
 
 @dataclasses.dataclass(frozen=True)
@@ -221,6 +226,30 @@ class RegistrationResult:
     checks: tuple[CheckResult, ...] = ()
     notes: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        """At most ten lines: images, pairs, transform, confidence, time and the first warnings."""
+        lines = [
+            "RegistrationResult",
+            f"  fixed: {_image(self.fixed)}",
+            f"  moving: {_image(self.moving)}",
+            f"  pairs: {len(self.pairs)}, of which {int(self.pairs.is_given.sum())} were given",
+            f"  transform: {self._transform()}",
+            f"  confidence: {self.confidence:.2f}",
+            f"  seconds: {sum(self.seconds.values()):.1f}",
+        ]
+        said = [text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..." for text in self.warnings]
+        lines += [f"  warning: {text}" for text in said[:_MOST_WARNINGS]]
+        if len(said) > _MOST_WARNINGS:
+            lines[-1] = f"  and {len(said) - _MOST_WARNINGS + 1} more warnings: .warnings"
+        return "\n".join(lines)
+
+    def _transform(self) -> str:
+        if self.field is None:
+            return "none"
+        length = np.linalg.norm(self.field.u, axis=-1).mean()
+        folds = f"folding {100 * self.field.folding_fraction():.2g} %"
+        return f"{self.config.fit.transform}, mean displacement {length:.1f} {self.field.grid.unit}, {folds}"
+
     @property
     def warnings(self) -> tuple[str, ...]:
         """All that the user should know, one sentence each: notes, then what the checks say."""
@@ -248,3 +277,9 @@ class RegistrationResult:
             "verdict": self.verdict,
             "checks": [dataclasses.asdict(check) for check in self.checks],
         }
+
+
+def _image(image: Image) -> str:
+    grid = image.grid
+    spacing = " x ".join(f"{v:.3g}" for v in grid.array_spacing)
+    return f"{image.name}, {' x '.join(map(str, grid.shape))} voxels of {spacing} {grid.unit}"

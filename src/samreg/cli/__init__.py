@@ -32,6 +32,8 @@ __all__ = ["BUILT_IN", "command_names", "main"]
 BUILT_IN = {
     "demo": "samreg.cli.demo:Demo",
     "register": "samreg.cli.register:Register",
+    "fit": "samreg.cli.fit:Fit",
+    "pairs": "samreg.cli.pairs:Pairs",
     "segment": "samreg.cli.segment:SegmentImage",
     "prompt": "samreg.cli.prompt:Prompt",
     "warp": "samreg.cli.warp:Warp",

@@ -36,8 +36,12 @@ class Register:
     """Known regions of the moving image."""
     labels_only: bool = False
     """Run no segmenter: the known regions, exactly as they are, and the grey values drive the fit."""
+    initial: Annotated[Path | None, tyro.conf.arg(metavar="RUN|FILE")] = None
+    """Transform to start from and compose with: a run, an ITK transform (.h5, .tfm, .mat) or a displacement field."""
     cache: bool = True
     """Keep the regions of both images (SAMREG_CACHE_DIR, else the user's cache folder) for the next registration."""
+    inverse: bool = True
+    """Write the inverse, on the moving grid, as well."""
     overwrite: bool = False
     """Replace an older run in that folder."""
     checks: Literal["quick", "all"] = "quick"
@@ -88,6 +92,12 @@ class Register:
                 pairs = pairs_from_labels(self.fixed_labels, self.moving_labels, fixed.grid, moving.grid)
             notes += more
             inputs |= {"fixed_labels": self.fixed_labels, "moving_labels": self.moving_labels}
+        initial = None
+        if self.initial is not None:
+            from samreg.runs.initial import read_initial
+
+            initial = read_initial(self.initial, fixed.grid)
+            inputs |= {"initial": self.initial}
         with ProgressLines() as progress:
             # The pipeline, and torch with it, is loaded after the input was found to be good.
             from samreg.pipeline import register, register_regions
@@ -97,15 +107,22 @@ class Register:
             if self.labels_only:
                 nothing = Regions.none(fixed), Regions.none(moving)
                 result = register_regions(
-                    *nothing, self.config, extra_pairs=pairs, checks=self.checks, progress=progress
+                    *nothing, self.config, extra_pairs=pairs, initial=initial, checks=self.checks, progress=progress
                 )
             else:
                 cache = RegionsCache() if self.cache else None
                 result = register(
-                    fixed, moving, self.config, cache=cache, extra_pairs=pairs, checks=self.checks, progress=progress
+                    fixed,
+                    moving,
+                    self.config,
+                    cache=cache,
+                    extra_pairs=pairs,
+                    initial=initial,
+                    checks=self.checks,
+                    progress=progress,
                 )
         noted = replace(result, notes=(*notes, *result.notes))
-        write_run(noted, self.out, inputs=inputs, overwrite=self.overwrite, chosen=chosen)
+        write_run(noted, self.out, inputs=inputs, overwrite=self.overwrite, chosen=chosen, inverse=self.inverse)
         show(*summary(result, self.out))
         return 3 if self.strict and result.verdict != "PASS" else 0
 

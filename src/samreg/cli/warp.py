@@ -10,12 +10,12 @@ import numpy as np
 import tyro
 
 from samreg.cli.common import check_file, show
-from samreg.errors import ConfigError, GeometryError, ImageReadError
+from samreg.errors import ConfigError, GeometryError, ImageReadError, InputError
 
 if TYPE_CHECKING:
     from samreg.geometry.field import DisplacementField
     from samreg.geometry.grid import Grid
-    from samreg.runs.run_folder import Run
+    from samreg.runs.chain import Passage
     from samreg.types import LabelArray
 
 __all__ = ["Warp"]
@@ -25,14 +25,20 @@ _NAMED = 10  # labels or segments that a note names
 
 @dataclass(frozen=True)
 class Warp:
-    """Carry another image or label map along a finished run: from the moving image onto the fixed grid."""
+    """Carry another image or label map along a finished run: from the moving image onto the fixed grid.
+
+    With --inverse, from the fixed image onto the moving grid. With --run A --run B, where the fixed image of B is the
+    moving image of A, along both: from the moving image of B onto the fixed grid of A.
+    """
 
     image: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE")]
     """What to warp; it shares the world of the moving image and may have a grid of its own."""
-    run_folder: Annotated[Path, tyro.conf.arg(name="run", metavar="RUN")]
-    """The folder that samreg register wrote."""
+    run_folder: Annotated[tyro.conf.UseAppendAction[tuple[Path, ...]], tyro.conf.arg(name="run", metavar="RUN")]
+    """The folder that samreg register wrote; several times for a chain of runs."""
     out: Annotated[Path, tyro.conf.arg(metavar="FILE")]
     """The file to write; its ending chooses the format."""
+    inverse: bool = False
+    """Carry what lies in the fixed image onto the moving grid."""
     interpolation: Literal["auto", "linear", "nearest", "label"] = "auto"
     """How values between voxels are made: label for label maps and .seg.nrrd, linear for grey values and colour; auto
     looks whether the values are labels (docs/conventions.md)."""
@@ -41,7 +47,8 @@ class Warp:
     overwrite: bool = False
     """Replace the file if it is there."""
     on_fixed_grid: bool = False
-    """The image lies in the world of the moving image although its grid is that of the fixed one."""
+    """The image lies in the world of the moving image although its grid is that of the fixed one (with --inverse: the
+    other way round)."""
     frame: int | None = None
     """Frame, phase or page to take, from 1, where the image holds several."""
     series: str | None = None
@@ -49,10 +56,13 @@ class Warp:
 
     def run(self) -> None:
         """Read, warp, write."""
+        from samreg.runs.chain import passage
         from samreg.runs.run_folder import read_run
 
         check_file(self.out, self.overwrite)
-        run = read_run(self.run_folder)
+        if not self.run_folder:
+            raise InputError("warp wants a run: give --run and the folder that samreg register wrote")
+        run = passage([read_run(folder) for folder in self.run_folder], self.inverse)
         if _is_segmentation(self.image) and self.interpolation not in ("auto", "label"):
             raise ConfigError(f"{self.image}: its segments are carried as labels, not {self.interpolation}")
         if _is_segmentation(self.out):
@@ -63,7 +73,7 @@ class Warp:
             self._image(run)
         show(f"written to {self.out}")
 
-    def _image(self, run: Run) -> None:
+    def _image(self, run: Passage) -> None:
         from samreg.io.images import checked_image, read_values, write_image
         from samreg.io.notes import note
 
@@ -93,7 +103,7 @@ class Warp:
         if share < 1:
             outside = image.background if self.fill == "auto" else (self.fill,)
             text = ", ".join(f"{v:g}" for v in outside)
-            show(f"{100 * share:.0f} % of the fixed image lies within it, the rest is filled with {text}")
+            show(f"{100 * share:.0f} % of the {run.target_name} image lies within it, the rest is filled with {text}")
 
     def _as_labels(self, values: np.ndarray, grid: Grid) -> LabelArray | None:
         """The values as labels, if they look like these; also those of a picture with a palette."""
@@ -108,7 +118,7 @@ class Warp:
             return None
         return labels if is_label_map(labels) else None
 
-    def _labels(self, run: Run, read: tuple[LabelArray, Grid] | None = None, dtype: np.dtype | None = None) -> None:
+    def _labels(self, run: Passage, read: tuple[LabelArray, Grid] | None = None, dtype: np.dtype | None = None) -> None:
         from samreg.io.images import read_labels, write_labels
         from samreg.io.notes import note
 
@@ -119,13 +129,15 @@ class Warp:
         warped = self._fitting(run, grid).warp_labels(labels, grid)
         before, after = (set(np.unique(a).tolist()) - {0} for a in (labels, warped))
         if before and not after:
-            raise GeometryError(f"{self.image}: none of its labels lies within the fixed image: is it the right one?")
+            raise GeometryError(
+                f"{self.image}: none of its labels lies within the {run.target_name} image: is it the right one?"
+            )
         lost = sorted(before - after)
         if lost:
             note(f"{self.image}: {len(lost)} of {len(before)} labels have no voxel in the result: {_some(lost)}")
-        write_labels(warped, run.fixed_grid, self.out, dtype)
+        write_labels(warped, run.target, self.out, dtype)
 
-    def _segmentation(self, run: Run) -> None:
+    def _segmentation(self, run: Passage) -> None:
         """Segments each for itself, so that overlaps stay; IDs, names, colours and terminology stay as well."""
         from samreg.io.notes import note
         from samreg.io.rois import read_rois, read_segmentation, write_segmentation
@@ -143,7 +155,9 @@ class Warp:
             entries = [{"ID": f"Segment_{roi.name}", "LabelValue": roi.name, "Layer": "0"} for roi in rois.rois]
         warped, kept = self._fitting(run, rois.grid).warp_rois(rois)
         if not kept:
-            raise GeometryError(f"{self.image}: none of its segments lies within the fixed image: is it the right one?")
+            raise GeometryError(
+                f"{self.image}: none of its segments lies within the {run.target_name} image: is it the right one?"
+            )
         lost = [roi.name for i, roi in enumerate(rois.rois) if i not in set(kept)]
         if lost:
             note(f"{self.image}: {len(lost)} of {len(rois)} segments have no voxel in the result: {_some(lost)}")
@@ -153,22 +167,24 @@ class Warp:
         if self.fill not in ("auto", 0):
             raise ConfigError(f"--fill {self.fill:g}: labels are filled with 0; give --fill for grey values only")
 
-    def _fitting(self, run: Run, grid: Grid) -> DisplacementField:
+    def _fitting(self, run: Passage, grid: Grid) -> DisplacementField:
         """The field of the run, if something on this grid can be carried by it.
 
         Raises:
-            GeometryError: if nothing of it reaches the fixed image, or it lies on the grid of the fixed image.
+            GeometryError: if nothing of it reaches the image of the result, or it lies on that image's grid.
         """
-        field = run.transform()
+        field, source, target = run.field, run.source_name, run.target_name
         if field.coverage(grid) == 0:
             raise GeometryError(
-                f"{self.image}: lies nowhere in the fixed image; its centre is at {_text(grid.centre)} {grid.unit}, "
-                f"that of the moving image at {_text(run.moving_grid.centre)}; give a file of the moving image's world"
+                f"{self.image}: lies nowhere in the {target} image; its centre is at {_text(grid.centre)} {grid.unit}, "
+                f"that of the {source} image at {_text(run.source.centre)}; give a file of the {source} image's world"
             )
-        if grid.same_as(run.fixed_grid) and not grid.same_as(run.moving_grid) and not self.on_fixed_grid:
+        if grid.same_as(run.target) and not grid.same_as(run.source) and not self.on_fixed_grid:
+            other = "leave out --inverse" if self.inverse else "say --inverse"
             raise GeometryError(
-                f"{self.image}: lies on the grid of the fixed image, and warp carries what lies in the moving image: "
-                "were the two exchanged? If it shows the moving image all the same, say --on-fixed-grid"
+                f"{self.image}: lies on the grid of the {target} image, and warp carries what lies in the {source} "
+                f"image: were the two exchanged? To carry it onto the {source} grid, {other}. If it shows the {source} "
+                "image all the same, say --on-fixed-grid"
             )
         return field
 

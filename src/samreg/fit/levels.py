@@ -54,14 +54,26 @@ def fit_dense(problem: DenseProblem, config: FitConfig, progress: Callable[[int,
         if made is None or not _share_objective(made[0], level):
             made = level, Objective(given if level.given_only else problem, level.weights, level.shape)
         objective = made[1]
-        u, used = level.minimise(objective, rescale(u, level.shape), _after(progress, done, total))
+        begin = _carried(problem, u, level.shape)
+        u, used = level.minimise(objective, begin, _after(progress, done, total))
         with torch.no_grad():
             losses |= {name: float(v) for name, v in objective.terms(u).items()}
         counts.append(used)
         done += level.most
     if progress:
         progress(total, total)
-    return DenseFit(unfold(rescale(u, problem.fixed_grid.shape)), losses, tuple(counts))
+    return DenseFit(unfold(_carried(problem, u, problem.fixed_grid.shape)), losses, tuple(counts))
+
+
+def _carried(problem: DenseProblem, u: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """The displacement of one level on the voxels of another.
+
+    Where the start is kept, only the difference from it is interpolated, so that no detail of the start is lost.
+    """
+    if not problem.keep_start:
+        return rescale(u, shape)
+    here = tuple(u.shape[1:])
+    return rescale(problem.start, shape) + rescale(u - rescale(problem.start, here), shape)
 
 
 def _share_objective(one: Level, other: Level) -> bool:

@@ -71,6 +71,7 @@ class DenseProblem:
         slice_axis: array axis along which the pairs are one slice thick, or None.
         field_smoothing: smoothing of the whole displacement after each step of a flow, in working voxels.
         similarity: name of the term that compares grey values.
+        keep_start: add what the levels change to `start` as it is, instead of to what a level resolves of it.
     """
 
     fixed: ScalarArray
@@ -85,6 +86,7 @@ class DenseProblem:
     slice_axis: int | None = None
     field_smoothing: float = FIELD_SMOOTHING
     similarity: str = "lncc"
+    keep_start: bool = False
 
     @classmethod
     def of(cls, images: ImagePair, pairs: PairedRois, start: Start, config: FitConfig) -> DenseProblem:
@@ -102,6 +104,7 @@ class DenseProblem:
             images.roi_axis,
             FIELD_SMOOTHING if images.segmented else SMOOTHING_WITHOUT_EMBEDDINGS,
             config.similarity,
+            start.given,
         )
 
 

@@ -18,7 +18,10 @@ from samreg.geometry.grid import Grid
 from samreg.geometry.ops.resample import sample, sample_border
 from samreg.types import Matrix
 
-__all__ = ["Frame", "to_field"]
+__all__ = ["Frame", "from_field", "to_field"]
+
+_FIT_POINTS = 1 << 16  # of the least squares; enough for an affine map
+_WORST_CONDITION = 1e3
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,3 +74,46 @@ def to_field(displacement: Tensor, grid: Grid, affine: Matrix) -> DisplacementFi
     inner = x + (voxels * np.asarray(grid.spacing)) @ np.asarray(grid.direction).T
     u = inner @ affine[:d, :d].T + affine[:d, d] - x
     return DisplacementField(u.astype(np.float32), grid)
+
+
+def from_field(field: DisplacementField, grid: Grid) -> tuple[Matrix, Tensor]:
+    """A and v of a given map x + u(x) = A (x + v(x)) on a grid: the inverse of `to_field`.
+
+    A is the affine map nearest to the field at the voxel centres (least squares), so that v is zero for an affine field
+    and small for others. Where there is no such map that can be inverted, it is the identity. Along an axis with a
+    single voxel A moves, and does not stretch.
+
+    Args:
+        field: on any grid of the same world; beyond it the displacement of its nearest edge holds.
+        grid: the fixed grid.
+
+    Returns:
+        (d + 1, d + 1) fixed world to moving world; (d, *shape) float32 displacement in voxels of `grid`, array order.
+    """
+    d = grid.ndim
+    x = grid.voxel_centres().reshape(-1, d)
+    y = field.transform_points(x)
+    affine = _nearest_affine(x, y)
+    inverse = np.linalg.inv(affine)
+    moved = y @ inverse[:d, :d].T + inverse[:d, d] - x
+    voxels = (moved @ np.asarray(grid.direction)) / np.asarray(grid.spacing)
+    v = np.moveaxis(voxels[:, ::-1].reshape(*grid.shape, d), -1, 0)
+    return affine, torch.from_numpy(np.ascontiguousarray(v, dtype=np.float32))
+
+
+def _nearest_affine(x: np.ndarray, y: np.ndarray) -> Matrix:
+    """The affine map nearest to x -> y in the sense of least squares, (d + 1, d + 1)."""
+    step, d = max(1, len(x) // _FIT_POINTS), x.shape[1]
+    centre = x.mean(axis=0)
+    rows = x[::step] - centre
+    shift = (y - x)[::step].mean(axis=0)
+    # The least change: nothing is stretched along axes in which the points do not differ.
+    change = np.linalg.lstsq(rows - rows.mean(axis=0), (y - x)[::step] - shift, rcond=1e-9)[0].T
+    result: Matrix = np.eye(d + 1)
+    linear = np.eye(d) + change
+    if np.linalg.det(linear) <= 0 or np.linalg.cond(linear) > _WORST_CONDITION:
+        return result
+    mean = centre + rows.mean(axis=0)
+    result[:d, :d] = linear
+    result[:d, d] = mean + shift - linear @ mean
+    return result

@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from samreg.errors import GeometryError
+from samreg.errors import GeometryError, InputError
 from samreg.geometry.grid import Grid
 from samreg.types import ScalarArray, VoxelArray
 
-__all__ = ["Image"]
+__all__ = ["Image", "check_image"]
 
 _ALIKE, _ABOUT_0 = 0.1, 0.02  # of the range of the image
 _LUMINANCE = np.asarray([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
@@ -27,6 +27,7 @@ class Image:
 
     Raises:
         GeometryError: if the data do not have the shape of the grid.
+        InputError: if there are NaN values.
     """
 
     data: VoxelArray
@@ -41,7 +42,18 @@ class Image:
             raise GeometryError(
                 f"Image(data, grid) wants data of shape {self.grid.shape} or {(*self.grid.shape, 3)}, got {data.shape}"
             )
+        missing = int(np.count_nonzero(np.isnan(data)))
+        if missing:
+            raise InputError(
+                f"Image(data, grid): {missing} of {data.size} values of {self.name} are NaN; replace them, for example "
+                "by 0"
+            )
         object.__setattr__(self, "data", data)
+
+    def __repr__(self) -> str:
+        """One line, without the values."""
+        kind = "RGB" if self.is_colour else "grey"
+        return f"Image({self.name!r}, {kind}, {self.data.min():g} to {self.data.max():g}, {self.grid})"
 
     @property
     def is_colour(self) -> bool:
@@ -81,3 +93,31 @@ class Image:
     def with_data(self, data: VoxelArray) -> Image:
         """Other values on the same grid."""
         return replace(self, data=data)
+
+
+_HOW = {
+    "SimpleITK": "samreg.bridges.from_sitk(image)",
+    "nibabel": "samreg.bridges.from_nibabel(image)",
+    "numpy": "samreg.bridges.from_numpy(array, spacing)",
+    "builtins": "samreg.read_image(path)",
+    "pathlib": "samreg.read_image(path)",
+}
+"""Package that an object is from -> how to make an Image of it."""
+
+
+def check_image(value: object, what: str) -> None:
+    """Make sure that a caller gave an Image.
+
+    Args:
+        value: what was given.
+        what: its name in the call, for example `fixed`.
+
+    Raises:
+        InputError: if it is none; the message says how to make one of it.
+    """
+    if isinstance(value, Image):
+        return
+    kind = type(value)
+    package = kind.__module__.partition(".")[0]
+    how = _HOW.get(package, "samreg.read_image(path) or samreg.bridges")
+    raise InputError(f"{what} is a {package}.{kind.__name__} and must be a samreg.Image: make one by {how}")

@@ -54,8 +54,10 @@ class InverseResult:
         p99, worst = (float(np.percentile(residual, q)) if n else float("nan") for q in (99, 100))
         return {
             "n_points": n,
+            "share_converged": float(np.mean(self.converged)) if n else float("nan"),
             "share_not_converged": float(np.mean(~self.converged)) if n else float("nan"),
             "share_outside": float(np.mean(~self.inside)) if n else float("nan"),
+            "residual_mean_vox": float(residual.mean()) if n else float("nan"),
             "residual_p99_vox": p99,
             "residual_max_vox": worst,
         }

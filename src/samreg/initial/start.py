@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from samreg.config import RegisterConfig
+from samreg.geometry.field import DisplacementField
+from samreg.geometry.frame import from_field
 from samreg.geometry.rois import PairedRois
 from samreg.initial.affine import Candidate
 from samreg.initial.descriptors import Descriptors
@@ -40,6 +42,8 @@ class Start:
         record: how the affine map was chosen; None where it was not searched for.
         rough: whether a rough fit brought the images near each other.
         refined: whether grey values refined the affine map, so that a rigid or affine registration ends with it.
+        given: whether it is a transform that the user gave, which the dense fit keeps in all its detail.
+        notes: what the user should know, one sentence each.
     """
 
     affine: Matrix
@@ -49,23 +53,35 @@ class Start:
     record: StartRecord | None = None
     rough: bool = False
     refined: bool = False
+    given: bool = False
+    notes: tuple[str, ...] = ()
 
 
 RoughFit = Callable[[ImagePair, Start, RegisterConfig], Tensor]
 """(images, start, settings) -> (d, *fixed shape) displacement in fixed voxels, by the images alone."""
 
 
-def find_start(images: ImagePair, config: RegisterConfig, refine: RoughFit, given: PairedRois | None = None) -> Start:
+def find_start(
+    images: ImagePair,
+    config: RegisterConfig,
+    refine: RoughFit,
+    given: PairedRois | None = None,
+    initial: DisplacementField | None = None,
+) -> Start:
     """An affine map and large displacements from the embeddings; between people grey values refine them roughly.
 
-    Images that were not segmented start from the affine map of the pairs that are given.
+    Images that were not segmented start from the affine map of the pairs that are given. Where a transform is given,
+    nothing is searched for.
 
     Args:
         images: both, segmented.
         config: what drives the fit, and whether pairs are verified, decide what is needed.
         refine: the rough fit; it belongs to a later step and is therefore passed in.
         given: pairs that are known.
+        initial: a transform that is known, fixed world to moving world.
     """
+    if initial is not None:
+        return _from_initial(images, config, initial)
     zero = torch.zeros(images.fixed_grid.ndim, *images.fixed_grid.shape)
     start = Start(np.eye(images.fixed_grid.ndim + 1), zero, zero)
     fixed, moving = images.fixed.features, images.moving.features
@@ -117,3 +133,23 @@ def _refined(
     record = start.record or StartRecord("headers", {}, 0, 0.0)
     record = replace(record, chosen=tried[0].name, tried={t.name: t.record() for t in tried})
     return replace(start, affine=matrix, record=record, refined=True)
+
+
+def _from_initial(images: ImagePair, config: RegisterConfig, initial: DisplacementField) -> Start:
+    """A start that is the given transform, as its nearest affine map and the displacement that is left."""
+    affine, displacement = from_field(initial, images.fixed_grid)
+    fixed, moving = images.fixed.features, images.moving.features
+    found = None
+    if fixed is not None and moving is not None and (config.match.verify or not config.fit.regions_alone):
+        found = Descriptors.of(fixed, moving)
+    length = float(np.linalg.norm(initial.u, axis=-1).mean())
+    text = f"starts from the given initial transform (mean displacement {length:.1f} {images.fixed_grid.unit})"
+    kind = config.fit.transform
+    if config.fit.is_dense:
+        text += " and composes with it: the result holds both"
+    elif kind == "none":
+        text += ", against which the pairs were checked"
+    else:
+        text += f", against which the pairs were checked; the {kind} map is fitted to the pairs alone"
+    record = StartRecord("initial transform", {}, 0, 0.0)
+    return Start(affine, displacement, displacement, found, record, given=True, notes=(text,))

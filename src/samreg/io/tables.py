@@ -1,7 +1,7 @@
 """Tables of pairs: PairRecord, one pair of images as files, and the CSV file that lists any pairs at all.
 
 Columns of the file: `fixed` and `moving`, and where there are any `id`, `fixed_labels`, `moving_labels`,
-`fixed_points`, `moving_points` and `intra_subject` (yes or no). Paths are relative to the
+`fixed_points`, `moving_points`, `initial` and `intra_subject` (yes or no). Paths are relative to the
 table. Landmarks are world coordinates.
 """
 
@@ -21,7 +21,7 @@ __all__ = ["PairRecord", "check_files", "one_image", "read_pairs", "split_image_
 
 IMAGE_SUFFIXES = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd", ".nhdr", ".png", ".jpg", ".jpeg", ".tif", ".tiff")
 _MOST_LISTED = 8
-_PATHS = ("fixed_labels", "moving_labels", "fixed_points", "moving_points")
+_PATHS = ("fixed_labels", "moving_labels", "fixed_points", "moving_points", "initial")
 _COLUMNS = ("fixed", "moving", "id", *_PATHS, "intra_subject")
 _YES, _NO = ("yes", "true", "1"), ("no", "false", "0", "")
 
@@ -41,6 +41,7 @@ class PairRecord:
             holds both.
         fixed_mask: where the fixed image is valid, or None.
         moving_mask: where the moving image is valid, or None.
+        initial: transform to start from (a run folder or a file), or None.
         points: what the landmark files hold: world coordinates, or continuous voxel indices, (x, y, z).
         label_names: label value -> name.
         intra_subject: whether both images show the same subject.
@@ -55,13 +56,14 @@ class PairRecord:
     moving_points: Path | None = None
     fixed_mask: Path | None = None
     moving_mask: Path | None = None
+    initial: Path | None = None
     points: Literal["world", "index"] = "world"
     label_names: Mapping[int, str] = field(default_factory=dict)
     intra_subject: bool = False
 
     def files(self) -> list[Path]:
         """Every file the pair needs."""
-        optional = (self.fixed_labels, self.moving_labels, self.fixed_points, self.moving_points)
+        optional = (self.fixed_labels, self.moving_labels, self.fixed_points, self.moving_points, self.initial)
         rows = (self.fixed, self.moving, *optional, self.fixed_mask, self.moving_mask)
         return [path for path in rows if path is not None]
 
@@ -119,6 +121,7 @@ def _pair(table: Path, number: int, row: dict[str, str]) -> PairRecord:
         moving_labels=paths["moving_labels"],
         fixed_points=paths["fixed_points"],
         moving_points=paths["moving_points"],
+        initial=paths["initial"],
         intra_subject=answer in _YES,
     )
 

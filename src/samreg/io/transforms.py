@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from samreg.errors import GeometryError, ImageReadError, InputError
+from samreg.files import written
 from samreg.geometry.field import DisplacementField
 from samreg.geometry.grid import Grid
 from samreg.io.formats import inspect
@@ -28,7 +29,7 @@ from samreg.types import Matrix, Unit
 if TYPE_CHECKING:
     import h5py
 
-__all__ = ["read_displacement", "read_transform", "write_displacement", "write_transform"]
+__all__ = ["read_displacement", "read_transform", "write_affine", "write_displacement", "write_transform"]
 
 _SMALL = 64  # values; not worth compressing
 _NEGLIGIBLE = 1e-5  # of the smallest spacing; a smaller v is rounding
@@ -110,6 +111,33 @@ def write_transform(field: DisplacementField, path: str | Path, affine: Matrix |
                 _entry(group, i, name, fixed_parameters, parameters)
     except OSError as error:
         raise InputError(f"{target}: cannot be written: {error.strerror or error}") from None
+    return target
+
+
+def write_affine(affine: Matrix, path: str | Path) -> Path:
+    """Write an affine map of world points as an ITK transform file, by ITK itself.
+
+    Args:
+        affine: (d + 1, d + 1) fixed world to moving world.
+        path: a file name that ends in .mat (Matlab v4, what ANTs calls `GenericAffine.mat`), .tfm or .txt.
+
+    Raises:
+        InputError: if the name ends otherwise or the file cannot be written.
+    """
+    import SimpleITK as sitk
+
+    target, matrix = Path(path), np.asarray(affine, dtype=float)
+    if target.suffix not in (".mat", ".tfm", ".txt"):
+        raise InputError(f"{target}: an affine transform is written to a file name that ends in .mat, .tfm or .txt")
+    d = len(matrix) - 1
+    transform = sitk.AffineTransform(d)
+    transform.SetMatrix(matrix[:d, :d].ravel().tolist())
+    transform.SetTranslation(matrix[:d, d].tolist())
+    try:
+        with written(target, target.suffix) as partial, quiet():
+            sitk.WriteTransform(transform, str(partial))
+    except (OSError, RuntimeError):
+        raise InputError(f"{target}: cannot be written; is there such a folder, and is the disk full?") from None
     return target
 
 

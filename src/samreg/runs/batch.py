@@ -37,7 +37,7 @@ class BatchOptions:
     """What `samreg batch` runs."""
 
     pairs: Path
-    """Table with the columns fixed and moving, and optionally id, labels, landmarks and masks."""
+    """Table with the columns fixed and moving, and optionally id, labels, landmarks and initial (a transform)."""
     out: Path
     """Folder for the run folders, the records and the list of failures."""
     jobs: int = 1
@@ -225,6 +225,7 @@ def register_pair(key: str, pair: PairRecord, folder: Path, options: BatchOption
     from samreg.io.notes import collected
     from samreg.pipeline import register
     from samreg.regions.cache import RegionsCache
+    from samreg.runs.initial import read_initial
     from samreg.runs.run_folder import write_run
 
     record = _record(key, pair)
@@ -237,9 +238,12 @@ def register_pair(key: str, pair: PairRecord, folder: Path, options: BatchOption
         finder = CountingFinder(shared_finder(options.config.segment))
         with collected() as notes:
             images = read_image(pair.fixed), read_image(pair.moving)
-        result = register(*images, options.config, segmenter=finder, cache=cache)
+        initial = None if pair.initial is None else read_initial(pair.initial, images[0].grid)
+        result = register(*images, options.config, segmenter=finder, cache=cache, initial=initial)
         result = dataclasses.replace(result, notes=(*notes, *result.notes))
-        write_run(result, folder, inputs={"fixed": pair.fixed, "moving": pair.moving}, overwrite=True)
+        inputs = {"fixed": pair.fixed, "moving": pair.moving}
+        inputs |= {} if pair.initial is None else {"initial": pair.initial}
+        write_run(result, folder, inputs=inputs, overwrite=True)
         record |= {
             "status": "done",
             "run": str(folder),

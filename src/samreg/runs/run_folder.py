@@ -22,13 +22,17 @@ from samreg.files import sha256_of, staged, write_json
 from samreg.geometry.field import DisplacementField
 from samreg.geometry.grid import Grid
 from samreg.geometry.image import Image
-from samreg.geometry.rois import PairedRois, RoiSet
+from samreg.geometry.inverse import InverseResult
+from samreg.geometry.rois import PairedRois
 from samreg.io.images import write_image
-from samreg.io.rois import read_segmentation, write_label_map, write_segmentation
-from samreg.io.transforms import read_displacement, write_displacement, write_transform
+from samreg.io.notes import note
+from samreg.io.rois import write_label_map, write_segmentation
+from samreg.io.transforms import read_displacement
 from samreg.regions.regions import Regions
 from samreg.report import render_regions, render_registration
 from samreg.result import RegistrationResult
+from samreg.runs.pair_files import read_pair_files, side_row, write_pair_files
+from samreg.runs.transforms import INVERSE, write_inverse, write_transforms
 from samreg.types import Matrix
 
 __all__ = ["Run", "read_run", "write_regions", "write_run"]
@@ -46,9 +50,10 @@ class Run:
         manifest: all of manifest.json.
         fixed_grid: grid of the fixed image.
         moving_grid: grid of the moving image.
-        pairs: the correspondence.
+        pairs: the correspondence, with what a person changed in the files (`samreg.runs.pair_files`).
         affine: (d + 1, d + 1) the affine part of the transform, or None.
         field: the whole transform, or None where only pairs were asked for.
+        rows: the row of pairs.json of each pair; its `id` is the number of the pair.
     """
 
     folder: Path
@@ -58,6 +63,7 @@ class Run:
     pairs: PairedRois
     affine: Matrix | None
     field: DisplacementField | None
+    rows: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
     def transform(self) -> DisplacementField:
         """The field.
@@ -69,6 +75,17 @@ class Run:
             raise InputError(f"{self.folder}: holds pairs and no transform (--transform none); register again with one")
         return self.field
 
+    def inverse(self) -> DisplacementField:
+        """The inverse on the moving grid: that of the folder, or, where it was left out, computed now.
+
+        Raises:
+            InputError: if the run has no transform, or the file is damaged.
+        """
+        field, path = self.transform(), self.folder / INVERSE
+        if path.is_file():
+            return read_displacement(path, self.moving_grid)
+        return field.invert(self.moving_grid)
+
 
 def write_run(
     result: RegistrationResult,
@@ -78,6 +95,7 @@ def write_run(
     overwrite: bool = False,
     facts: Mapping[str, str] | None = None,
     chosen: Mapping[str, Mapping[str, Any]] | None = None,
+    inverse: bool = True,
 ) -> Path:
     """Write everything about a registration into a folder, whole or not at all.
 
@@ -92,34 +110,42 @@ def write_run(
         overwrite: replace an older run in that place.
         chosen: `frame` and `series` that were taken of the inputs `fixed` and `moving`, where they hold several.
         facts: more facts for the top of the report, name to text.
+        inverse: write the inverse on the moving grid as well.
 
     Returns:
         The folder.
 
     Raises:
         InputError: if the folder cannot be used.
+
+    Warns:
+        InputWarning: with the share of voxels for which the inverse did not converge; the manifest says it too.
     """
     # Most of the time goes into compression, which leaves the interpreter free to draw the report meanwhile.
     with staged(folder, overwrite) as stage, ThreadPoolExecutor(1) as beside:
         warped = None
         if result.field is not None:
             warped = dataclasses.replace(result.field.warp(result.moving), name="warped")
-        files = beside.submit(_write_files, result, warped, stage)
+        files = beside.submit(_write_files, result, warped, stage, inverse)
         (stage / "report.html").write_text(render_registration(result, warped, facts), encoding="utf-8")
-        write_json(stage / "manifest.json", _manifest(result, inputs or {}, chosen or {}))
-        files.result()
+        manifest, how = _manifest(result, inputs or {}, chosen or {}), files.result()
+        manifest["inverse"] = None if how is None else how.summary()
+        if how is not None and how.note:
+            manifest["warnings"].append(how.note)
+        write_json(stage / "manifest.json", manifest)
+    if how is not None and how.note:
+        note(how.note)
     return Path(folder)
 
 
-def _write_files(result: RegistrationResult, warped: Image | None, stage: Path) -> None:
+def _write_files(result: RegistrationResult, warped: Image | None, stage: Path, inverse: bool) -> InverseResult | None:
     if result.field is not None and warped is not None:
         write_image(warped, stage / "warped.nii.gz")
         if warped.grid.unit == "px" and warped.grid.ndim == 2:
             write_image(warped, stage / "warped.png")
-        write_displacement(result.field, stage / "displacement.nii.gz")
-        write_transform(result.field, stage / "transform.h5", result.affine)
-    _write_rois(result.pairs, stage)
-    write_json(stage / "pairs.json", pair_rows(result.pairs))
+    write_transforms(result, stage)
+    write_pair_files(result.pairs, stage)
+    return write_inverse(result, stage) if inverse else None
 
 
 def read_run(folder: str | Path) -> Run:
@@ -134,19 +160,11 @@ def read_run(folder: str | Path) -> Run:
         fixed_grid, moving_grid = (_grid_from_json(manifest["images"][side]["grid"]) for side in ("fixed", "moving"))
         affine = None if manifest["affine"] is None else np.asarray(manifest["affine"], dtype=float)
         has_field = bool(manifest["has_field"])
-        rows = json.loads((source / "pairs.json").read_text(encoding="utf-8"))
-        fixed_rois = _read_rois(source / "fixed_rois.seg.nrrd", rows, fixed_grid)
-        moving_rois = _read_rois(source / "moving_rois.seg.nrrd", rows, moving_grid)
-        similarity, confidence = ([float(row[key]) for row in rows] for key in ("similarity", "confidence"))
-        # Runs of before this key gave a name to the pairs that were given, and to no others.
-        given = [bool(row.get("given", row["name"] != "")) for row in rows]
-        pairs = PairedRois(
-            fixed_rois, moving_rois, np.asarray(similarity), np.asarray(confidence), np.asarray(given, dtype=bool)
-        )
+        pairs, rows = read_pair_files(source, fixed_grid, moving_grid)
     except (KeyError, TypeError, json.JSONDecodeError, FileNotFoundError) as error:
         raise InputError(f"{source}: is a damaged run folder ({error}); register again") from None
     field = read_displacement(source / "displacement.nii.gz", fixed_grid) if has_field else None
-    return Run(source, manifest, fixed_grid, moving_grid, pairs, affine, field)
+    return Run(source, manifest, fixed_grid, moving_grid, pairs, affine, field, rows)
 
 
 def write_regions(
@@ -174,7 +192,7 @@ def write_regions(
         write_segmentation(rois, stage / "rois.seg.nrrd")
         write_label_map(rois, stage / "rois.nii.gz")
         np.save(stage / "prototypes.npy", np.asarray(regions.prototypes, dtype=np.float32))
-        rows = [{"id": i + 1, **_side(rois, i, rois.centroids[i])} for i in range(len(rois))]
+        rows = [{"id": i + 1, **side_row(rois, i, rois.centroids[i])} for i in range(len(rois))]
         for row, where in zip(rows, np.asarray(regions.slice_index).tolist(), strict=True):
             row["slice"] = None if where < 0 else where
         write_json(stage / "rois.json", rows)
@@ -190,55 +208,6 @@ def write_regions(
         }
         write_json(stage / "manifest.json", manifest)
     return Path(folder)
-
-
-def pair_rows(pairs: PairedRois) -> list[dict[str, Any]]:
-    """The rows of pairs.json: id from 1, name, whether it was given, similarity, confidence, each side's numbers."""
-    centres = pairs.fixed.centroids, pairs.moving.centroids
-    return [
-        {
-            "id": i + 1,
-            "name": pairs.fixed[i].name,
-            "given": bool(pairs.is_given[i]),
-            "similarity": float(pairs.similarity[i]),
-            "confidence": float(pairs.weights[i]),
-            "fixed": _side(pairs.fixed, i, centres[0][i]),
-            "moving": _side(pairs.moving, i, centres[1][i]),
-        }
-        for i in range(len(pairs))
-    ]
-
-
-def _side(rois: RoiSet, i: int, centroid: np.ndarray) -> dict[str, Any]:
-    roi, grid = rois[i], rois.grid
-    size = f"{'volume' if grid.ndim == 3 else 'area'}_{grid.unit}{grid.ndim}"
-    return {
-        f"centroid_{grid.unit}": [float(c) for c in centroid],
-        size: float(roi.n_voxels * grid.voxel_volume),
-        "n_voxels": roi.n_voxels,
-        # Voxel indices (x, y, z): the first voxel and the last.
-        "box_first_vox": [int(a) for a in roi.start[::-1]],
-        "box_last_vox": [int(b) - 1 for b in roi.stop[::-1]],
-        "quality": float(roi.quality),
-    }
-
-
-def _write_rois(pairs: PairedRois, stage: Path) -> None:
-    ids = [f"pair_{i + 1}" for i in range(len(pairs))]
-    names = [f"pair {i + 1}" + (f": {roi.name}" if roi.name else "") for i, roi in enumerate(pairs.fixed.rois)]
-    for side, rois in (("fixed", pairs.fixed), ("moving", pairs.moving)):
-        write_segmentation(rois, stage / f"{side}_rois.seg.nrrd", ids, names)
-        write_label_map(rois, stage / f"{side}_rois.nii.gz")
-
-
-def _read_rois(path: Path, rows: list[dict[str, Any]], grid: Grid) -> RoiSet:
-    if not rows:
-        return RoiSet((), grid)
-    rois, _ = read_segmentation(path)
-    if len(rois) != len(rows):
-        raise InputError(f"{path}: holds {len(rois)} segments and pairs.json {len(rows)} pairs; register again")
-    named = (dataclasses.replace(roi, name=row["name"]) for roi, row in zip(rois.rois, rows, strict=True))
-    return RoiSet(tuple(named), grid)
 
 
 def _manifest(

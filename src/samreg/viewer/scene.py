@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -77,7 +76,7 @@ class Scene:
     def describe(self) -> dict[str, Any]:
         """What the page needs to know at the start."""
         views = [view for view in _FIXED_VIEWS if self._has(view)]
-        pairs = json.loads((self.run.folder / "pairs.json").read_text(encoding="utf-8"))
+        pairs = [dict(row) for row in self.run.rows]
         for row, roi in zip(pairs, self.run.pairs.fixed.rois, strict=True):
             row["colour"] = "rgb({},{},{})".format(*pair_colour(row["id"] - 1))
             axis = self.plane.axis
@@ -112,7 +111,7 @@ class Scene:
         """The paired regions that a slice cuts: pair number, SVG path and place of the number."""
         rois = self.run.pairs.fixed if side == "fixed" else self.run.pairs.moving
         plane = self.plane if side == "fixed" else self.moving_plane
-        return [{"pair": m.pair + 1, "path": m.path, "at": m.at} for m in marks_of(rois, plane, index)]
+        return [{"pair": self.run.rows[m.pair]["id"], "path": m.path, "at": m.at} for m in marks_of(rois, plane, index)]
 
     def partner(self, index: int) -> int:
         """The moving slice to look at beside a fixed slice."""

@@ -1,0 +1,63 @@
+"""SimpleITK images."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from samreg.errors import InputError
+from samreg.geometry.field import DisplacementField
+from samreg.geometry.image import Image
+from samreg.io.itk import array_of, grid_of, to_itk
+from samreg.types import Unit
+
+if TYPE_CHECKING:
+    import SimpleITK
+
+__all__ = ["field_from_sitk", "from_sitk", "to_sitk"]
+
+
+def from_sitk(image: SimpleITK.Image, name: str = "image", unit: Unit = "mm") -> Image:
+    """An image of a SimpleITK image, grey or RGB; the values are copied.
+
+    Args:
+        image: 2D or 3D.
+        name: what to call the image.
+        unit: mm, or px for photographs.
+
+    Raises:
+        GeometryError: if its geometry cannot be.
+        InputError: if it has neither one nor three values a voxel, or NaN values.
+    """
+    n = image.GetNumberOfComponentsPerPixel()
+    if n not in (1, 3) or image.GetDimension() not in (2, 3):
+        raise InputError(
+            f"{name}: has {n} values a voxel in {image.GetDimension()}D; an image has 1 or 3 (RGB) in 2D or 3D"
+        )
+    return Image(array_of(image).astype(np.float32), grid_of(image, unit), name)
+
+
+def to_sitk(thing: Image | DisplacementField) -> SimpleITK.Image:
+    """A SimpleITK image of an image (32-bit float) or of a field (64-bit vectors, as its transforms want them).
+
+    `SimpleITK.DisplacementFieldTransform(to_sitk(field))` is the map.
+    """
+    if isinstance(thing, DisplacementField):
+        return to_itk(thing.u.astype(np.float64), thing.grid)
+    return to_itk(thing.data, thing.grid)
+
+
+def field_from_sitk(image: SimpleITK.Image, unit: Unit = "mm") -> DisplacementField:
+    """A field of a SimpleITK vector image: displacements in world units, LPS, on the fixed grid, pulling back.
+
+    Raises:
+        GeometryError: if its geometry cannot be.
+        InputError: if it has not as many values a voxel as dimensions.
+    """
+    if image.GetNumberOfComponentsPerPixel() != image.GetDimension():
+        raise InputError(
+            f"a displacement field has {image.GetDimension()} values a voxel, this image has "
+            f"{image.GetNumberOfComponentsPerPixel()}"
+        )
+    return DisplacementField(array_of(image).astype(np.float32), grid_of(image, unit))

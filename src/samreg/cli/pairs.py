@@ -1,0 +1,62 @@
+"""`samreg pairs`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from samreg.cli.common import show, table
+from samreg.errors import InputError
+
+__all__ = ["Pairs"]
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """List the pairs of a run; leave some out, or name them, for samreg fit.
+
+    Nothing is deleted: --keep-only with other numbers takes pairs back.
+    """
+
+    run_folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    """The folder that samreg register wrote."""
+    drop: Annotated[tuple[str, ...], tyro.conf.arg(metavar="IDS")] = ()
+    """Numbers of pairs to leave out, for example 3,7."""
+    keep_only: Annotated[tuple[str, ...], tyro.conf.arg(metavar="IDS")] = ()
+    """Numbers of the pairs to keep, and no others."""
+    rename: Annotated[tuple[str, ...], tyro.conf.arg(metavar="ID NAME")] = ()
+    """A number and the new name of that pair; several of these after each other."""
+
+    def run(self) -> None:
+        """Edit, list."""
+        import json
+
+        from samreg.runs.pair_files import edit_pairs
+
+        if len(self.rename) % 2:
+            raise InputError(f"--rename wants a number and a name, for example 3 liver; got {' '.join(self.rename)}")
+        names = dict(zip(_numbers(self.rename[::2], "--rename"), self.rename[1::2], strict=True))
+        only = _numbers(self.keep_only, "--keep-only") if self.keep_only else None
+        edit_pairs(self.run_folder, drop=_numbers(self.drop, "--drop"), keep_only=only, rename=names)
+        rows = json.loads((self.run_folder / "pairs.json").read_text(encoding="utf-8"))
+        head = ("pair", "name", "keep", "similarity", "confidence", "fixed voxels", "moving voxels")
+        show(table(head, [_line(row) for row in rows]))
+        kept = sum(row.get("keep", True) for row in rows)
+        show(f"{kept} of {len(rows)} pairs are kept; samreg fit {self.run_folder} --out RUN2 registers from these")
+
+
+def _numbers(words: tuple[str, ...], option: str) -> list[int]:
+    parts = [part for word in words for part in word.split(",") if part.strip()]
+    try:
+        return [int(part) for part in parts]
+    except ValueError:
+        raise InputError(f"{option} wants numbers of pairs, for example 3,7; got {' '.join(words)}") from None
+
+
+def _line(row: dict[str, object]) -> list[str]:
+    sizes = [str(row[side]["n_voxels"]) for side in ("fixed", "moving")]  # type: ignore[index]
+    numbers = [f"{row[key]:.2f}" for key in ("similarity", "confidence")]
+    return [str(row["id"]), str(row["name"]), "yes" if row.get("keep", True) else "no", *numbers, *sizes]

@@ -1,0 +1,132 @@
+"""A run once more, from its pairs as a person left them: no segmentation, the same images and settings."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from samreg.config import RegisterConfig
+from samreg.errors import InputError
+from samreg.files import sha256_of
+from samreg.geometry.field import DisplacementField
+from samreg.geometry.grid import Grid
+from samreg.geometry.image import Image
+from samreg.io.images import read_image
+from samreg.io.notes import collected, note
+from samreg.result import RegistrationResult
+from samreg.runs.initial import read_initial
+from samreg.runs.run_folder import Run, read_run
+from samreg.types import Progress
+
+__all__ = ["config_of", "fit_run", "inputs_of"]
+
+
+def fit_run(
+    folder: str | Path,
+    *,
+    fixed: str | Path | None = None,
+    moving: str | Path | None = None,
+    progress: Progress | None = None,
+) -> RegistrationResult:
+    """Register the images of a run again, from the pairs that its files hold now.
+
+    Pairs that are not kept, changed, added and removed segments count (`samreg.runs.pair_files`). All pairs are given
+    ones: they and the grey values drive the fit, as with `samreg register --labels-only`. Embeddings, which a run
+    folder does not hold, do not.
+
+    Args:
+        folder: the run folder.
+        fixed: the fixed image, where it is no longer at the place that the manifest names.
+        moving: the same of the moving image.
+        progress: called along the way.
+
+    Raises:
+        InputError: if an image is missing or is not the one that was registered (sha256), or no pair is left of a run
+            whose transform is fitted to pairs alone.
+    """
+    with collected() as notes:
+        run = read_run(folder)
+        places = inputs_of(run, fixed, moving)
+        images = [_image(run, side, places[side]) for side in ("fixed", "moving")]
+        config = config_of(run.manifest["config"])
+        initial = _initial(run, images[0].grid)
+    # The pipeline, and torch with it, is loaded after the input was found to be good.
+    from samreg.pipeline import register_regions
+    from samreg.regions.regions import Regions
+
+    nothing = Regions.none(images[0]), Regions.none(images[1])
+    pairs = run.pairs if len(run.pairs) else None
+    result = register_regions(*nothing, config, extra_pairs=pairs, initial=initial, progress=progress)
+    before = run.manifest["counts"]["pairs"]
+    text = f"fitted again from {run.folder}, with {len(run.pairs)} pairs; that run was fitted with {before}"
+    return dataclasses.replace(result, notes=(text, *notes, *result.notes))
+
+
+def inputs_of(run: Run, fixed: str | Path | None = None, moving: str | Path | None = None) -> dict[str, Path]:
+    """Where the images of a run are, by side: as given, or else as the manifest says.
+
+    Raises:
+        InputError: if one is not there or not the one that was registered.
+    """
+    found = {}
+    for side, given in (("fixed", fixed), ("moving", moving)):
+        entry = run.manifest["images"][side]
+        place = entry["path"] if given is None else given
+        if place is None:
+            raise InputError(f"{run.folder}: does not say where its {side} image is; give it by --{side} FILE")
+        if not Path(place).exists():
+            raise InputError(f"{place}: the {side} image of {run.folder} is not there; give it by --{side} FILE")
+        if entry["sha256"] is not None and sha256_of(place) != entry["sha256"]:
+            raise InputError(
+                f"{place}: is not the {side} image of {run.folder} (another sha256); give that file by --{side} FILE"
+            )
+        found[side] = Path(place)
+    return found
+
+
+def _image(run: Run, side: str, path: Path) -> Image:
+    entry = run.manifest["images"][side]
+    return read_image(path, frame=entry.get("frame"), series=entry.get("series"))
+
+
+def _initial(run: Run, grid: Grid) -> DisplacementField | None:
+    """The transform that the run started from, where it was given one."""
+    entry = run.manifest.get("other_inputs", {}).get("initial")
+    if entry is None:
+        return None
+    path = Path(entry["path"])
+    if not path.exists() or sha256_of(path) != entry["sha256"]:
+        raise InputError(f"{path}: {run.folder} started from this transform, and it is gone or another; put it back")
+    return read_initial(path, grid)
+
+
+def config_of(entry: Mapping[str, Any]) -> RegisterConfig:
+    """The settings that a manifest holds.
+
+    Warns:
+        InputWarning: naming settings of another version, which are left out.
+
+    Raises:
+        ConfigError: if a value is none that the setting may have.
+    """
+    unknown: list[str] = []
+    config: RegisterConfig = _built(RegisterConfig(), entry, "", unknown)
+    if unknown:
+        note(f"settings of another version of samreg are left out: {', '.join(unknown)}")
+    return config
+
+
+def _built(default: Any, entry: Mapping[str, Any], prefix: str, unknown: list[str]) -> Any:
+    """A dataclass like `default`, with the values of an entry of the manifest; keys it does not know are listed."""
+    values: dict[str, Any] = {}
+    for name, value in entry.items():
+        here = getattr(default, name, None)
+        if name not in {f.name for f in dataclasses.fields(default)}:
+            unknown.append(prefix + name)
+        elif dataclasses.is_dataclass(here):
+            values[name] = _built(here, value, f"{prefix}{name}.", unknown)
+        else:
+            values[name] = tuple(value) if isinstance(value, list) else value
+    return dataclasses.replace(default, **values)
