@@ -28,7 +28,7 @@ class View:
     port: int = 0
     """Port to serve on; 0 takes a free one."""
     browser: bool = True
-    """Open the browser."""
+    """Open the browser; --no-browser prints the address only."""
 
     def run(self) -> None:
         """Serve until interrupted."""

@@ -10,6 +10,7 @@ import numpy as np
 import tyro
 
 from samreg.cli.common import check_file, show
+from samreg.cli.output import report
 from samreg.errors import ConfigError, GeometryError, ImageReadError
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class Warp:
     """What to warp; it shares the world of the moving image and may have a grid of its own."""
     run_folder: Annotated[Path, tyro.conf.arg(name="run", metavar="RUN")]
     """The folder that samreg register wrote."""
-    out: Annotated[Path, tyro.conf.arg(metavar="FILE")]
+    out: Annotated[Path, tyro.conf.arg(metavar="FILE", aliases=("-o",))]
     """The file to write; its ending chooses the format."""
     interpolation: Literal["auto", "linear", "nearest", "label"] = "auto"
     """How values between voxels are made: label for label maps and .seg.nrrd, linear for grey values and colour; auto
@@ -61,6 +62,7 @@ class Warp:
             self._labels(run)
         else:
             self._image(run)
+        report(file=str(self.out))
         show(f"written to {self.out}")
 
     def _image(self, run: Run) -> None:
