@@ -123,10 +123,11 @@ class TestPages:
 
 
 def test_both_forms_of_a_switch_can_be_given() -> None:
-    """`--preset paper` turns verify off, and took the option away that turns it on."""
+    """`--preset paper` turns verify off; the option that says so as well was refused then."""
     base = ["a", "b", "-o", "c"]
     assert parse(Register, "samreg register", [*base, "--preset", "paper", "--verify"]).config.match.verify
-    assert not parse(Register, "samreg register", [*base, "--no-verify"]).config.match.verify
+    for more in ([], ["--preset", "paper"]):
+        assert not parse(Register, "samreg register", [*base, *more, "--no-verify"]).config.match.verify
 
 
 def test_a_long_path_stays_whole_in_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
