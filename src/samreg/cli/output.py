@@ -78,7 +78,7 @@ def begin(arguments: Sequence[str], taken: Sequence[str] = ()) -> list[str]:
     """
     words = {word: name for word, name in _WORDS.items() if name not in taken}
     asked = {words[word] for word in arguments if word in words}
-    _STATE[-1] = Output(**dict.fromkeys(asked, True))
+    _STATE[-1] = Output("quiet" in asked, "verbose" in asked, "json" in asked)
     if {"quiet", "verbose"} <= asked:
         raise InputError("--quiet and --verbose are both given; give one of them")
     return [word for word in arguments if word not in words]

@@ -62,11 +62,12 @@ class ProgressLines:
             return self
         if sys.stderr.isatty():
             from rich.console import Console
-            from rich.progress import BarColumn, Progress, TextColumn
+            from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
             # Square brackets in file names are no markup.
             told = TextColumn("{task.description}", markup=False), TextColumn("{task.fields[left]}", markup=False)
-            self._bars = Progress(told[0], BarColumn(30), told[1], console=Console(stderr=True), transient=True)
+            columns = told[0], BarColumn(30), TimeElapsedColumn(), told[1]
+            self._bars = Progress(*columns, console=Console(stderr=True), transient=True)
             self._bars.start()
             self._task = self._bars.add_task("", total=None, left="")
         else:
