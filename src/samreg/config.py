@@ -157,7 +157,7 @@ class MatchConfig:
     max_pairs: int = 0
     """Keep the K most similar pairs; 0 keeps all."""
     verify: bool = True
-    """Reject pairs that contradict the geometry of the others."""
+    """Reject pairs that contradict the geometry of the others; --no-verify keeps them."""
 
     def __post_init__(self) -> None:
         check_choice(self, "lift", ("auto", "link", "slices"))

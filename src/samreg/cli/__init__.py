@@ -7,6 +7,8 @@ are the help, and whose `run` does the work and returns an exit status or None. 
 package names its commands as entry points of the group `samreg.commands`. Where the defaults depend on the arguments
 themselves, give the dataclass a class method `defaults(arguments)`.
 
+Every command takes `--quiet`, `--verbose` and `--json` (`samreg.cli.output`).
+
 Notes of the readers (`samreg.errors.InputWarning`) are printed to stderr as `samreg: note: ...`.
 
 Exit status: 0 done; 1 an error inside samreg; 2 what the user gave cannot be used; 3 `--strict` and the verdict is not
@@ -15,15 +17,22 @@ PASS, or some pairs of a batch failed; 130 interrupted. An error is one line on 
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import errno
 import os
+import re
 import signal
 import sys
+import time
+import traceback
 import warnings
 from collections.abc import Sequence
 from types import FrameType
 from typing import Any
 
 from samreg import __version__, plugins
+from samreg.cli.output import begin, current, logged
 from samreg.errors import InputError, SamregError
 from samreg.io.notes import collected
 
@@ -42,8 +51,15 @@ BUILT_IN = {
     "batch": "samreg.cli.batch:Batch",
     "models": "samreg.cli.models:Models",
     "view": "samreg.cli.view:View",
+    "completion": "samreg.cli.completion:Completion",
 }
 """Command -> its dataclass."""
+
+_OF_THE_MACHINE = (
+    *(errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EROFS),
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENAMETOOLONG, errno.ELOOP, errno.EADDRINUSE, errno.ESTALE),
+)
+"""Errors of files, folders and ports: what the user gave, or what the machine has."""
 
 
 def command_names() -> list[str]:
@@ -65,19 +81,47 @@ def main(argv: Sequence[str] | None = None) -> int:
     # microseconds of spinning are enough on a machine that is free.
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "3000")
-    previous = _on_terminate()
+    begin(())
+    previous, started = _on_terminate(), time.monotonic()
+    notes: list[str] = []
+    said: list[str] = []
+    status = 1
+    try:
+        status = _run(arguments, notes, said)
+    finally:
+        if previous is not None:
+            signal.signal(signal.SIGTERM, previous)
+        if current().json:
+            with contextlib.suppress(BrokenPipeError):
+                _print(current().line(arguments[0], status, time.monotonic() - started, notes, " ".join(said)))
+    return status
+
+
+def _run(arguments: list[str], notes: list[str], said: list[str]) -> int:
+    """Run a command and turn every error into one line and a status; notes and that line are added to the lists."""
+
+    def fail(message: str, status: int) -> int:
+        said.append(_line(message))
+        return _fail(message, status)
+
+    def keep(text: str) -> None:
+        notes.append(text)
+        _note(text)
+
     try:
         with warnings.catch_warnings():
             if not sys.warnoptions:  # what a library deprecates does not concern the user
                 warnings.simplefilter("ignore")
-            with collected(_note):
-                return int(_command(arguments[0], arguments[1:]).run() or 0)
+            with collected(keep):
+                command = _command(arguments[0], arguments[1:])
+                with logged():
+                    return int(command.run() or 0)
     except InputError as error:
-        return _fail(str(error), 2)
+        return fail(str(error), 2)
     except SamregError as error:
-        return _fail(str(error), 1)
+        return fail(str(error), 1)
     except KeyboardInterrupt as error:
-        return _fail(str(error) or "interrupted; nothing was written", 130)
+        return fail(str(error) or "interrupted; nothing was written", 130)
     except BrokenPipeError:
         # Who read the output has ended (`samreg ... | head`).
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -85,13 +129,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as exit_:
         return exit_.code if isinstance(exit_.code, int) else 1
     except Exception as error:
+        # Files, folders and memory are the user's to mend, wherever it shows that they do not suffice.
+        if isinstance(error, OSError) and error.errno in _OF_THE_MACHINE:
+            where = "" if error.filename is None else f"{error.filename}: "
+            return fail(f"{where}{os.strerror(error.errno)}; choose another place, or make this one usable", 2)
+        if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+            return fail("there is not enough memory for this; use smaller images, or --device cpu if it was a GPU's", 1)
         if os.environ.get("SAMREG_TRACEBACK"):
             raise
+        if current().verbose:
+            traceback.print_exc()
         kind = type(error).__name__
-        return _fail(f"an error inside samreg, {kind}: {error}; set SAMREG_TRACEBACK=1 to see where, and report it", 1)
-    finally:
-        if previous is not None:
-            signal.signal(signal.SIGTERM, previous)
+        return fail(f"an error inside samreg, {kind}: {error}; set SAMREG_TRACEBACK=1 to see where, and report it", 1)
 
 
 def _command(name: str, arguments: list[str]) -> Any:
@@ -105,6 +154,8 @@ def _command(name: str, arguments: list[str]) -> Any:
         raise InputError(f"there is no command {name!r}; {hint}")
     from samreg.cli.parse import parse
 
+    own = {field.name for field in dataclasses.fields(kind)} if dataclasses.is_dataclass(kind) else set()
+    arguments = begin(arguments, tuple(own))
     return parse(kind, f"samreg {name}", arguments)
 
 
@@ -145,5 +196,10 @@ def _note(text: str) -> None:
 
 
 def _fail(message: str, status: int) -> int:
-    sys.stderr.write(f"samreg: {' '.join(message.split())}\n")
+    sys.stderr.write(f"samreg: {_line(message)}\n")
     return status
+
+
+def _line(message: str) -> str:
+    """A message in one line; spaces within a line may be those of a path and stay."""
+    return re.sub(r"\s*\n\s*", " ", message.strip())

@@ -8,8 +8,10 @@ from typing import Annotated
 
 import tyro
 
-from samreg.cli.common import asked_preset, show
+from samreg.cli.common import show
+from samreg.cli.output import report
 from samreg.cli.progress import ProgressLines
+from samreg.cli.settings_file import asked_settings
 from samreg.config import PresetName, RegisterConfig
 
 __all__ = ["Batch"]
@@ -24,7 +26,7 @@ class Batch:
 
     pairs: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="PAIRS.csv")]
     """Table with the columns fixed and moving, and optionally id, labels, landmarks and initial (a transform)."""
-    out: Annotated[Path, tyro.conf.arg(metavar="DIR")]
+    out: Annotated[Path, tyro.conf.arg(metavar="DIR", aliases=("-o",))]
     """Folder for the results; the same folder again goes on where it was."""
     jobs: int = 1
     """Worker processes on this machine; 0 computes in this process."""
@@ -36,20 +38,22 @@ class Batch:
     """End with status 3 if the verdict of a pair is not PASS."""
     retry_failed: bool = False
     """Try the pairs again that failed in an earlier run."""
-    no_cache: bool = False
-    """Segment every image anew, however many pairs it is in."""
+    cache: bool = True
+    """Segment an image once, however many pairs and runs it is in; --no-cache segments it anew for every pair."""
     cache_dir: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """Where segmented images are kept; SAMREG_CACHE_DIR, else the platform's cache folder."""
     cache_gib: float = 20.0
     """What the cache may take, in GiB."""
     preset: PresetName = "default"
-    """Where all settings below start from."""
+    """What all settings start from: default, fast, regions or paper."""
+    config_file: Annotated[Path | None, tyro.conf.arg(name="config", metavar="FILE")] = None
+    """Settings from a TOML file or the manifest.json of a run; options given here win over it."""
     config: Annotated[RegisterConfig, tyro.conf.arg(name="")] = field(default_factory=RegisterConfig)
 
     @classmethod
     def defaults(cls, arguments: list[str]) -> Batch:
-        """All other options default to what the preset says."""
-        return cls(tyro.MISSING, tyro.MISSING, config=asked_preset(arguments))
+        """All other options default to what preset and settings file say."""
+        return cls(tyro.MISSING, tyro.MISSING, config=asked_settings(arguments))
 
     def run(self) -> int:
         """Register and count. A batch with failures ends with status 3, so that a script notices."""
@@ -62,13 +66,26 @@ class Batch:
             self.dask,
             self.threads,
             self.retry_failed,
-            not self.no_cache,
+            self.cache,
             self.cache_dir,
             self.cache_gib,
             self.config,
         )
         with ProgressLines() as progress:
-            found = run_batch(options, progress=progress, message=progress.message)
+            progress.begin(f"reading {self.pairs}")
+            try:
+                found = run_batch(options, progress=progress, message=progress.message)
+            except KeyboardInterrupt:
+                kept = "; segmented images are kept for the next run" if self.cache else ""
+                raise KeyboardInterrupt(f"interrupted{kept}; the same command goes on with the other pairs") from None
+        report(
+            folder=str(self.out),
+            registered=found.n_done,
+            kept=found.n_kept,
+            failed=found.n_failed,
+            encoded=found.n_encoded,
+            summary=str(self.out / "summary.csv"),
+        )
         show(
             f"{found.n_done} registered, {found.n_kept} kept from an earlier run, {found.n_failed} failed, "
             f"the verdict of {found.n_not_pass} is not PASS, {found.n_encoded} images encoded, {found.seconds:.0f} s; "

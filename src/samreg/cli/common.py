@@ -94,11 +94,15 @@ def _named_rois(path: Path, by_name: bool) -> RoiSet:
 
 
 def show(*things: object) -> None:
-    """Print text or rich tables to stdout."""
+    """Print text or rich tables for people; nothing with `--quiet`."""
     from rich.console import Console
 
-    # Square brackets and colons in paths are no markup.
-    console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
+    from samreg.cli.output import current
+
+    if current().quiet:
+        return
+    # Square brackets and colons in paths are no markup; long paths are not broken.
+    console = Console(file=current().stream, highlight=False, soft_wrap=True, markup=False, emoji=False)
     for thing in things:
         console.print(thing)
 

@@ -10,6 +10,7 @@ import numpy as np
 import tyro
 
 from samreg.cli.common import asked_preset, show, summary, table
+from samreg.cli.output import report_run
 from samreg.cli.progress import ProgressLines
 from samreg.config import PresetName, RegisterConfig
 from samreg.files import write_json
@@ -27,14 +28,14 @@ class Demo:
     Nothing is downloaded. The folder then holds `images` (the phantom and its labels) and `run` (the run folder).
     """
 
-    out: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("samreg-demo")
+    out: Annotated[Path, tyro.conf.arg(metavar="DIR", aliases=("-o",))] = Path("samreg-demo")
     """Folder for images and result; must not exist or be empty."""
     dimension: Literal["2", "3"] = "3"
     """A volume of thick slices, or a single slice."""
     overwrite: bool = False
     """Replace an older demo in that folder."""
     preset: PresetName = "default"
-    """Where all settings below start from."""
+    """What all settings start from: default, fast, regions or paper."""
     config: Annotated[RegisterConfig, tyro.conf.arg(name="")] = field(default_factory=RegisterConfig)
 
     @classmethod
@@ -56,6 +57,7 @@ class Demo:
         from samreg.pipeline import register
 
         with ProgressLines() as progress:
+            progress.begin("loading the segmenter")
             result = register(pair.fixed, pair.moving, self.config, progress=progress)
         still = DisplacementField.identity(pair.fixed.grid)
         fields = still, still if result.field is None else result.field
@@ -70,6 +72,7 @@ class Demo:
         }
         inputs = write_phantom(pair, self.out / "images", self.overwrite)
         write_run(result, self.out / "run", inputs=inputs, overwrite=self.overwrite, facts=facts)
+        report_run(result, self.out / "run")
         rows = [[name, *(f"{d[value]:.3f}" for d in dice)] for value, name in pair.names.items()]
         rows.append(["mean", *(f"{m:.3f}" for m in means)])
         rows.append(["from the true field, mm", *(f"{e:.2f}" for e in error)])

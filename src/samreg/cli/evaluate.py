@@ -10,6 +10,7 @@ import numpy as np
 import tyro
 
 from samreg.cli.common import check_file, show, table
+from samreg.cli.output import report
 from samreg.errors import GeometryError, InputError
 from samreg.files import to_json, write_json
 from samreg.geometry.grid import check_pair
@@ -37,7 +38,7 @@ class Evaluate:
     """Landmarks of the fixed image, world coordinates."""
     moving_points: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """The same landmarks of the moving image, in the same order."""
-    out: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    out: Annotated[Path | None, tyro.conf.arg(metavar="FILE", aliases=("-o",))] = None
     """Also write all numbers to this JSON file."""
     overwrite: bool = False
     """Replace the file if it is there."""
@@ -56,6 +57,7 @@ class Evaluate:
                 raise InputError(f"--fixed-{what} and --moving-{what} go together")
         run = read_run(self.run_folder)
         numbers = evaluate_run(run, self.fixed_labels, self.moving_labels, self.fixed_points, self.moving_points)
+        report(run=str(self.run_folder), numbers=numbers)
         show(*tables(numbers, run.fixed_grid.unit))
         if self.out is not None:
             try:

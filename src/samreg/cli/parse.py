@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
+import os
 import re
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
 import tyro
@@ -15,29 +18,57 @@ from samreg.errors import InputError
 __all__ = ["parse"]
 
 T = TypeVar("T")
-_STYLE = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
+_STYLE = (tyro.conf.OmitArgPrefixes,)
+_UNION = re.compile(r"^Error parsing (--[\w-]+): no type matching (.*?) could be instantiated from \[(.*?)\]\..*$")
+_KINDS = {"INT": "a whole number", "FLOAT": "a number", "STR": "a name"}
 
 
 def parse(command: type[T], prog: str, arguments: Sequence[str]) -> T:
     """Make a command of its arguments.
 
-    Nested settings have flat names: `--epsilon`, not `--config.match.epsilon`.
+    Nested settings have flat names: `--epsilon`, not `--config.match.epsilon`. A switch has two forms, `--verify` and
+    `--no-verify`, so that an option can take back what a preset or a settings file says.
 
     Raises:
         InputError: if an argument is missing, unknown or has no meaning.
-        SystemExit: after `--help`.
+        SystemExit: after `--help` and `--help-all`.
     """
     defaults = getattr(command, "defaults", None)
+    for word, page in (
+        ()
+        if not dataclasses.is_dataclass(command)
+        else (("--help-all", "full_page"), ("--help", "short_page"), ("-h", "short_page"))
+    ):
+        if word in arguments:
+            from samreg.cli import help as pages
+
+            shown = getattr(pages, page)(command, prog.split()[-1], None if defaults is None else defaults([]))
+            sys.stdout.write(shown + "\n")
+            raise SystemExit(0)
     extra: dict[str, Any] = {} if defaults is None else {"default": defaults(list(arguments))}
     complaint = io.StringIO()
     try:
-        with contextlib.redirect_stderr(complaint):
+        with contextlib.redirect_stderr(complaint), _wide():
             parsed: T = tyro.cli(command, prog=prog, args=list(arguments), config=_STYLE, **extra)
     except SystemExit as exit_:
         if not exit_.code:
             raise
         raise InputError(_one_line(complaint.getvalue(), prog)) from None
     return parsed
+
+
+@contextlib.contextmanager
+def _wide() -> Iterator[None]:
+    """No terminal is wide enough for tyro's box: it would break a long path in the middle of a name."""
+    before = os.environ.get("COLUMNS")
+    os.environ["COLUMNS"] = "100000"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["COLUMNS"]
+        else:
+            os.environ["COLUMNS"] = before
 
 
 def _one_line(box: str, prog: str) -> str:
@@ -51,12 +82,20 @@ def _one_line(box: str, prog: str) -> str:
         if not row.startswith(" " * 9):  # the help of an option that is missing
             said.append(row)
     if said and said[0].strip().startswith("Missing from"):
-        message = "missing: " + ", ".join(row.strip() for row in said[1:])
+        message = "missing: " + ", ".join(row.strip().split(", ")[-1] for row in said[1:])
     else:
         message = " ".join(" ".join(said).split()).rstrip(".")
         # A setting that refuses itself says which it is; the name of the class that holds it says nothing to a user.
         message = re.sub(r"^Error parsing [\w.-]+: (?=\w+ \(--)", "", message)
+        message = _UNION.sub(_wanted, message)
     close = re.search(r"Perhaps you meant:\s*(--[\w-]+)", " ".join(rows))
     if close:
         message += f"; did you mean {close[1]}?"
     return f"{message or 'the arguments make no sense'}; see {prog} --help"
+
+
+def _wanted(found: re.Match[str]) -> str:
+    """What an option that may also be left out wants, without the names of types."""
+    option, kinds, value = found.groups()
+    wanted = [_KINDS.get(kind, kind.strip("{}")) for kind in kinds.split("|") if kind != "{None}"]
+    return f"{option} is {value}: give {' or '.join(wanted)}"

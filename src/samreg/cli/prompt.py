@@ -8,8 +8,10 @@ from typing import Annotated
 
 import tyro
 
-from samreg.cli.common import asked_preset, rois_on, show
+from samreg.cli.common import rois_on, show
+from samreg.cli.output import report
 from samreg.cli.progress import ProgressLines
+from samreg.cli.settings_file import asked_settings, read_settings
 from samreg.config import MatchConfig, PresetName, RegisterConfig, SliceConfig, preset
 from samreg.errors import InputError, check_number
 
@@ -54,7 +56,7 @@ class Prompt:
     """The image that is prompted."""
     moving: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MOVING")]
     """The image in which the counterpart is looked for."""
-    out: Annotated[Path, tyro.conf.arg(metavar="RUN")]
+    out: Annotated[Path, tyro.conf.arg(metavar="RUN", aliases=("-o",))]
     """Folder for the result; must not exist or be empty."""
     point: Annotated[str, tyro.conf.arg(metavar="X,Y,Z")] = ""
     """A point in LPS millimetres, or X,Y in pixels for photographs."""
@@ -65,13 +67,15 @@ class Prompt:
     overwrite: bool = False
     """Replace an older run in that folder."""
     preset: PresetName = "default"
-    """Where all settings below start from."""
+    """What all settings start from: default, fast, regions or paper."""
+    config_file: Annotated[Path | None, tyro.conf.arg(name="config", metavar="FILE")] = None
+    """Settings from a TOML file or the manifest.json of a run; options given here win over it."""
     config: Annotated[PromptConfig, tyro.conf.arg(name="")] = field(default_factory=PromptConfig)
 
     @classmethod
     def defaults(cls, arguments: list[str]) -> Prompt:
-        """All other options default to what the preset says."""
-        return cls(tyro.MISSING, tyro.MISSING, tyro.MISSING, config=PromptConfig.of(asked_preset(arguments)))
+        """All other options default to what preset and settings file say."""
+        return cls(tyro.MISSING, tyro.MISSING, tyro.MISSING, config=PromptConfig.of(asked_settings(arguments)))
 
     def run(self) -> None:
         """Read, prompt, write."""
@@ -84,7 +88,9 @@ class Prompt:
         if sum(bool(p) for p in (self.point, self.box, self.mask)) != 1:
             raise InputError("give exactly one of --point, --box and --mask")
         point, box = _numbers("--point", self.point), _numbers("--box", self.box)
-        fixed, moving = read_image(self.fixed), read_image(self.moving)
+        with ProgressLines() as progress:
+            progress.begin(f"reading {self.fixed} and {self.moving}")
+            fixed, moving = read_image(self.fixed), read_image(self.moving)
         inputs, mask = {"fixed": self.fixed, "moving": self.moving}, None
         if self.mask is not None:
             inputs["mask"] = self.mask
@@ -92,10 +98,20 @@ class Prompt:
             mask = rois.label_map() > 0
         from samreg.prompt import prompt_pair
 
-        config = self.config.within(preset(self.preset))
+        named = None if self.preset == "default" else self.preset
+        base = preset(self.preset) if self.config_file is None else read_settings(self.config_file, named)
+        config = self.config.within(base)
         with ProgressLines() as progress:
+            progress.begin("loading the segmenter")
             answer = prompt_pair(fixed, moving, point=point, box=box, mask=mask, config=config, progress=progress)
         write_run(answer.result(), self.out, inputs=inputs, overwrite=self.overwrite)
+        report(
+            run=str(self.out),
+            found=answer.found,
+            reason=None if answer.found else answer.reason,
+            confidence=round(float(answer.confidence), 4),
+            pairs=len(answer.pairs),
+        )
         if not answer.found:
             show(f"no counterpart: {answer.reason}", f"written to {self.out}")
             return

@@ -8,8 +8,10 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from samreg.cli.common import asked_preset, pairs_from_labels, show, summary
+from samreg.cli.common import pairs_from_labels, show, summary
+from samreg.cli.output import report_run
 from samreg.cli.progress import ProgressLines
+from samreg.cli.settings_file import asked_settings
 from samreg.config import PresetName, RegisterConfig
 from samreg.errors import InputError
 from samreg.geometry.grid import check_pair
@@ -28,7 +30,7 @@ class Register:
     """The image that stays; the result lies on its grid."""
     moving: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MOVING")]
     """The image that is brought onto it."""
-    out: Annotated[Path, tyro.conf.arg(metavar="RUN")]
+    out: Annotated[Path, tyro.conf.arg(metavar="RUN", aliases=("-o",))]
     """Folder for the result; must not exist or be empty."""
     fixed_labels: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """Known regions of the fixed image (label map or .seg.nrrd), paired by value or name."""
@@ -39,9 +41,10 @@ class Register:
     initial: Annotated[Path | None, tyro.conf.arg(metavar="RUN|FILE")] = None
     """Transform to start from and compose with: a run, an ITK transform (.h5, .tfm, .mat) or a displacement field."""
     cache: bool = True
-    """Keep the regions of both images (SAMREG_CACHE_DIR, else the user's cache folder) for the next registration."""
+    """Keep the regions of both images (SAMREG_CACHE_DIR, else the user's cache folder) for the next registration;
+    --no-cache finds them anew and keeps none."""
     inverse: bool = True
-    """Write the inverse, on the moving grid, as well."""
+    """Write the inverse, on the moving grid, as well; --no-inverse leaves it out."""
     overwrite: bool = False
     """Replace an older run in that folder."""
     checks: Literal["quick", "all"] = "quick"
@@ -61,13 +64,15 @@ class Register:
     moving_series: str | None = None
     """The same of the moving folder alone."""
     preset: PresetName = "default"
-    """Where all settings below start from."""
+    """What all settings start from: default, fast, regions or paper."""
+    config_file: Annotated[Path | None, tyro.conf.arg(name="config", metavar="FILE")] = None
+    """Settings from a TOML file or the manifest.json of a run; options given here win over it."""
     config: Annotated[RegisterConfig, tyro.conf.arg(name="")] = field(default_factory=RegisterConfig)
 
     @classmethod
     def defaults(cls, arguments: list[str]) -> Register:
-        """All other options default to what the preset says."""
-        return cls(tyro.MISSING, tyro.MISSING, tyro.MISSING, config=asked_preset(arguments))
+        """All other options default to what preset and settings file say."""
+        return cls(tyro.MISSING, tyro.MISSING, tyro.MISSING, config=asked_settings(arguments))
 
     def run(self) -> int:
         """Read, register, write; the exit status."""
@@ -82,7 +87,8 @@ class Register:
         if self.labels_only and self.fixed_labels is None:
             raise InputError("--labels-only wants --fixed-labels and --moving-labels")
         chosen = self.chosen()
-        with collected() as notes:
+        with ProgressLines() as progress, collected() as notes:
+            progress.begin(f"reading {self.fixed} and {self.moving}")
             fixed, moving = read_image(self.fixed, **chosen["fixed"]), read_image(self.moving, **chosen["moving"])
         check_pair(fixed.grid, moving.grid, str(self.fixed), str(self.moving))
         inputs = {"fixed": self.fixed, "moving": self.moving}
@@ -99,6 +105,7 @@ class Register:
             initial = read_initial(self.initial, fixed.grid)
             inputs |= {"initial": self.initial}
         with ProgressLines() as progress:
+            progress.begin("loading the method" if self.labels_only else "loading the segmenter")
             # The pipeline, and torch with it, is loaded after the input was found to be good.
             from samreg.pipeline import register, register_regions
             from samreg.regions.cache import RegionsCache
@@ -111,18 +118,22 @@ class Register:
                 )
             else:
                 cache = RegionsCache() if self.cache else None
-                result = register(
-                    fixed,
-                    moving,
-                    self.config,
-                    cache=cache,
-                    extra_pairs=pairs,
-                    initial=initial,
-                    checks=self.checks,
-                    progress=progress,
-                )
+                try:
+                    result = register(
+                        fixed,
+                        moving,
+                        self.config,
+                        cache=cache,
+                        extra_pairs=pairs,
+                        initial=initial,
+                        checks=self.checks,
+                        progress=progress,
+                    )
+                except KeyboardInterrupt:
+                    raise progress.interrupted() from None
         noted = replace(result, notes=(*notes, *result.notes))
         write_run(noted, self.out, inputs=inputs, overwrite=self.overwrite, chosen=chosen, inverse=self.inverse)
+        report_run(noted, self.out)
         show(*summary(result, self.out))
         return 3 if self.strict and result.verdict != "PASS" else 0
 

@@ -8,8 +8,10 @@ from typing import Annotated
 
 import tyro
 
-from samreg.cli.common import asked_preset, show
+from samreg.cli.common import show
+from samreg.cli.output import report
 from samreg.cli.progress import ProgressLines
+from samreg.cli.settings_file import asked_settings
 from samreg.config import PresetName, RegisterConfig, SegmentConfig
 
 __all__ = ["SegmentImage"]
@@ -21,7 +23,7 @@ class SegmentImage:
 
     image: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE")]
     """The image."""
-    out: Annotated[Path, tyro.conf.arg(metavar="DIR")]
+    out: Annotated[Path, tyro.conf.arg(metavar="DIR", aliases=("-o",))]
     """Folder for the result; must not exist or be empty."""
     overwrite: bool = False
     """Replace an older result in that folder."""
@@ -30,13 +32,15 @@ class SegmentImage:
     series: str | None = None
     """Number or UID of the DICOM series to take, where the folder holds several."""
     preset: PresetName = "default"
-    """Where all settings below start from."""
+    """What all settings start from: default, fast, regions or paper."""
+    config_file: Annotated[Path | None, tyro.conf.arg(name="config", metavar="FILE")] = None
+    """Settings from a TOML file or the manifest.json of a run; options given here win over it."""
     config: Annotated[SegmentConfig, tyro.conf.arg(name="")] = field(default_factory=SegmentConfig)
 
     @classmethod
     def defaults(cls, arguments: list[str]) -> SegmentImage:
-        """All other options default to what the preset says."""
-        return cls(tyro.MISSING, tyro.MISSING, config=asked_preset(arguments).segment)
+        """All other options default to what preset and settings file say."""
+        return cls(tyro.MISSING, tyro.MISSING, config=asked_settings(arguments).segment)
 
     def run(self) -> None:
         """Read, segment, write."""
@@ -45,11 +49,14 @@ class SegmentImage:
         from samreg.runs.run_folder import write_regions
 
         check_output(self.out, self.overwrite)
-        image = read_image(self.image, frame=self.frame, series=self.series)
         chosen = {"frame": self.frame, "series": self.series}
-        from samreg.pipeline import segment
-
         with ProgressLines() as progress:
+            progress.begin(f"reading {self.image}")
+            image = read_image(self.image, frame=self.frame, series=self.series)
+            progress.begin("loading the segmenter")
+            from samreg.pipeline import segment
+
             regions = segment(image, RegisterConfig(segment=self.config), progress=progress)
+        report(folder=str(self.out), regions=len(regions))
         write_regions(regions, self.out, source=self.image, overwrite=self.overwrite, chosen=chosen)
         show(f"{len(regions)} regions written to {self.out}; look at {self.out / 'preview.html'}")

@@ -11,6 +11,7 @@ from typing import Annotated
 import tyro
 
 from samreg.cli.common import show
+from samreg.errors import check_number
 
 __all__ = ["View"]
 
@@ -28,7 +29,10 @@ class View:
     port: int = 0
     """Port to serve on; 0 takes a free one."""
     browser: bool = True
-    """Open the browser."""
+    """Open the browser; --no-browser prints the address only."""
+
+    def __post_init__(self) -> None:
+        check_number(self, "port", 0, 65535, whole=True)
 
     def run(self) -> None:
         """Serve until interrupted."""

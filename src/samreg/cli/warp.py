@@ -10,6 +10,7 @@ import numpy as np
 import tyro
 
 from samreg.cli.common import check_file, show
+from samreg.cli.output import report
 from samreg.errors import ConfigError, GeometryError, ImageReadError, InputError
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class Warp:
     """What to warp; it shares the world of the moving image and may have a grid of its own."""
     run_folder: Annotated[tyro.conf.UseAppendAction[tuple[Path, ...]], tyro.conf.arg(name="run", metavar="RUN")]
     """The folder that samreg register wrote; several times for a chain of runs."""
-    out: Annotated[Path, tyro.conf.arg(metavar="FILE")]
+    out: Annotated[Path, tyro.conf.arg(metavar="FILE", aliases=("-o",))]
     """The file to write; its ending chooses the format."""
     inverse: bool = False
     """Carry what lies in the fixed image onto the moving grid."""
@@ -71,6 +72,7 @@ class Warp:
             self._labels(run)
         else:
             self._image(run)
+        report(file=str(self.out))
         show(f"written to {self.out}")
 
     def _image(self, run: Passage) -> None:

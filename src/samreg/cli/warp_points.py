@@ -10,6 +10,7 @@ import numpy as np
 import tyro
 
 from samreg.cli.common import check_file, show
+from samreg.cli.output import report
 from samreg.errors import GeometryError
 
 __all__ = ["WarpPoints"]
@@ -29,7 +30,7 @@ class WarpPoints:
     """The folder that samreg register wrote."""
     to: Literal["fixed", "moving"]
     """The image to carry them into; they lie in the other one."""
-    out: Annotated[Path, tyro.conf.arg(metavar="FILE")]
+    out: Annotated[Path, tyro.conf.arg(metavar="FILE", aliases=("-o",))]
     """The file to write."""
     overwrite: bool = False
     """Replace the file if it is there."""
@@ -79,4 +80,5 @@ class WarpPoints:
         write_point_file(file, moved, self.out, marks)
         if not defined.all():
             note(f"{self.points}: {np.count_nonzero(~defined)} points are not defined (placed), and stay so")
+        report(file=str(self.out), points=n)
         show(f"{n} points written to {self.out}")

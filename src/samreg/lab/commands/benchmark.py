@@ -32,7 +32,7 @@ class Benchmark:
     """acdc, amos22, msd, nnunet, promise12, learn2reg, folder or pairs; several with commas."""
     root: Annotated[Path, tyro.conf.arg(metavar="DIR")]
     """Folder the dataset was unpacked into, or the folder that holds the datasets under their names."""
-    out: Annotated[Path, tyro.conf.arg(metavar="DIR")]
+    out: Annotated[Path, tyro.conf.arg(metavar="DIR", aliases=("-o",))]
     """Folder for records, tables and figures, a folder a dataset."""
     methods: Annotated[str, tyro.conf.arg(metavar="A,B,...")] = ""
     """identity, niftyreg, niftyreg-lncc, ants, ants-mi, ants2d, elastix, elastix2d, greedy, convexadam, samreg,

@@ -29,7 +29,7 @@ class Train:
     """Which network."""
     root: Annotated[Path, tyro.conf.arg(metavar="DIR")]
     """Folder of the dataset."""
-    out: Annotated[Path, tyro.conf.arg(metavar="FILE")]
+    out: Annotated[Path, tyro.conf.arg(metavar="FILE", aliases=("-o",))]
     """The checkpoint to write; FILE.csv beside it holds the learning curve."""
     dataset: str = "acdc"
     """Name of the dataset, as for samreg benchmark."""

@@ -6,6 +6,7 @@ batches run at once, one a processor core. Mask prompts and rare numbers of poin
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 import warnings
@@ -28,12 +29,16 @@ if TYPE_CHECKING:
 
 __all__ = ["OpenVinoEngine"]
 
+_log = logging.getLogger(__name__)
+
 _REVISION = 4
 """Part of the cache key: to be increased whenever the compiled functions change."""
 _BATCH = 4
 """Prompts a batch: enough for the products to be large, few enough for the tiles of all to stay in cache."""
 _TOKENS = (2, 3)
 """Prompt tokens that are worth compiling for: a box, a point with its padding, and both."""
+_SECONDS_ALL, _SECONDS_MILLION = 10.0, 0.3
+"""What compiling all networks takes about on two cores, in seconds, and a million weights of the encoder more."""
 
 
 class _Compiled:
@@ -144,6 +149,7 @@ class OpenVinoEngine:
         self._precision = precision
         self._lock = threading.Lock()
         self._compiled: dict[str, _Compiled] = {}
+        self._announced = False
         processor = self._core.get_property("CPU", "FULL_DEVICE_NAME")
         self._key = f"{_REVISION} {openvino.get_version()} {processor} {sorted(supported)} {fingerprint} {precision}"
         self.name = f"openvino-{SHORT[precision]}-cpu"
@@ -209,6 +215,10 @@ class OpenVinoEngine:
                 return self._core.import_model(kept, "CPU")
             except RuntimeError:  # written by another build with the same key: compile again
                 pass
+        if not self._announced:  # the command line shows it: nothing else happens for a while
+            self._announced = True
+            millions = sum(p.numel() for p in self._network.parameters()) / 1e6
+            _log.info("compiling networks, once, about %.0f s", _SECONDS_ALL + _SECONDS_MILLION * millions)
         compiled = self._core.compile_model(_convert(make(), example), "CPU", settings)
         blob = compiled.export_model()
         compiled_cache.store(key, blob.getvalue() if hasattr(blob, "getvalue") else bytes(blob))
