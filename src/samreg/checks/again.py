@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from samreg.checks.finished import Finished
-from samreg.fit.transform import FittedTransform, bring_near, fit_transform
+from samreg.fit.rough import bring_near
+from samreg.fit.transform import FittedTransform, fit_transform
 from samreg.geometry.rois import PairedRois
 from samreg.initial.problem import ImagePair
 from samreg.initial.start import find_start
