@@ -90,7 +90,7 @@ def test_all_pairs_cost_one_segmentation_an_image(table: Path, pipeline: list[st
     assert seen == [(i, 12) for i in range(1, 13)]
     assert said[-1].startswith("12 of 12 pairs, 0 failed, 4 images encoded")
     assert len(list((table.parent / "out" / "runs").iterdir())) == 12
-    rows = list(csv.DictReader((table.parent / "out" / "summary.csv").read_text().splitlines()))
+    rows = list(csv.DictReader((table.parent / "out" / "summary.csv").read_text(encoding="utf-8").splitlines()))
     assert [row["id"] for row in rows[:2]] == ["i0<-i1", "i0<-i2"]
     assert rows[0]["confidence"] == "0.7"
     assert rows[0]["warnings"] == "a warning"
@@ -123,7 +123,7 @@ def test_one_failure_never_stops_the_rest(table: Path, pipeline: list[str]) -> N
     said: list[str] = []
     summary = run_batch(options(table), message=said.append)
     assert (summary.n_done, summary.n_failed) == (2, 10)  # only i0 and i3 are left
-    failures = list(csv.DictReader(summary.failures.read_text().splitlines()))
+    failures = list(csv.DictReader(summary.failures.read_text(encoding="utf-8").splitlines()))
     assert len(failures) == 10
     assert {"i1.mha", "i2.mha"} <= {Path(row["fixed"]).name for row in failures}
     assert all(row["error"] for row in failures)
@@ -138,7 +138,7 @@ def test_a_fault_of_ours_is_a_failure_of_the_pair_too(table: Path, pipeline: lis
     config = preset("default")
     summary = run_batch(options(table, config=replace(config, match=replace(config.match, epsilon=0.123))))
     assert summary.n_failed == 12
-    assert "MemoryError: out of memory" in summary.failures.read_text()
+    assert "MemoryError: out of memory" in summary.failures.read_text(encoding="utf-8")
 
 
 def test_without_a_cache_every_pair_segments_both(table: Path, pipeline: list[str]) -> None:
@@ -153,10 +153,13 @@ def test_labels_in_the_table_are_scored(table: Path, pipeline: list[str]) -> Non
     write_image(Image(labels, grid), table.parent / "l.mha")
     table.write_text("fixed,moving,id,fixed_labels,moving_labels\ni0.mha,i1.mha,a/b c,l.mha,l.mha\n")
     summary = run_batch(options(table))
-    record = json.loads(summary.records.read_text())
+    record = json.loads(summary.records.read_text(encoding="utf-8"))
     assert record["metrics"]["dice"] == {"2": 1.0}
     assert Path(record["run"]).name == "a_b_c"
-    assert next(csv.DictReader((table.parent / "out" / "summary.csv").read_text().splitlines()))["dice"] == "1.0"
+    assert (
+        next(csv.DictReader((table.parent / "out" / "summary.csv").read_text(encoding="utf-8").splitlines()))["dice"]
+        == "1.0"
+    )
 
 
 def test_ids_that_file_systems_cannot_tell_apart_get_folders_of_their_own(table: Path, pipeline: list[str]) -> None:
@@ -189,7 +192,9 @@ def test_time_left(seconds: float, done: int, total: int, text: str) -> None:
 def test_the_command(table: Path, pipeline: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     out = str(table.parent / "out")
     assert main(["batch", str(table), "--out", out, "--jobs", "0", "--cache-dir", str(table.parent / "cache")]) == 0
-    assert "12 registered, 0 kept from an earlier run, 0 failed, 4 images encoded" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "12 registered, 0 kept from an earlier run, 0 failed, " in said
+    assert "4 images encoded" in said
     (table.parent / "i0.mha").unlink()
     shutil.rmtree(out)
     assert main(["batch", str(table), "--out", out, "--jobs", "0"]) == 3

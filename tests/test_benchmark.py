@@ -49,7 +49,7 @@ def options(dataset: Path, out: Path, **changes: object) -> BenchmarkOptions:
 
 
 def lines(path: Path) -> list[dict]:
-    return [json.loads(line) for line in path.read_text().splitlines() if line]
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
 
 
 def table_of(path: Path) -> str:
@@ -154,8 +154,8 @@ def cluster(tmp_path: Path) -> Iterator[tuple[str, list[subprocess.Popen]]]:
     contact = tmp_path / "scheduler.json"
     processes = [start_dask("scheduler", "--port", "0", "--no-dashboard", "--scheduler-file", str(contact))]
     try:
-        wait_for(lambda: contact.exists() and contact.read_text().endswith("}"), processes[0])
-        address = json.loads(contact.read_text())["address"]
+        wait_for(lambda: contact.exists() and contact.read_text(encoding="utf-8").endswith("}"), processes[0])
+        address = json.loads(contact.read_text(encoding="utf-8"))["address"]
         for _ in range(2):
             processes.append(
                 start_dask(

@@ -293,7 +293,8 @@ class TestExpensiveChecks:
     @pytest.fixture(scope="class")
     def case(self) -> Finished:
         """The phantom with its organs given, fitted quickly."""
-        from samreg.fit.transform import bring_near, fit_transform
+        from samreg.fit.rough import bring_near
+        from samreg.fit.transform import fit_transform
         from samreg.initial.start import find_start
 
         pair = phantom(2)
@@ -350,7 +351,7 @@ class TestWhereTheVerdictStands:
     def test_strict_passes_what_is_good(self, images: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
         assert main(_quick(images, tmp_path / "run", "--strict")) == 0
         assert "\nverdict PASS, 8 pairs" in capfd.readouterr().out
-        manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
+        manifest = json.loads((tmp_path / "run" / "manifest.json").read_text(encoding="utf-8"))
         assert manifest["verdict"] == "PASS"
         found = {c["name"]: c for c in manifest["provenance"]["checks"]}
         assert found["jacobian_p50"]["limit"] == pytest.approx([0.36, 2.56])
@@ -364,7 +365,7 @@ class TestWhereTheVerdictStands:
         assert main(_quick(images, tmp_path / "run")) == 0
         assert main(_quick(images, tmp_path / "strict", "--strict")) == 3
         assert "\nFAIL (toy): too long; cut it\n" in capfd.readouterr().out
-        manifest = json.loads((tmp_path / "strict" / "manifest.json").read_text())
+        manifest = json.loads((tmp_path / "strict" / "manifest.json").read_text(encoding="utf-8"))
         assert manifest["verdict"] == "FAIL"
         assert "too long; cut it" in manifest["warnings"]
 
@@ -377,8 +378,8 @@ class TestWhereTheVerdictStands:
         command = ["batch", str(table), "--out", str(tmp_path / "out"), "--jobs", "0", "--no-cache"]
         assert main(command) == 0
         assert main([*command, "--strict"]) == 3
-        assert "verdict" in (tmp_path / "out" / "summary.csv").read_text().splitlines()[0].split(",")
-        assert json.loads((tmp_path / "out" / "records.jsonl").read_text())["verdict"] == "LOOK"
+        assert "verdict" in (tmp_path / "out" / "summary.csv").read_text(encoding="utf-8").splitlines()[0].split(",")
+        assert json.loads((tmp_path / "out" / "records.jsonl").read_text(encoding="utf-8"))["verdict"] == "LOOK"
 
     @pytest.mark.parametrize(("state", "tone"), [("pass", "good"), ("look", "fair"), ("fail", "fair")])
     def test_the_report_begins_with_it_and_reassures_only_where_it_passes(self, state: str, tone: str) -> None:

@@ -110,14 +110,14 @@ def test_a_dataset_a_method_and_a_metric(toy: dict[str, str], tmp_path: Path) ->
         write_image(Image(labels, grid), data / f"{name}_labels.nii.gz")
     root = ["--root", str(data), "--out", str(tmp_path / "out")]
     samreg(toy, "benchmark", "toys", *root, "--methods", "stay", "--jobs", "0")
-    record = json.loads((tmp_path / "out" / "toys" / "records.jsonl").read_text())
+    record = json.loads((tmp_path / "out" / "toys" / "records.jsonl").read_text(encoding="utf-8"))
     assert record["method"] == "stay"
     assert record["metrics"]["voxels"] == {"5": 6.0}
     assert record["metrics"]["dice"]["5"] == pytest.approx(0.8)
     with (tmp_path / "out" / "toys" / "table.csv").open() as stream:
         (row,) = csv.DictReader(stream)
     assert float(row["voxels_mean"]) == 6.0
-    assert "| voxels of a label |" in (tmp_path / "out" / "toys" / "table.md").read_text()
+    assert "| voxels of a label |" in (tmp_path / "out" / "toys" / "table.md").read_text(encoding="utf-8")
 
 
 def test_every_part_that_samreg_names_can_be_imported() -> None:

@@ -228,7 +228,7 @@ def test_a_field_that_nothing_drives_is_refused() -> None:
 def test_commands_show_the_settings_that_they_use(
     command: str, options: set[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main([command, "--help"]) == 0
+    assert main([command, "--help-all"]) == 0
     text = capsys.readouterr().out
     shown = {name for name in _settings_of(RegisterConfig) if f"--{name.replace('_', '-')} " in text}
     common = {"segmenter", "engine", "device", "precision", "slice_axis", "hounsfield"}

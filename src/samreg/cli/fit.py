@@ -31,7 +31,7 @@ class Fit:
     moving: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """The moving image, likewise."""
     inverse: bool = True
-    """Write the inverse, on the moving grid, as well."""
+    """Write the inverse, on the moving grid, as well; --no-inverse leaves it out."""
     overwrite: bool = False
     """Replace an older run in the folder of --out."""
 

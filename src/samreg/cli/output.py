@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TextIO
 
 from samreg.errors import InputError
-from samreg.files import to_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,6 +54,8 @@ class Output:
         warnings = list(dict.fromkeys([*notes, *self.facts.get("warnings", ())]))
         row = {"command": command, "status": word, "exit_status": status, "seconds": round(seconds, 2), **self.facts}
         row |= {"warnings": warnings, "error": error or None}
+        from samreg.files import to_json  # numpy comes with it, and help needs none
+
         return json.dumps(to_json(row), ensure_ascii=False, allow_nan=False)
 
 
