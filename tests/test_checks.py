@@ -437,6 +437,19 @@ class TestTheBenchmark:
             if name in ("crop", "padding", "mirrored", "turned"):
                 assert ((other.data > 50) == (moved > 0)).all(), name
 
+    def test_one_slice_of_a_volume(self) -> None:
+        from benchmarks.verdicts import flat, labelled
+
+        data = np.random.default_rng(0).uniform(1, 99, STACK.shape).astype(np.float32)
+        labels = np.zeros(STACK.shape, np.int32)
+        labels[7, 2:9, 3:5] = 4
+        image = Image(data, STACK)
+        assert int(np.argmax(labelled(image, labels))) == 7
+        one, its = flat(image, labels, 7)
+        assert (one.grid.shape, one.grid.spacing) == ((12, 12), (1.0, 1.0))
+        assert np.array_equal(one.data, data[7])
+        assert np.array_equal(its, labels[7])
+
     def test_the_table_counts_failures_and_those_that_are_caught(self) -> None:
         from benchmarks.verdicts import lines
 

@@ -45,7 +45,7 @@ def check(finished: Finished) -> CheckResult | None:
         f"the moving image fits about as well when it is mirrored along its {best} axis" if mirrored else "",
         "look" if mirrored else "pass",
         limit=(None, MARGIN),
-        source="good pairs (hearts, brains, prostates) fit worse by 0.10 at least when they are mirrored; half of that",
+        source="53 of 54 real pairs fit worse by 0.10 at least when they are mirrored (docs/results.md); half of that",
         advice="look whether left and right, or top and bottom, are the same in both images",
     )
 
