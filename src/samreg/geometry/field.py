@@ -150,7 +150,8 @@ class DisplacementField:
         """`moving_index`, with a warning where no fixed voxel comes from within that grid."""
         index = self.moving_index(moving)
         if not _within(index, moving).any():
-            text = f"no voxel of the fixed image comes from the grid of shape {moving.shape} about {moving.centre}"
+            centre = ", ".join(f"{value:.6g}" for value in moving.centre)
+            text = f"no voxel of the fixed image comes from the grid of shape {moving.shape} about ({centre})"
             warnings.warn(InputWarning(f"{text}: the result holds nothing of it"), stacklevel=3)
         return index
 

@@ -134,7 +134,7 @@ class Grid:
     def centre(self) -> tuple[float, ...]:
         """World position of the middle of the grid."""
         middle = (np.asarray(self.shape[::-1], dtype=float) - 1.0) / 2.0
-        return tuple(self.index_to_world(middle[None])[0])
+        return tuple(self.index_to_world(middle[None])[0].tolist())
 
     def index_to_world(self, index: Points) -> Points:
         """World positions of continuous indices.
