@@ -68,14 +68,15 @@ def beyond_a_fold(u: Tensor, targets: Tensor, smallest: Callable[[Tensor], Tenso
     found = torch.zeros(len(targets), dtype=torch.bool)
     if not len(targets):
         return found
-    lattice = _Lattice.of(u, targets)
-    # The padding has the displacement of the edge: its derivative outwards is 0, however far the outer nodes are.
-    folded = torch.nonzero(((smallest(lattice.displaced) <= 0) & ~lattice.inner).reshape(-1))[:, 0]
-    low, high = (box.reshape(len(box), -1)[:, folded].T for box in (lattice.low, lattice.high))
     bins = _Bins(targets)
-    for first in range(0, len(folded), _CELLS_AT_ONCE):
-        part = slice(first, first + _CELLS_AT_ONCE)
-        found[bins.pairs(low[part], high[part], ~found)[1]] = True
+    for axis, side in product(range(len(u)), (0, 1)):
+        lattice = _Lattice.of(u, targets, (axis, side))
+        # The padding has the displacement of the edge: its derivative outwards is 0, however far the outer nodes are.
+        folded = torch.nonzero((smallest(lattice.displaced) <= 0).reshape(-1))[:, 0]
+        low, high = (box.reshape(len(box), -1)[:, folded].T for box in (lattice.low, lattice.high))
+        for first in range(0, len(folded), _CELLS_AT_ONCE):
+            part = slice(first, first + _CELLS_AT_ONCE)
+            found[bins.pairs(low[part], high[part], ~found)[1]] = True
     return found
 
 
@@ -92,7 +93,7 @@ class _Lattice:
         mapped: (d, *m) x + u(x) at the nodes.
         low: (d, *m - 1) lower corner of the box of each mapped cell.
         high: the upper one.
-        inner: (*m - 1) whether the cell lies between voxel centres.
+        inner: (*m - 1) whether the cell lies between voxel centres; without meaning beyond one face alone.
     """
 
     nodes: list[Tensor]
@@ -103,13 +104,23 @@ class _Lattice:
     inner: Tensor
 
     @classmethod
-    def of(cls, u: Tensor, targets: Tensor) -> _Lattice:
+    def of(cls, u: Tensor, targets: Tensor, shell: tuple[int, int] | None = None) -> _Lattice:
+        """All cells, or those beyond one face alone: its axis, and 0 or 1 for its side."""
         d, shape = len(u), u.shape[1:]
         reach = 2 + 2 * float(u.abs().max()) + float(targets.abs().max()) + max(shape)
-        nodes, padded = [], u.double()
-        for axis, n in enumerate(shape):
-            inside = torch.arange(n, dtype=torch.float64)
-            nodes.append(torch.cat([inside[:1] - reach, inside, inside[-1:] + reach]))
+        nodes, padded = [], u
+        if shell is not None:
+            axis, side = shell
+            padded = u.narrow(axis + 1, side * (shape[axis] - 1), 1)
+        padded = padded.double()
+        for axis, n in enumerate(padded.shape[1:]):
+            inside = torch.arange(shape[axis], dtype=torch.float64)
+            ends = inside[:1] - reach, inside, inside[-1:] + reach
+            if shell is not None and axis == shell[0]:
+                nodes.append(torch.cat([ends[0], inside[:1]] if shell[1] == 0 else [inside[-1:], ends[2]]))
+                padded = torch.cat([padded, padded], dim=axis + 1)
+                continue
+            nodes.append(torch.cat(ends))
             padded = torch.cat([padded.narrow(axis + 1, 0, 1), padded, padded.narrow(axis + 1, n - 1, 1)], dim=axis + 1)
         mapped = padded + torch.stack(torch.meshgrid(*nodes, indexing="ij"))
         low = high = mapped
