@@ -6,6 +6,7 @@ not hold the point are left out, the others are halved along each axis until New
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
 
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from samreg.geometry.ops.multilinear import interpolate, solve
 
-__all__ = ["bracket"]
+__all__ = ["beyond_a_fold", "bracket"]
 
 _BINS = 256  # at most, along each axis
 _TARGETS_AT_ONCE = 1 << 14
@@ -25,13 +26,14 @@ _NEWTON_STEPS = 6
 _SLACK = 1e-9
 
 
-def bracket(u: Tensor, targets: Tensor, tolerance: float) -> tuple[Tensor, Tensor]:
+def bracket(u: Tensor, targets: Tensor, tolerance: float, everywhere: bool = True) -> tuple[Tensor, Tensor]:
     """An x with x + u(x) = target for each target, by search: first among the cells of the grid, then beyond its edges.
 
     Args:
         u: (d, *shape) displacement in voxels, array order.
         targets: (n, d) float64 indices, array order.
         tolerance: residual in voxels at which a point counts as solved.
+        everywhere: search beyond the edges too.
 
     Returns:
         Indices (n, d), and residuals (n,), infinite where nothing was found.
@@ -43,13 +45,39 @@ def bracket(u: Tensor, targets: Tensor, tolerance: float) -> tuple[Tensor, Tenso
         lattice = _Lattice.of(u, targets[rows])
         inner = lattice.inner.reshape(-1)
         left = torch.arange(len(rows))
-        for cells in (torch.nonzero(inner)[:, 0], torch.nonzero(~inner)[:, 0]):
+        for cells in (torch.nonzero(inner)[:, 0], torch.nonzero(~inner)[:, 0])[: 2 if everywhere else 1]:
             if not len(left):
                 break
             found, error = _search(lattice, cells, targets[rows[left]], tolerance)
             index[rows[left]], residual[rows[left]] = found, error
             left = left[error > tolerance]
     return index, residual
+
+
+def beyond_a_fold(u: Tensor, targets: Tensor, smallest: Callable[[Tensor], Tensor]) -> Tensor:
+    """Which targets may come from a part of the continuation beyond the edges that folds.
+
+    Args:
+        u: (d, *shape) displacement in voxels, array order.
+        targets: (n, d) float64 indices, array order.
+        smallest: the smallest Jacobian at the corners of each cell, of a displacement.
+
+    Returns:
+        (n,) booleans.
+    """
+    found = torch.zeros(len(targets), dtype=torch.bool)
+    if not len(targets):
+        return found
+    bins = _Bins(targets)
+    for axis, side in product(range(len(u)), (0, 1)):
+        lattice = _Lattice.of(u, targets, (axis, side))
+        # The padding has the displacement of the edge: its derivative outwards is 0, however far the outer nodes are.
+        folded = torch.nonzero((smallest(lattice.displaced) <= 0).reshape(-1))[:, 0]
+        low, high = (box.reshape(len(box), -1)[:, folded].T for box in (lattice.low, lattice.high))
+        for first in range(0, len(folded), _CELLS_AT_ONCE):
+            part = slice(first, first + _CELLS_AT_ONCE)
+            found[bins.pairs(low[part], high[part], ~found)[1]] = True
+    return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,26 +89,38 @@ class _Lattice:
 
     Args:
         nodes: positions (m_a,) along each axis.
+        displaced: (d, *m) u at the nodes.
         mapped: (d, *m) x + u(x) at the nodes.
         low: (d, *m - 1) lower corner of the box of each mapped cell.
         high: the upper one.
-        inner: (*m - 1) whether the cell lies between voxel centres.
+        inner: (*m - 1) whether the cell lies between voxel centres; without meaning beyond one face alone.
     """
 
     nodes: list[Tensor]
+    displaced: Tensor
     mapped: Tensor
     low: Tensor
     high: Tensor
     inner: Tensor
 
     @classmethod
-    def of(cls, u: Tensor, targets: Tensor) -> _Lattice:
+    def of(cls, u: Tensor, targets: Tensor, shell: tuple[int, int] | None = None) -> _Lattice:
+        """All cells, or those beyond one face alone: its axis, and 0 or 1 for its side."""
         d, shape = len(u), u.shape[1:]
         reach = 2 + 2 * float(u.abs().max()) + float(targets.abs().max()) + max(shape)
-        nodes, padded = [], u.double()
-        for axis, n in enumerate(shape):
-            inside = torch.arange(n, dtype=torch.float64)
-            nodes.append(torch.cat([inside[:1] - reach, inside, inside[-1:] + reach]))
+        nodes, padded = [], u
+        if shell is not None:
+            axis, side = shell
+            padded = u.narrow(axis + 1, side * (shape[axis] - 1), 1)
+        padded = padded.double()
+        for axis, n in enumerate(padded.shape[1:]):
+            inside = torch.arange(shape[axis], dtype=torch.float64)
+            ends = inside[:1] - reach, inside, inside[-1:] + reach
+            if shell is not None and axis == shell[0]:
+                nodes.append(torch.cat([ends[0], inside[:1]] if shell[1] == 0 else [inside[-1:], ends[2]]))
+                padded = torch.cat([padded, padded], dim=axis + 1)
+                continue
+            nodes.append(torch.cat(ends))
             padded = torch.cat([padded.narrow(axis + 1, 0, 1), padded, padded.narrow(axis + 1, n - 1, 1)], dim=axis + 1)
         mapped = padded + torch.stack(torch.meshgrid(*nodes, indexing="ij"))
         low = high = mapped
@@ -91,7 +131,7 @@ class _Lattice:
         inner = torch.zeros(low.shape[1:], dtype=torch.bool)
         # Across a single voxel there are only the two outer cells; within its edges both are inside.
         inner[tuple(slice(None) if n == 1 else slice(1, -1) for n in shape)] = True
-        return cls(nodes, mapped, low, high, inner)
+        return cls(nodes, padded, mapped, low, high, inner)
 
     def corners(self, cells: Tensor) -> Tensor:
         """Mapped corners (n, 2, ..., 2, d) of cells given by flat number."""

@@ -18,7 +18,7 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from samreg.geometry.ops.cells import bracket
+from samreg.geometry.ops.cells import beyond_a_fold, bracket
 from samreg.geometry.ops.multilinear import interpolate, solve
 
 __all__ = ["Inverse", "edge_folds", "invert", "min_corner_jacobian"]
@@ -28,6 +28,7 @@ _FIT_POINTS = 16  # along each axis; enough for an affine map
 _WORST_CONDITION = 1e3
 _SHORTEST = 2.0**-5  # of a Newton step; below, the kinks of the map are bracketed instead
 _SMALLEST_DETERMINANT = 1e-3
+_ROUNDING = 1e-6  # voxels
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,13 +72,23 @@ def invert(u: Tensor, points: Tensor, tolerance: float = 1e-4, steps: int = 30) 
 
 def _bracket_rest(field: _Map, targets: Tensor, index: Tensor, residual: Tensor, tolerance: float) -> None:
     """Search, in place, for what Newton steps left open, or solved beyond edges where that is not unique."""
-    left = residual > tolerance
-    if edge_folds(field.u):
-        left |= ((index < 0) | (index > field.sizes - 1)).any(dim=1)
-    rows = torch.nonzero(left)[:, 0]
+    open_ = residual > tolerance
+    _replace(field, targets, index, residual, tolerance, torch.nonzero(open_)[:, 0], everywhere=True)
+    if not edge_folds(field.u):
+        return
+    # Each point has one x more where the map keeps its orientation than where it folds: a second x needs a fold.
+    beyond = ((index < -_ROUNDING) | (index > field.sizes - 1 + _ROUNDING)).any(dim=1) & ~open_
+    rows = torch.nonzero(beyond)[:, 0]
+    rows = rows[beyond_a_fold(field.u, targets[rows], min_corner_jacobian)]
+    _replace(field, targets, index, residual, tolerance, rows, everywhere=False)
+
+
+def _replace(
+    field: _Map, targets: Tensor, index: Tensor, residual: Tensor, tolerance: float, rows: Tensor, everywhere: bool
+) -> None:
     if not len(rows):
         return
-    found, error = bracket(field.u, targets[rows], tolerance)
+    found, error = bracket(field.u, targets[rows], tolerance, everywhere)
     better = (error < residual[rows]) | (error <= tolerance)
     index[rows[better]], residual[rows[better]] = found[better], error[better]
 
