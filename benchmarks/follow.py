@@ -33,7 +33,7 @@ def entered_modules(call: Callable[[], object]) -> dict[str, int]:
         if event != "call" or frame.f_code.co_name == "<module>":
             return
         name = frame.f_globals.get("__name__", "")
-        if name.startswith("samreg."):
+        if name.startswith("samreg.") and (name in found or not _importing(frame)):
             found[name] = found.get(name, 0) + 1
 
     threading.setprofile(note)
@@ -44,6 +44,15 @@ def entered_modules(call: Callable[[], object]) -> dict[str, int]:
         sys.setprofile(None)
         threading.setprofile(None)  # type: ignore[arg-type]
     return found
+
+
+def _importing(frame: FrameType | None) -> bool:
+    """Whether a module of samreg is being imported: classes and decorators run functions then, which nobody called."""
+    while frame is not None:
+        if frame.f_code.co_name == "<module>" and str(frame.f_globals.get("__name__", "")).startswith("samreg."):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def main() -> None:
