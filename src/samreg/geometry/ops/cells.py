@@ -18,8 +18,8 @@ from samreg.geometry.ops.multilinear import interpolate, solve
 __all__ = ["beyond_a_fold", "bracket"]
 
 _BINS = 256  # at most, along each axis
-_TARGETS_AT_ONCE = 1 << 14
-_CELLS_AT_ONCE = 1 << 14
+_TARGETS_AT_ONCE = 1 << 16
+_CELLS_AT_ONCE = 1 << 12
 _HALVINGS = 20
 _MOST_PAIRS = 1 << 18  # of a point and a part of a cell; beyond, the field folds over and over
 _NEWTON_STEPS = 6
@@ -40,17 +40,19 @@ def bracket(u: Tensor, targets: Tensor, tolerance: float, everywhere: bool = Tru
     """
     index, residual = torch.zeros_like(targets), targets.new_full((len(targets),), torch.inf)
     usable = torch.nonzero(torch.isfinite(targets).all(dim=1))[:, 0]
+    if not len(usable):
+        return index, residual
+    lattice = _Lattice.of(u, targets[usable])
+    low, high = (box.reshape(len(box), -1).T.contiguous() for box in (lattice.low, lattice.high))
+    inner = lattice.inner.reshape(-1)
     for first in range(0, len(usable), _TARGETS_AT_ONCE):
-        rows = usable[first : first + _TARGETS_AT_ONCE]
-        lattice = _Lattice.of(u, targets[rows])
-        inner = lattice.inner.reshape(-1)
-        left = torch.arange(len(rows))
-        for cells in (torch.nonzero(inner)[:, 0], torch.nonzero(~inner)[:, 0])[: 2 if everywhere else 1]:
-            if not len(left):
-                break
-            found, error = _search(lattice, cells, targets[rows[left]], tolerance)
-            index[rows[left]], residual[rows[left]] = found, error
-            left = left[error > tolerance]
+        left = usable[first : first + _TARGETS_AT_ONCE]
+        bins = _Bins(targets[left])
+        near = torch.nonzero(bins.occupied(low, high))[:, 0]
+        for cells in (near[inner[near]], near[~inner[near]])[: 2 if everywhere else 1]:
+            found, error = _search(lattice, cells, low, high, bins, tolerance, residual[left])
+            better = error < residual[left]
+            index[left[better]], residual[left[better]] = found[better], error[better]
     return index, residual
 
 
@@ -149,19 +151,18 @@ class _Lattice:
         return torch.stack([a + inner[:, axis] * (b - a) for axis, (a, b) in enumerate(ends)], dim=-1)
 
 
-def _search(lattice: _Lattice, cells: Tensor, targets: Tensor, tolerance: float) -> tuple[Tensor, Tensor]:
-    index, residual = torch.zeros_like(targets), targets.new_full((len(targets),), torch.inf)
-    low, high = (box.reshape(len(box), -1)[:, cells].T for box in (lattice.low, lattice.high))
-    bins = _Bins(targets)
-    near = bins.occupied(low, high)
-    cells, low, high = cells[near], low[near], high[near]
+def _search(
+    lattice: _Lattice, cells: Tensor, low: Tensor, high: Tensor, bins: _Bins, tolerance: float, known: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Positions and residuals of targets whose residual so far is above the tolerance, among some cells."""
+    index, residual = torch.zeros_like(bins.targets), known.clone()
     for first in range(0, len(cells), _CELLS_AT_ONCE):
-        part = slice(first, first + _CELLS_AT_ONCE)
-        cell, point = bins.pairs(low[part], high[part], residual > tolerance)
+        some = cells[first : first + _CELLS_AT_ONCE]
+        cell, point = bins.pairs(low[some], high[some], residual > tolerance)
         if not len(cell):
             continue
-        number = cells[part][cell]
-        row, inner, error = _within(lattice.corners(number), targets[point], point, tolerance)
+        number = some[cell]
+        row, inner, error = _within(lattice.corners(number), bins.targets[point], point, tolerance)
         # Of several solutions the first one stays.
         order = torch.argsort(error, stable=True).flip(0)
         row, inner, error = row[order], inner[order], error[order]
