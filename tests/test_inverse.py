@@ -17,7 +17,7 @@ from samreg.errors import InputWarning
 from samreg.geometry.field import DisplacementField
 from samreg.geometry.grid import Grid
 from samreg.geometry.ops.cells import bracket
-from samreg.geometry.ops.inverse import edge_folds, min_corner_jacobian
+from samreg.geometry.ops.folding import edge_folds, min_corner_jacobian
 from worlds import GRIDS, grid, rotation
 
 PROMISED = 0.01  # voxels

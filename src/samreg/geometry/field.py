@@ -310,7 +310,7 @@ class DisplacementField:
         Returns:
             (*shape - 1) float64; an axis with a single voxel keeps it.
         """
-        from samreg.geometry.ops.inverse import min_corner_jacobian
+        from samreg.geometry.ops.folding import min_corner_jacobian
 
         n = self.grid.shape[0]
         rows = max(1, _VOXELS_AT_ONCE // max(1, self.grid.n_voxels // n))

@@ -6,13 +6,13 @@ not hold the point are left out, the others are halved along each axis until New
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
 
 import torch
 from torch import Tensor
 
+from samreg.geometry.ops.folding import min_corner_jacobian
 from samreg.geometry.ops.multilinear import interpolate, solve
 
 __all__ = ["beyond_a_fold", "bracket"]
@@ -56,13 +56,12 @@ def bracket(u: Tensor, targets: Tensor, tolerance: float, everywhere: bool = Tru
     return index, residual
 
 
-def beyond_a_fold(u: Tensor, targets: Tensor, smallest: Callable[[Tensor], Tensor]) -> Tensor:
+def beyond_a_fold(u: Tensor, targets: Tensor) -> Tensor:
     """Which targets may come from a part of the continuation beyond the edges that folds.
 
     Args:
         u: (d, *shape) displacement in voxels, array order.
         targets: (n, d) float64 indices, array order.
-        smallest: the smallest Jacobian at the corners of each cell, of a displacement.
 
     Returns:
         (n,) booleans.
@@ -74,7 +73,7 @@ def beyond_a_fold(u: Tensor, targets: Tensor, smallest: Callable[[Tensor], Tenso
     for axis, side in product(range(len(u)), (0, 1)):
         lattice = _Lattice.of(u, targets, (axis, side))
         # The padding has the displacement of the edge: its derivative outwards is 0, however far the outer nodes are.
-        folded = torch.nonzero((smallest(lattice.displaced) <= 0).reshape(-1))[:, 0]
+        folded = torch.nonzero((min_corner_jacobian(lattice.displaced) <= 0).reshape(-1))[:, 0]
         low, high = (box.reshape(len(box), -1)[:, folded].T for box in (lattice.low, lattice.high))
         for first in range(0, len(folded), _CELLS_AT_ONCE):
             part = slice(first, first + _CELLS_AT_ONCE)

@@ -13,6 +13,7 @@ from samreg.geometry.ops.smoothing import gaussian
 
 __all__ = [
     "bending_energy",
+    "corner_jacobian",
     "derivatives",
     "exponential",
     "gradient_energy",
@@ -74,16 +75,27 @@ def jacobian_determinant(u: Tensor) -> Tensor:
     Returns:
         (*shape - 1): an axis with a single voxel keeps it and has derivative 0.
     """
-    d = u.shape[0]
-    thin = [n == 1 for n in u.shape[1:]]
-    inner = tuple(slice(None) if t else slice(None, -1) for t in thin)
+    return corner_jacobian(u, (0,) * len(u))
+
+
+def corner_jacobian(u: Tensor, corner: Sequence[int]) -> Tensor:
+    """det(I + grad u) at one corner of each cell between voxels, by the differences along the edges that meet there.
+
+    Args:
+        u: (d, *shape) in voxels, array order; d from 1 to 3.
+        corner: along each axis, 0 for the lower and 1 for the upper side.
+
+    Returns:
+        (*shape - 1): an axis with a single voxel keeps it and has derivative 0.
+    """
+    shape = u.shape[1:]
     columns = []
-    for axis in range(d):
-        if thin[axis]:
-            columns.append(torch.zeros_like(u[(slice(None), *inner)]))
-            continue
-        cut = tuple(slice(None) if a == axis else inner[a] for a in range(d))
-        columns.append(torch.diff(u, dim=axis + 1)[(slice(None), *cut)])
+    for axis, n in enumerate(shape):
+        edges = torch.diff(u, dim=axis + 1) if n > 1 else torch.zeros_like(u)
+        for other, m in enumerate(shape):
+            if other != axis and m > 1:
+                edges = edges.narrow(other + 1, corner[other], m - 1)
+        columns.append(edges)
     return _determinant(columns)
 
 
@@ -91,6 +103,8 @@ def _determinant(columns: list[Tensor]) -> Tensor:
     """det(I + grad u) of the derivatives of u along each axis, each (d, *any)."""
     d = len(columns)
     j = [[columns[b][a] + (1.0 if a == b else 0.0) for b in range(d)] for a in range(d)]
+    if d == 1:
+        return j[0][0]
     if d == 2:
         area: Tensor = j[0][0] * j[1][1] - j[0][1] * j[1][0]
         return area

@@ -6,12 +6,11 @@ step is halved until the residual falls: where the stretch jumps from one cell t
 What is left after that is bracketed cell by cell (`samreg.geometry.ops.cells`).
 
 The map differs from the identity by a bounded displacement, so each point has an inverse, also where the map folds
-(degree theory); it is unique where nothing folds. The tests of folding are `min_corner_jacobian` and `edge_folds`.
+(degree theory); it is unique where nothing folds. The tests of folding are in `samreg.geometry.ops.folding`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -19,9 +18,10 @@ import torch
 from torch import Tensor
 
 from samreg.geometry.ops.cells import beyond_a_fold, bracket
+from samreg.geometry.ops.folding import edge_folds
 from samreg.geometry.ops.multilinear import interpolate, solve
 
-__all__ = ["Inverse", "edge_folds", "invert", "min_corner_jacobian"]
+__all__ = ["Inverse", "invert"]
 
 _AT_ONCE = 1 << 15  # points; the corners of their cells, 8 x 3 numbers of 8 bytes each, stay in the cache
 _FIT_POINTS = 16  # along each axis; enough for an affine map
@@ -79,7 +79,7 @@ def _bracket_rest(field: _Map, targets: Tensor, index: Tensor, residual: Tensor,
     # Each point has one x more where the map keeps its orientation than where it folds: a second x needs a fold.
     beyond = ((index < -_ROUNDING) | (index > field.sizes - 1 + _ROUNDING)).any(dim=1) & ~open_
     rows = torch.nonzero(beyond)[:, 0]
-    rows = rows[beyond_a_fold(field.u, targets[rows], min_corner_jacobian)]
+    rows = rows[beyond_a_fold(field.u, targets[rows])]
     _replace(field, targets, index, residual, tolerance, rows, everywhere=False)
 
 
@@ -107,7 +107,9 @@ class _Map:
         self.strides = torch.tensor(strides)
         # Across a single voxel both corners are that voxel.
         reach = [0 if n == 1 else s for n, s in zip(self.shape, strides, strict=True)]
-        self.corners = torch.tensor([sum(b * r for b, r in zip(bits, reach, strict=True)) for bits in _bits(self.d)])
+        self.corners = torch.tensor(
+            [sum(b * r for b, r in zip(bits, reach, strict=True)) for bits in product((0, 1), repeat=self.d)]
+        )
         self.nodes = torch.movedim(u, 0, -1).reshape(-1, self.d).contiguous()
 
     def __call__(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -167,75 +169,3 @@ def _direction(jacobian: Tensor, error: Tensor) -> Tensor:
     """J⁻¹ error; the error itself, which is a step of the fixed-point iteration, where J is folded or almost."""
     step, determinant = solve(jacobian, error)
     return torch.where((determinant > _SMALLEST_DETERMINANT)[:, None], step, error)
-
-
-def min_corner_jacobian(u: Tensor) -> Tensor:
-    """The smallest det(I + grad u) at the corners of each cell between voxel centres.
-
-    u is multilinear in a cell, and its derivatives at a corner are the differences along the edges that meet there. In
-    2D the determinant is linear along every line parallel to an axis, so that a cell folds somewhere exactly when this
-    number is not positive; in 3D it can, rarely, be smaller inside than at all corners. Central differences average
-    over two cells and miss folds within one.
-
-    Args:
-        u: (d, *shape) in voxels, array order; d from 1.
-
-    Returns:
-        (*shape - 1): an axis with a single voxel keeps it and has derivative 0.
-    """
-    d, shape = len(u), u.shape[1:]
-    identity = torch.eye(d, dtype=u.dtype).reshape(d, d, *[1] * d)
-    smallest: Tensor | None = None
-    for bits in _bits(d):
-        columns = []
-        for axis, n in enumerate(shape):
-            edges = torch.diff(u, dim=axis + 1) if n > 1 else torch.zeros_like(u)
-            for other, m in enumerate(shape):
-                if other != axis and m > 1:
-                    edges = edges.narrow(other + 1, bits[other], m - 1)
-            columns.append(edges)
-        found = _determinant(torch.stack(columns, dim=1) + identity)
-        smallest = found if smallest is None else torch.minimum(smallest, found)
-    if smallest is None:
-        raise ValueError("min_corner_jacobian wants a displacement of at least one dimension")
-    return smallest
-
-
-def _determinant(j: Tensor) -> Tensor:
-    """Of (d, d, *any)."""
-    if len(j) == 1:
-        return j[0, 0]
-    if len(j) == 2:
-        return j[0, 0] * j[1, 1] - j[0, 1] * j[1, 0]
-    return sum(
-        (j[0, a] * (j[1, b] * j[2, c] - j[1, c] * j[2, b]) for a, b, c in ((0, 1, 2), (1, 2, 0), (2, 0, 1))),
-        start=torch.zeros_like(j[0, 0]),
-    )
-
-
-def edge_folds(u: Tensor) -> bool:
-    """Whether the continuation of x + u(x) beyond the edges, with the displacement of the nearest edge, folds.
-
-    It is the map of each face (edge, corner) by itself: a turn by 180 degrees folds there and nowhere else.
-
-    Args:
-        u: (d, *shape) in voxels, array order.
-    """
-    d = len(u)
-    for clamped in _bits(d):
-        free = [a for a in range(d) if not clamped[a]]
-        if len(free) in (0, d):
-            continue
-        for ends in product((0, -1), repeat=d - len(free)):
-            face = u[free]
-            # From the last axis on, so that the numbers of those before stay.
-            for axis, end in zip(reversed([a for a in range(d) if clamped[a]]), ends, strict=True):
-                face = face.select(axis + 1, end)
-            if bool((min_corner_jacobian(face) <= 0).any()):
-                return True
-    return False
-
-
-def _bits(d: int) -> Sequence[tuple[int, ...]]:
-    """The 2^d corners of a cell, the last axis fastest."""
-    return list(product((0, 1), repeat=d))
