@@ -155,7 +155,7 @@ def _moved(
             x = points - bend(x)
         truth = (x - centre) @ linear.T + centre + offset
     held = other.contains(truth)
-    coarser = max(float(np.prod(g.spacing)) ** (1 / d) for g in (grid, other))
+    coarser = max(_voxel(g) for g in (grid, other))
     return Case(name, image, moving, points[held], truth[held], coarser)
 
 
@@ -165,14 +165,12 @@ def _changed(name: str, image: Image, change: Callable[[np.ndarray], np.ndarray]
     low, high = float(data.min()), float(data.max())
     moving = image.with_data((low + (high - low) * change((data - low) / (high - low))).astype(np.float32))
     points = image.grid.voxel_centres()[_body(image)]
-    return Case(
-        name,
-        image,
-        replace(moving, name=name),
-        points,
-        points,
-        float(np.prod(image.grid.spacing)) ** (1 / image.grid.ndim),
-    )
+    return Case(name, image, replace(moving, name=name), points, points, _voxel(image.grid))
+
+
+def _voxel(grid: Grid) -> float:
+    """Size of a voxel: the geometric mean of its spacing."""
+    return float(np.prod(grid.spacing)) ** (1 / grid.ndim)
 
 
 def _coarse(name: str, image: Image, factor: int) -> Case:
@@ -182,7 +180,7 @@ def _coarse(name: str, image: Image, factor: int) -> Case:
     smoothed = image.with_data(ndimage.gaussian_filter(image.grey(), 0.5 * factor))
     moving = Image(_sample(smoothed, grid.voxel_centres(), 1), grid, name)
     points = image.grid.voxel_centres()[_body(image)]
-    return Case(name, image, moving, points, points, float(np.prod(grid.spacing)) ** (1 / grid.ndim))
+    return Case(name, image, moving, points, points, _voxel(grid))
 
 
 def _half(name: str, image: Image, cut: bool) -> Case:
@@ -198,14 +196,7 @@ def _half(name: str, image: Image, cut: bool) -> Case:
     body = _body(image)
     body[..., keep:] = False
     points = image.grid.voxel_centres()[body]
-    return Case(
-        name,
-        image,
-        replace(moving, name=name),
-        points,
-        points,
-        float(np.prod(image.grid.spacing)) ** (1 / image.grid.ndim),
-    )
+    return Case(name, image, replace(moving, name=name), points, points, _voxel(image.grid))
 
 
 def _bias(values: np.ndarray) -> np.ndarray:

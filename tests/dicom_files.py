@@ -63,37 +63,33 @@ def straight(n: int = 4, gap: float = 3.0) -> list[tuple[float, ...]]:
     return [(0.0, 0.0, gap * k) for k in range(n)]
 
 
+def _item(**values: Any) -> Dataset:
+    item = Dataset()
+    for keyword, value in values.items():
+        setattr(item, keyword, value)
+    return item
+
+
 def write_enhanced(path: Path, frames: np.ndarray, groups: list[dict[str, Any]], **tags: Any) -> Path:
     """An enhanced MR file; of each frame `position`, and perhaps `time`, `spacing`, `orientation` and `slope`."""
     file = write_slice(path, frames, None, 1, sop=ENHANCED_MR, NumberOfFrames=frames.shape[2], **tags)
-    shared, measures, plane = Dataset(), Dataset(), Dataset()
-    measures.PixelSpacing, measures.SliceThickness, measures.SpacingBetweenSlices = ["1.5", "1.5"], "3", "3"
-    plane.ImageOrientationPatient = ["1", "0", "0", "0", "1", "0"]
-    shared.PixelMeasuresSequence, shared.PlaneOrientationSequence = [measures], [plane]
-    file.SharedFunctionalGroupsSequence = [shared]
+    measures = _item(PixelSpacing=["1.5", "1.5"], SliceThickness="3", SpacingBetweenSlices="3")
+    plane = _item(ImageOrientationPatient=["1", "0", "0", "0", "1", "0"])
+    file.SharedFunctionalGroupsSequence = [_item(PixelMeasuresSequence=[measures], PlaneOrientationSequence=[plane])]
     own = []
     for entry in groups:
         group = Dataset()
         if "position" in entry:
-            place = Dataset()
-            place.ImagePositionPatient = [str(v) for v in entry["position"]]
-            group.PlanePositionSequence = [place]
+            group.PlanePositionSequence = [_item(ImagePositionPatient=[str(v) for v in entry["position"]])]
         if "time" in entry:
-            content = Dataset()
-            content.TemporalPositionIndex = entry["time"]
-            group.FrameContentSequence = [content]
+            group.FrameContentSequence = [_item(TemporalPositionIndex=entry["time"])]
         if "spacing" in entry:
-            measures = Dataset()
-            measures.PixelSpacing = [str(v) for v in entry["spacing"]]
-            group.PixelMeasuresSequence = [measures]
+            group.PixelMeasuresSequence = [_item(PixelSpacing=[str(v) for v in entry["spacing"]])]
         if "orientation" in entry:
-            plane = Dataset()
-            plane.ImageOrientationPatient = [str(v) for v in entry["orientation"]]
-            group.PlaneOrientationSequence = [plane]
+            group.PlaneOrientationSequence = [_item(ImageOrientationPatient=[str(v) for v in entry["orientation"]])]
         if "slope" in entry:
-            values = Dataset()
-            values.RescaleSlope, values.RescaleIntercept = str(entry["slope"]), str(entry.get("intercept", 0))
-            group.PixelValueTransformationSequence = [values]
+            slope, intercept = str(entry["slope"]), str(entry.get("intercept", 0))
+            group.PixelValueTransformationSequence = [_item(RescaleSlope=slope, RescaleIntercept=intercept)]
         own.append(group)
     file.PerFrameFunctionalGroupsSequence = own
     file.save_as(path, enforce_file_format=True)

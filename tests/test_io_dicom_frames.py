@@ -8,18 +8,11 @@ import numpy as np
 import pytest
 
 from dicom_files import VOXELS, straight, write_enhanced, write_series, write_slice
-from samreg.errors import ImageReadError
+from refusals import refused
 from samreg.io.images import read_image
 
 SLICES = VOXELS.T.astype(np.float32)  # z, y, x
 AT = [{"position": p} for p in straight()]
-
-
-def refused(path: Path, **choice: int) -> str:
-    with pytest.raises(ImageReadError) as caught:
-        read_image(path, **choice)  # type: ignore[arg-type]
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 @pytest.mark.parametrize("order", [[0, 1, 2, 3], [0, 2, 1, 3], [3, 2, 1, 0]])

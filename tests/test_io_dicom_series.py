@@ -13,19 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dicom_files import ULTRASOUND, VOXELS, straight, write_series, write_slice
-from samreg.errors import ImageReadError, InputWarning
+from refusals import refused
+from samreg.errors import InputWarning
 from samreg.io.images import read_image, read_labels
 
 SLICES = VOXELS.T.astype(np.float32)  # z, y, x
-
-
-def refused(path: Path, **choice: object) -> str:
-    """The message of the refusal: one line that names the folder or the file."""
-    with pytest.raises(ImageReadError) as caught:
-        read_image(path, **choice)  # type: ignore[arg-type]
-    assert "\n" not in str(caught.value)
-    assert str(path) in str(caught.value)
-    return str(caught.value)
 
 
 class TestPositions:

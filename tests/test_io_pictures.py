@@ -10,7 +10,8 @@ import SimpleITK as sitk
 from PIL import Image as Pillow
 from PIL import ImageOps
 
-from samreg.errors import ImageReadError, InputWarning
+from refusals import refused
+from samreg.errors import InputWarning
 from samreg.io.images import read_image, read_labels
 
 GREY = np.tile(np.arange(8, dtype=np.uint8) * 30, (6, 1))
@@ -24,14 +25,6 @@ WIDE = (np.arange(48).reshape(6, 8) * 1000).astype(np.uint16)
 def save(array: np.ndarray, path: Path, **options: object) -> Path:
     Pillow.fromarray(array).save(path, **options)
     return path
-
-
-def refused(path: Path, labels: bool = False) -> str:
-    with pytest.raises(ImageReadError) as caught:
-        (read_labels if labels else read_image)(path)
-    assert "\n" not in str(caught.value)
-    assert str(caught.value).startswith(str(path))
-    return str(caught.value)
 
 
 class TestTransparency:
@@ -135,10 +128,10 @@ class TestMasks:
         np.testing.assert_array_equal(read_image(tmp_path / "a.png").data, GREY // 60 * 50)
 
     def test_jpeg_is_no_label_map(self, tmp_path: Path) -> None:
-        assert "JPEG" in refused(save(GREY, tmp_path / "a.jpg"), labels=True)
+        assert "JPEG" in refused(save(GREY, tmp_path / "a.jpg"), read=read_labels)
 
     def test_colours_are_no_label_map(self, tmp_path: Path) -> None:
-        assert "colour" in refused(save(RGB, tmp_path / "a.png"), labels=True)
+        assert "colour" in refused(save(RGB, tmp_path / "a.png"), read=read_labels)
 
 
 class TestChannels:

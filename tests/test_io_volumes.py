@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from samreg.errors import ImageReadError, InputWarning
+from refusals import refused
+from samreg.errors import InputWarning
 from samreg.io.images import read_image, read_labels
 from samreg.io.rois import read_segmentation
 
@@ -48,14 +49,6 @@ def meta(path: Path, **fields: str | None) -> Path:
     lines = [f"{key} = {value}" for key, value in head.items() if value is not None]
     path.write_bytes("\n".join([*lines, "ElementDataFile = LOCAL", ""]).encode() + DATA.tobytes("F"))
     return path
-
-
-def refused(path: Path) -> str:
-    with pytest.raises(ImageReadError) as caught:
-        read_image(path)
-    assert "\n" not in str(caught.value)
-    assert str(caught.value).startswith(str(path))
-    return str(caught.value)
 
 
 class TestSequences:
