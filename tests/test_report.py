@@ -197,11 +197,3 @@ class TestMaps:
         assert colours[1][2] > colours[1][0]  # smaller in the moving image: blue
         assert colours[2][0] > colours[2][2]
         assert colours[3].tolist() == colours[4].tolist() == [255, 230, 0]
-
-
-def test_neighbouring_pairs_have_unlike_colours() -> None:
-    colours = np.array([pair_colour(i) for i in range(60)], float)
-    assert colours.min() >= 0
-    assert colours.max() <= 255
-    assert np.abs(np.diff(colours, axis=0)).max(axis=1).min() > 60
-    assert len({tuple(c) for c in colours}) == 60

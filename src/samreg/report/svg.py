@@ -14,7 +14,7 @@ from samreg.report.outlines import outline
 from samreg.report.png import data_uri
 from samreg.report.slices import Plane
 
-__all__ = ["Mark", "marks_of", "picture", "polylines"]
+__all__ = ["Mark", "cut", "marks_of", "picture", "polylines"]
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ def marks_of(rois: RoiSet, plane: Plane, index: int, titles: list[str] | None = 
     """The regions that a slice cuts, the largest first, so that small ones lie on top."""
     marks = []
     for pair, roi in enumerate(rois.rois):
-        mask = _cut(roi, plane, index, rois.grid.shape)
+        mask = cut(roi, plane, index, rois.grid.shape)
         if mask is None or not mask.any():
             continue
         rows, columns = np.nonzero(mask)
@@ -46,7 +46,8 @@ def marks_of(rois: RoiSet, plane: Plane, index: int, titles: list[str] | None = 
     return sorted(marks, key=lambda mark: -mark.n_pixels)
 
 
-def _cut(roi: Roi, plane: Plane, index: int, shape: tuple[int, ...]) -> np.ndarray | None:
+def cut(roi: Roi, plane: Plane, index: int, shape: tuple[int, ...]) -> np.ndarray | None:
+    """The part of a region in one slice, as booleans of the slice on the screen; None where the slice misses it."""
     if plane.axis is None:
         full = np.zeros(shape, dtype=bool)
         full[roi.box] = roi.mask

@@ -15,7 +15,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,20 +29,37 @@ from samreg.geometry.rois import PairedRois, Roi, RoiSet
 from samreg.io.notes import note
 from samreg.io.rois import read_segmentation, write_label_map, write_segmentation
 from samreg.io.segments import entries_of, segment_entries
+from samreg.report.structures import Structure, structures_of
 
 __all__ = ["edit_pairs", "pair_rows", "read_pair_files", "side_row", "write_pair_files"]
 
 _SIDES = ("fixed", "moving")
 
 
-def write_pair_files(pairs: PairedRois, folder: Path) -> None:
-    """Write pairs.json, both segmentations and both label maps."""
+def write_pair_files(pairs: PairedRois, folder: Path, structures: Sequence[Structure] | None = None) -> None:
+    """Write pairs.json, both segmentations and both label maps.
+
+    Args:
+        pairs: the pairs.
+        folder: where.
+        structures: what they make up; found here otherwise.
+    """
+    known = structures_of(pairs) if structures is None else structures
+    owner = {row: structure for structure in known for row in structure.rows}
+    colours = [{"Color": " ".join(f"{c / 255:.6g}" for c in owner[i].colour)} for i in range(len(pairs))]
     ids = [f"pair_{i + 1}" for i in range(len(pairs))]
     names = [_segment_name(i + 1, roi.name) for i, roi in enumerate(pairs.fixed.rois)]
     for side, rois in zip(_SIDES, (pairs.fixed, pairs.moving), strict=True):
-        write_segmentation(rois, folder / f"{side}_rois.seg.nrrd", ids, names)
+        write_segmentation(rois, folder / f"{side}_rois.seg.nrrd", ids, names, colours)
         write_label_map(rois, folder / f"{side}_rois.nii.gz")
-    write_json(folder / "pairs.json", pair_rows(pairs))
+    rows = pair_rows(pairs)
+    for i, row in enumerate(rows):
+        row |= {
+            "structure": owner[i].number,
+            "background": owner[i].background,
+            "colour": list(owner[i].colour),
+        }
+    write_json(folder / "pairs.json", rows)
 
 
 def _segment_name(number: int, name: str) -> str:

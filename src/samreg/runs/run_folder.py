@@ -7,7 +7,7 @@ import datetime
 import importlib.metadata
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +30,7 @@ from samreg.io.rois import write_label_map, write_segmentation
 from samreg.io.transforms import read_displacement
 from samreg.regions.regions import Regions
 from samreg.report import render_regions, render_registration
+from samreg.report.structures import Structure, result_structures
 from samreg.result import RegistrationResult
 from samreg.runs.pair_files import read_pair_files, side_row, write_pair_files
 from samreg.runs.transforms import INVERSE, write_inverse, write_transforms
@@ -126,7 +127,8 @@ def write_run(
         warped = None
         if result.field is not None:
             warped = dataclasses.replace(result.field.warp(result.moving), name="warped")
-        files = beside.submit(_write_files, result, warped, stage, inverse)
+        structures = result_structures(result)
+        files = beside.submit(_write_files, result, warped, stage, inverse, structures)
         (stage / "report.html").write_text(render_registration(result, warped, facts), encoding="utf-8")
         manifest, how = _manifest(result, inputs or {}, chosen or {}), files.result()
         manifest["inverse"] = None if how is None else how.summary()
@@ -138,13 +140,15 @@ def write_run(
     return Path(folder)
 
 
-def _write_files(result: RegistrationResult, warped: Image | None, stage: Path, inverse: bool) -> InverseResult | None:
+def _write_files(
+    result: RegistrationResult, warped: Image | None, stage: Path, inverse: bool, structures: Sequence[Structure]
+) -> InverseResult | None:
     if result.field is not None and warped is not None:
         write_image(warped, stage / "warped.nii.gz")
         if warped.grid.unit == "px" and warped.grid.ndim == 2:
             write_image(warped, stage / "warped.png")
     write_transforms(result, stage)
-    write_pair_files(result.pairs, stage)
+    write_pair_files(result.pairs, stage, structures)
     return write_inverse(result, stage) if inverse else None
 
 

@@ -1,0 +1,261 @@
+"""The pairs as a person reads them: structures in order of use, each with one number and one colour.
+
+A registration of a thick stack pairs regions slice by slice, so that one organ is a dozen pairs. Here pairs of one
+name, and pairs that lie on top of each other in neighbouring slices of both images, become one structure. Its number is
+the lowest number of its pairs, so that it can be found in pairs.json and in the segmentations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from samreg.checks.finished import body_of, every
+from samreg.geometry.grid import Grid
+from samreg.geometry.image import Image
+from samreg.geometry.rois import PairedRois, Roi, RoiSet
+from samreg.io.palette import RGB, colours_apart
+from samreg.metrics.pair_overlap import pair_dice
+from samreg.report.slices import black_and_white, matching_axis
+from samreg.result import RegistrationResult
+
+__all__ = ["Structure", "counted", "result_structures", "size_text", "structures_of"]
+
+_SAME = 0.5
+"""IoU of regions of neighbouring slices, in both images, from which they are one structure."""
+_TOUCH = 3
+"""Voxels between the boxes of two regions up to which they are neighbours."""
+
+
+@dataclass(frozen=True)
+class Structure:
+    """What one structure is in both images.
+
+    Args:
+        number: the lowest number of its pairs.
+        rows: its rows of the `PairedRois`, the first slice first.
+        pairs: the numbers of its pairs, in the order of `rows`.
+        name: its name; empty where it has none.
+        colour: RGB, 0 to 255.
+        given: it was known beforehand.
+        background: less than half of it, in one of the images, lies in the body.
+        weight: mean weight of its pairs in the fit, in [0, 1].
+        use: sum of the weights.
+        similarity: mean cosine similarity of its pairs.
+        sizes: volume (3D) or area (2D) in both images, in unit^d.
+        dice: of both regions, before and after registration; after is None without a transform.
+    """
+
+    number: int
+    rows: tuple[int, ...]
+    pairs: tuple[int, ...]
+    name: str
+    colour: RGB
+    given: bool
+    background: bool
+    weight: float
+    use: float
+    similarity: float
+    sizes: tuple[float, float]
+    dice: tuple[float, float | None]
+
+    @property
+    def used(self) -> bool:
+        """Whether it is worth a look: the fit was to bring it together, and it is not background."""
+        return self.use > 0 and not self.background
+
+    @property
+    def title(self) -> str:
+        """Number and name."""
+        return f"{self.number} {self.name}".strip()
+
+
+def structures_of(
+    pairs: PairedRois,
+    fixed: Image | None = None,
+    moving: Image | None = None,
+    dice: tuple[np.ndarray, np.ndarray | None] | None = None,
+    numbers: Sequence[int] | None = None,
+) -> tuple[Structure, ...]:
+    """The structures of some pairs: those that are used first, the most used and then the largest of these first.
+
+    Args:
+        pairs: k pairs.
+        fixed: the fixed image, by which background is known; nothing is background without it.
+        moving: the moving image.
+        dice: (k,) of each pair before, and after or None: see `samreg.metrics.pair_overlap`; by the headers alone where
+            it is left out.
+        numbers: (k,) of the pairs; 1 to k by default.
+    """
+    if not len(pairs):
+        return ()
+    if dice is None:
+        dice = pair_dice(pairs), None
+    ids = list(range(1, len(pairs) + 1)) if numbers is None else [int(n) for n in numbers]
+    outside = np.zeros(len(pairs), dtype=bool)
+    for rois, image in ((pairs.fixed, fixed), (pairs.moving, moving)):
+        if image is not None:
+            outside |= _in_body(rois, image) < 0.5
+    groups = _groups(pairs)
+    volumes, n_voxels = (pairs.fixed.volumes, pairs.moving.volumes), pairs.fixed.n_voxels
+    use = [float(pairs.weights[rows].sum()) for rows in groups]
+    sizes = [(float(volumes[0][rows].sum()), float(volumes[1][rows].sum())) for rows in groups]
+    hidden = [bool(np.mean(outside[rows]) > 0.5) for rows in groups]
+    order = sorted(
+        range(len(groups)),
+        key=lambda g: (use[g] <= 0 or hidden[g], hidden[g], -round(use[g], 3), -sizes[g][0], groups[g][0]),
+    )
+    colours = dict(zip(order, colours_apart(_neighbours(pairs, [groups[g] for g in order])), strict=True))
+    made = []
+    for g in order:
+        rows = groups[g]
+        weight = n_voxels[rows]
+        made.append(
+            Structure(
+                number=min(ids[r] for r in rows),
+                rows=tuple(rows),
+                pairs=tuple(ids[r] for r in rows),
+                name=next((pairs.fixed[r].name for r in rows if pairs.fixed[r].name), ""),
+                colour=colours[g],
+                given=bool(pairs.is_given[rows].any()),
+                background=hidden[g],
+                weight=use[g] / len(rows),
+                use=use[g],
+                similarity=float(pairs.similarity[rows].mean()),
+                sizes=sizes[g],
+                dice=(
+                    float(np.average(dice[0][rows], weights=weight)),
+                    None if dice[1] is None else float(np.average(dice[1][rows], weights=weight)),
+                ),
+            )
+        )
+    return tuple(made)
+
+
+def result_structures(result: RegistrationResult) -> tuple[Structure, ...]:
+    """The structures of a registration, with their overlap before and after."""
+    after = None if result.field is None else pair_dice(result.pairs, result.field)
+    return structures_of(result.pairs, result.fixed, result.moving, (pair_dice(result.pairs), after))
+
+
+def counted(structures: Sequence[Structure]) -> str:
+    """How many pairs count, and why the others do not, in a sentence."""
+    total = sum(len(s.rows) for s in structures)
+    used = [s for s in structures if s.used]
+    n = sum(len(s.rows) for s in used)
+    text = f"{n} {'pair' if n == 1 else 'pairs'} used of {total}"
+    if n != len(used):
+        text += f", in {len(used)} {'structure' if len(used) == 1 else 'structures'}"
+    background = sum(len(s.rows) for s in structures if s.background)
+    others = total - n - background
+    reasons = [f"{background} of background"] if background else []
+    reasons += [f"{others} of weight zero"] if others else []
+    return text + (f"; {' and '.join(reasons)} folded away" if reasons else "")
+
+
+def size_text(size: float, grid: Grid) -> str:
+    """A volume in millilitres, an area in square centimetres or pixels."""
+    if grid.unit != "mm":
+        return f"{size:,.0f} {grid.unit}{'³' if grid.ndim == 3 else '²'}"
+    value, unit = (size / 1000, "ml") if grid.ndim == 3 else (size / 100, "cm²")
+    return f"{value:,.0f} {unit}" if value >= 100 else f"{value:.3g} {unit}"
+
+
+def _in_body(rois: RoiSet, image: Image) -> np.ndarray:
+    """(k,) share of each region that lies where the image shows a body."""
+    step = every(image.grid.shape)
+    low, high = black_and_white(image)
+    body = body_of((image.grey()[step] - low) / (high - low))
+    strides = np.asarray([part.step for part in step])
+    last = np.asarray(body.shape) - 1
+    shares = []
+    for roi in rois.rois:
+        at = np.minimum((np.argwhere(roi.mask) + roi.start + strides // 2) // strides, last)
+        shares.append(float(body[tuple(at.T)].mean()))
+    return np.asarray(shares)
+
+
+def _groups(pairs: PairedRois) -> list[list[int]]:
+    """Rows of each structure, by the first slice."""
+    owner = list(range(len(pairs)))
+
+    def root(i: int) -> int:
+        while owner[i] != i:
+            i = owner[i]
+        return i
+
+    by_name: dict[str, int] = {}
+    for i, roi in enumerate(pairs.fixed.rois):
+        if roi.name:
+            owner[i] = by_name.setdefault(roi.name, i)
+    for i, j in _links(pairs):
+        if not pairs.fixed[i].name and not pairs.fixed[j].name:
+            owner[root(j)] = root(i)
+    groups: dict[int, list[int]] = {}
+    for i in range(len(pairs)):
+        groups.setdefault(root(i), []).append(i)
+    axis = pairs.fixed.grid.coarsest_axis
+    return [sorted(rows, key=lambda r: (pairs.fixed[r].start[axis], r)) for rows in groups.values()]
+
+
+def _links(pairs: PairedRois) -> list[tuple[int, int]]:
+    """Rows that show one structure in neighbouring slices: each has one neighbour in the next slice, the best."""
+    if pairs.fixed.grid.ndim == 2:
+        return []
+    axis = pairs.fixed.grid.coarsest_axis
+    other = matching_axis(pairs.fixed.grid, axis, pairs.moving.grid)
+    by_slice: dict[int, list[int]] = {}
+    for i, (a, b) in enumerate(zip(pairs.fixed.rois, pairs.moving.rois, strict=True)):
+        if a.mask.shape[axis] == 1 and b.mask.shape[other] == 1:
+            by_slice.setdefault(a.start[axis], []).append(i)
+    links = []
+    for k, here in by_slice.items():
+        found = []
+        for i in here:
+            for j in by_slice.get(k + 1, ()):
+                if abs(pairs.moving[i].start[other] - pairs.moving[j].start[other]) <= 1:
+                    both = [_flat_iou(pairs.fixed[i], pairs.fixed[j], axis)]
+                    both.append(_flat_iou(pairs.moving[i], pairs.moving[j], other) if both[0] >= _SAME else 0.0)
+                    if min(both) >= _SAME:
+                        found.append((-sum(both), i, j))
+        taken: set[tuple[str, int]] = set()
+        for _, i, j in sorted(found):
+            if ("here", i) not in taken and ("next", j) not in taken:
+                taken |= {("here", i), ("next", j)}
+                links.append((i, j))
+    return links
+
+
+def _flat_iou(a: Roi, b: Roi, axis: int) -> float:
+    """IoU of two regions of one slice each, laid on top of each other."""
+    masks = [np.take(r.mask, 0, axis=axis) for r in (a, b)]
+    keep = [i for i in range(3) if i != axis]
+    low = [max(a.start[i], b.start[i]) for i in keep]
+    high = [min(a.stop[i], b.stop[i]) for i in keep]
+    if any(x >= y for x, y in zip(low, high, strict=True)):
+        return 0.0
+    cut = [
+        mask[tuple(slice(x - roi.start[i], y - roi.start[i]) for x, y, i in zip(low, high, keep, strict=True))]
+        for mask, roi in zip(masks, (a, b), strict=True)
+    ]
+    shared = int(np.count_nonzero(cut[0] & cut[1]))
+    return shared / (a.n_voxels + b.n_voxels - shared)
+
+
+def _neighbours(pairs: PairedRois, groups: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Of each group those whose regions touch its own in one of the images, the nearest first."""
+    near = np.zeros((len(groups), len(groups)), dtype=bool)
+    apart = np.full(near.shape, np.inf)
+    owner = np.repeat(np.arange(len(groups)), [len(rows) for rows in groups])
+    flat = np.asarray([r for rows in groups for r in rows])
+    for rois in (pairs.fixed, pairs.moving):
+        boxes, centres = rois.boxes[flat], rois.centroids[flat]
+        gap = np.maximum(boxes[:, None, 0] - boxes[None, :, 1], boxes[None, :, 0] - boxes[:, None, 1])
+        touching = np.all(gap < _TOUCH * (np.asarray(rois.grid.array_spacing) <= 2 * min(rois.grid.spacing)), axis=-1)
+        distance = np.linalg.norm(centres[:, None] - centres[None], axis=-1)
+        np.logical_or.at(near, (owner[:, None], owner[None]), touching)
+        np.minimum.at(apart, (owner[:, None], owner[None]), np.where(touching, distance, np.inf))
+    np.fill_diagonal(near, False)
+    return [sorted(np.flatnonzero(near[g]).tolist(), key=lambda o: (apart[g, o], o)) for g in range(len(groups))]
