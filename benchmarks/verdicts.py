@@ -1,6 +1,7 @@
 """Whether the verdict finds failures: pairs of a dataset, and the same pairs broken on purpose.
 
     python -m benchmarks.verdicts run DATASET --root DIR --out RECORDS.jsonl [--limit N] [--only A,B] [--other IMAGE]
+        [--checks all] [--jobs N] [--flat]
     python -m benchmarks.verdicts table RECORDS.jsonl [RECORDS.jsonl ...]
 
 `run` registers each pair of the dataset as it is, and the moving image broken in these ways:
@@ -17,15 +18,17 @@
 With `--flat` only one slice of each volume takes part, as a 2D image: the one with most labelled voxels of each
 image or, within a subject, the one that has most of them in both. That costs seconds a pair.
 
-A record that is there is kept. `table` holds verdict and confidence against the Dice: Spearman's rho within each
-dataset (good pairs), the failures that are caught (Dice below that before registration, or below half of the median of
-the dataset's good pairs; `part` is always a failure), and how many of the good pairs in the upper three quarters of the
-Dice are not PASS. A broken pair that registers well is no failure, and is counted apart.
+A record that is there is kept, so that a run that was stopped goes on. `table` holds verdict and score against the
+Dice: Spearman's rho within each dataset (good pairs), the failures that are caught (Dice below that before
+registration, or below half of the median of the dataset's good pairs; `part` is always a failure), and how many of the
+good pairs in the upper three quarters of the Dice are not PASS. A broken pair that registers well is no failure, and is
+counted apart.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -43,6 +46,7 @@ from samreg.lab.datasets import open_dataset
 from samreg.regions.cache import RegionsCache
 from samreg.runs.records import RecordLog, read_records
 from samreg.runs.shared import shared_finder
+from samreg.runs.workers import run_tasks
 
 Broken = tuple[Image, np.ndarray | None]
 """An image and its labels; None where no label of the fixed image is in it."""
@@ -124,51 +128,66 @@ def dice_of(fixed: np.ndarray, field: DisplacementField, moving: np.ndarray | No
     return float(metrics.mean(metrics.dice(fixed, warped, [int(v) for v in np.unique(fixed) if v]).values()))
 
 
+def one(options: argparse.Namespace, pair: Any, name: str, kind: str) -> dict[str, Any] | None:
+    """The record of one pair, whole or broken; None where there is no field."""
+    config = preset("default")
+    finder, cache = shared_finder(config.segment), RegionsCache()
+    fixed, moving = read_image(pair.fixed), read_image(pair.moving)
+    fixed_labels, moving_labels = (read_labels(path)[0] for path in (pair.fixed_labels, pair.moving_labels))
+    if options.flat:
+        counts = [labelled(fixed, fixed_labels), labelled(moving, moving_labels)]
+        if pair.intra_subject:
+            counts = [np.minimum(*counts)] * 2
+        fixed, fixed_labels = flat(fixed, fixed_labels, int(np.argmax(counts[0])))
+        moving, moving_labels = flat(moving, moving_labels, int(np.argmax(counts[1])))
+    if kind == "part":
+        image, labels = replace(read_image(options.other), name="part"), None
+        if options.flat and image.grid.ndim == 3:
+            middle = image.grid.shape[int(np.argmax(image.grid.array_spacing))] // 2
+            image = flat(image, np.zeros(image.grid.shape, dtype=np.int32), middle)[0]
+    else:
+        image, labels = BREAKS[kind](moving, moving_labels)
+    result = register(fixed, image, config, segmenter=finder, cache=cache, checks=options.checks)
+    if result.field is None:
+        return None
+    still = DisplacementField.identity(fixed.grid)
+    return {
+        "key": f"{name}/{pair.id}/{kind}",
+        "dataset": name,
+        "pair": pair.id,
+        "kind": kind,
+        "verdict": result.verdict,
+        "confidence": round(result.confidence, 4),
+        "score": None if result.score is None else round(result.score, 4),
+        "checks": {c.name: {"value": c.value, "state": c.state} for c in result.checks},
+        "dice": dice_of(fixed_labels, result.field, labels, image.grid),
+        "before": dice_of(fixed_labels, still, labels, image.grid),
+        "seconds": {stage: round(value, 2) for stage, value in result.seconds.items()},
+    }
+
+
 def run(options: argparse.Namespace) -> None:
     """Register and record."""
     pairs = open_dataset(options.dataset, options.root)[options.first :][: options.limit or None]
     pairs = [pair for pair in pairs if pair.fixed_labels is not None and pair.moving_labels is not None]
     wanted = options.only.split(",") if options.only else [*BREAKS, *(["part"] if options.other else [])]
-    config = preset("default")
-    finder, cache = shared_finder(config.segment), RegionsCache()
-    known = {record["key"] for record in read_records(options.out)} if options.out.exists() else set()
+    name = options.root.name + (", one slice" if options.flat else "")
+    known = {record["key"] for record in read_records(options.out)}
+    settings = argparse.Namespace(flat=options.flat, other=options.other, checks=options.checks)
+    tasks = [
+        (settings, pair, name, kind) for pair in pairs for kind in wanted if f"{name}/{pair.id}/{kind}" not in known
+    ]
     with RecordLog(options.out) as log:
-        for pair in pairs:
-            fixed, moving = read_image(pair.fixed), read_image(pair.moving)
-            fixed_labels, moving_labels = (read_labels(path)[0] for path in (pair.fixed_labels, pair.moving_labels))
-            if options.flat:
-                counts = [labelled(fixed, fixed_labels), labelled(moving, moving_labels)]
-                if pair.intra_subject:
-                    counts = [np.minimum(*counts)] * 2
-                fixed, fixed_labels = flat(fixed, fixed_labels, int(np.argmax(counts[0])))
-                moving, moving_labels = flat(moving, moving_labels, int(np.argmax(counts[1])))
-            for kind in wanted:
-                name = options.root.name + (", one slice" if options.flat else "")
-                key = f"{name}/{pair.id}/{kind}"
-                if key in known:
-                    continue
-                if kind == "part":
-                    image, labels = replace(read_image(options.other), name="part"), None
-                else:
-                    image, labels = BREAKS[kind](moving, moving_labels)
-                result = register(fixed, image, config, segmenter=finder, cache=cache)
-                if result.field is None:
-                    continue
-                still = DisplacementField.identity(fixed.grid)
-                log.append(
-                    {
-                        "key": key,
-                        "dataset": name,
-                        "pair": pair.id,
-                        "kind": kind,
-                        "verdict": result.verdict,
-                        "confidence": round(result.confidence, 4),
-                        "checks": {c.name: {"value": c.value, "state": c.state} for c in result.checks},
-                        "dice": dice_of(fixed_labels, result.field, labels, image.grid),
-                        "before": dice_of(fixed_labels, still, labels, image.grid),
-                    }
-                )
-                print(key, result.verdict, f"confidence {result.confidence:.2f}", flush=True)
+
+        def keep(index: int, record: dict[str, Any] | None, error: str) -> None:
+            _, pair, _, kind = tasks[index]
+            if record is None:
+                print(f"{name}/{pair.id}/{kind}: {error or 'no field'}", file=sys.stderr, flush=True)
+                return
+            log.append(record)
+            print(record["key"], record["verdict"], f"score {record['score'] or 0:.2f}", flush=True)
+
+        run_tasks(one, tasks, keep, jobs=options.jobs, threads=options.threads)
 
 
 def is_failure(record: dict[str, Any], median: float) -> bool:
@@ -203,12 +222,13 @@ def lines(records: list[dict[str, Any]]) -> list[str]:
     if len(good) > 2:
         upper = [r for r in good if r["dice"] >= np.quantile(dice, 0.25)]
         alarms = sum(r["verdict"] != "PASS" for r in upper)
-        rho = stats.spearmanr([r["confidence"] for r in good], dice)
+        rho = stats.spearmanr([r["score"] for r in good], dice)
+        other = stats.spearmanr([r["confidence"] for r in good], dice)
         rows += [
             "",
-            f"Of the {len(upper)} pairs in the upper three quarters of the Dice {alarms} are not PASS. The confidence "
+            f"Of the {len(upper)} pairs in the upper three quarters of the Dice {alarms} are not PASS. The score "
             f"ranks the Dice of the {len(good)} good pairs with Spearman's rho {rho.statistic:.2f} "
-            f"(p = {rho.pvalue:.2g}).",
+            f"(p = {rho.pvalue:.2g}), the confidence with {other.statistic:.2f}.",
         ]
         scored = [r for r in records if r["dice"] is not None]
         worst = [{"FAIL": 0, "LOOK": 1, "PASS": 2}[r["verdict"]] for r in scored]
@@ -218,31 +238,51 @@ def lines(records: list[dict[str, Any]]) -> list[str]:
     return rows
 
 
+def totals(records: list[dict[str, Any]]) -> list[str]:
+    """What all datasets come to: broken pairs, failures that are caught, false alarms."""
+    broken = n_broken = caught = failures = alarms = upper = 0
+    for dataset in dict.fromkeys(r["dataset"] for r in records):
+        of = [r for r in records if r["dataset"] == dataset]
+        good = [r for r in of if r["kind"] == "good"]
+        dice = [r["dice"] for r in good]
+        median, quarter = (float(np.quantile(dice, q)) if dice else 0.0 for q in (0.5, 0.25))
+        above = [r for r in good if r["dice"] >= quarter]
+        failed = [r for r in of if is_failure(r, median)]
+        worse = [r for r in of if r["kind"] != "good"]
+        n_broken, broken = n_broken + len(worse), broken + sum(r["verdict"] != "PASS" for r in worse)
+        failures, caught = failures + len(failed), caught + sum(r["verdict"] != "PASS" for r in failed)
+        upper, alarms = upper + len(above), alarms + sum(r["verdict"] != "PASS" for r in above)
+    return [
+        f"{broken} of {n_broken} broken pairs are not PASS. {caught} of {failures} failures are not PASS, broken or "
+        f"not. {alarms} of {upper} good pairs in the upper three quarters of their dataset's Dice are not PASS."
+    ]
+
+
 def table(options: argparse.Namespace) -> None:
     """Print what the records come to."""
     records = [record for path in options.records for record in read_records(path)]
     for dataset in dict.fromkeys(r["dataset"] for r in records):
         print(f"\n### {dataset}\n")
         print("\n".join(lines([r for r in records if r["dataset"] == dataset])))
-    broken = [r for r in records if r["kind"] != "good"]
-    if broken:
-        said = sum(r["verdict"] != "PASS" for r in broken)
-        print(f"\n{said} of {len(broken)} broken pairs are not PASS.")
+    print("\n" + "\n".join(totals(records)))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
-    one = commands.add_parser("run", help="register and record")
-    one.add_argument("dataset", help="name of a dataset; `folder` for imgNN with labelNN")
-    one.add_argument("--root", type=Path, required=True)
-    one.add_argument("--out", type=Path, required=True, help="record file")
-    one.add_argument("--limit", type=int, default=0, help="at most so many pairs")
-    one.add_argument("--first", type=int, default=0, help="number of the first pair, from 0")
-    one.add_argument("--flat", action="store_true", help="one slice of each volume alone")
-    one.add_argument("--only", default="", help="which ways, separated by commas")
-    one.add_argument("--other", type=Path, help="an image of another part of the body")
-    one.set_defaults(work=run)
+    work = commands.add_parser("run", help="register and record")
+    work.add_argument("dataset", help="name of a dataset; `folder` for imgNN with labelNN")
+    work.add_argument("--root", type=Path, required=True)
+    work.add_argument("--out", type=Path, required=True, help="record file")
+    work.add_argument("--limit", type=int, default=0, help="at most so many pairs")
+    work.add_argument("--first", type=int, default=0, help="number of the first pair, from 0")
+    work.add_argument("--flat", action="store_true", help="one slice of each volume alone")
+    work.add_argument("--only", default="", help="which ways, separated by commas")
+    work.add_argument("--other", type=Path, help="an image of another part of the body")
+    work.add_argument("--checks", choices=("quick", "all"), default="quick", help="as of samreg register")
+    work.add_argument("--jobs", type=int, default=0, help="worker processes; 0 computes in this process")
+    work.add_argument("--threads", type=int, default=1, help="threads of each worker process")
+    work.set_defaults(work=run)
     two = commands.add_parser("table", help="print the tables")
     two.add_argument("records", nargs="+", type=Path)
     two.set_defaults(work=table)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,11 @@ from samreg import FeatureVolume, Grid, Image, PairedRois, Regions, RoiSet, pres
 from samreg.checks import (
     apart,
     blank,
+    contrast,
     displacement,
     folding,
+    found_again,
+    handedness,
     jacobian,
     likeness,
     mirrored,
@@ -30,6 +34,7 @@ from samreg.checks import (
 from samreg.checks.finished import Finished, body_of
 from samreg.checks.judge import judge
 from samreg.checks.registry import EXPENSIVE, run_checks
+from samreg.checks.score import score_of
 from samreg.cli import main
 from samreg.cli.common import summary
 from samreg.cli.demo import write_phantom
@@ -222,19 +227,65 @@ class TestEachCheck:
         assert states(blank.check(finished(full, Image(holes, STACK)))) == {"blank_slices": state}
         assert states(blank.check(finished(Image(holes, STACK), full))) == {"blank_slices": state}
 
-    def test_flat_images_have_no_slices(self) -> None:
-        assert blank.check(finished()) is None
+    @pytest.mark.parametrize(("rows", "state"), [(range(0), "pass"), (range(3), "pass"), (range(9, 12), "look")])
+    def test_blank_rows_of_a_flat_image_count_between_others(self, rows: range, state: str) -> None:
+        data = np.random.default_rng(0).uniform(0, 1, GRID.shape).astype(np.float32)
+        full = Image(data, GRID)
+        holes = data.copy()
+        holes[list(rows)] = 0.5
+        assert states(blank.check(finished(full, Image(holes, GRID)))) == {"blank_slices": state}
 
-    @pytest.mark.parametrize(("flipped", "state"), [(False, "pass"), (True, "look")])
-    def test_a_mirrored_image(self, flipped: bool, state: str) -> None:
-        cells = Grid((8, 10), (6.0, 6.0), (-7.75, 7.25))
-        features = np.random.default_rng(1).standard_normal((6, *cells.shape)).astype(np.float16)
-        other = np.ascontiguousarray(features[:, :, ::-1]) if flipped else features
+    @pytest.mark.parametrize(("shift", "state"), [(0, "pass"), (5, "look")])
+    def test_what_the_embeddings_find_somewhere_else(self, shift: int, state: str) -> None:
+        """The transform puts each place on the right one, or half of the image away from it."""
+        case = self._embedded(lambda f: np.roll(f, shift, axis=2))
+        assert states(found_again.check(case)) == {"found_again": state}
+        assert score_of(case) == 0.0  # nothing is paired
+        pair = boxes(GRID, (4, 4))
+        some = dataclasses.replace(case, pairs=PairedRois(pair, pair, np.ones(1)))
+        assert (score_of(some) > 0.9) == (state == "pass")
+
+    def _embedded(self, change: Callable[[np.ndarray], np.ndarray]) -> Finished:
+        """Two bright images with embeddings; those of the moving image are changed."""
+        cells, features = self._cells(), self._features()
+        other = np.ascontiguousarray(change(features))
         found = Descriptors.of(FeatureVolume(features, cells), FeatureVolume(other, cells))
         whole = Image(np.ones(GRID.shape, np.float32), GRID)
         bright = dataclasses.replace(finished(whole, descriptors=found))
         images = dataclasses.replace(bright.images, fixed_grey=whole.data, moving_grey=whole.data)
-        result = mirrored.check(dataclasses.replace(bright, images=images))
+        return dataclasses.replace(bright, images=images)
+
+    @pytest.mark.parametrize(("flipped", "state"), [(False, "pass"), (True, "look")])
+    def test_whether_the_mirror_image_fits_better(self, flipped: bool, state: str) -> None:
+        """The moving image shows what the fixed one shows, or its mirror image."""
+        case = self._embedded(lambda f: f[:, :, ::-1] if flipped else f)
+
+        def regions(image: Image, features: np.ndarray) -> Regions:
+            return dataclasses.replace(Regions.none(image), features=FeatureVolume(features.copy(), self._cells()))
+
+        def segment(image: Image) -> Regions:
+            return regions(image, self._features()[:, :, :: 1 if flipped else -1])
+
+        assert handedness.check(case) is None
+        images = dataclasses.replace(case.images, fixed=regions(disc(), self._features()))
+        found = handedness.check(dataclasses.replace(case, images=images, segment=segment))
+        assert states(found) == {"handedness": state}
+
+    def _cells(self) -> Grid:
+        return Grid((8, 10), (6.0, 6.0), (-7.75, 7.25))
+
+    def _features(self) -> np.ndarray:
+        return np.random.default_rng(1).standard_normal((6, *self._cells().shape)).astype(np.float16)
+
+    def test_grey_values_that_run_against_each_other(self) -> None:
+        image = disc()
+        assert states(contrast.check(finished(image, image))) == {"contrast": "pass"}
+        other = Image(float(image.data.max()) * 1.1 - image.data, GRID)
+        assert states(contrast.check(finished(image, other))) == {"contrast": "look"}
+
+    @pytest.mark.parametrize(("flipped", "state"), [(False, "pass"), (True, "look")])
+    def test_a_mirrored_image(self, flipped: bool, state: str) -> None:
+        result = mirrored.check(self._embedded(lambda f: f[:, :, ::-1] if flipped else f))
         assert states(result) == {"mirrored": state}
         assert result is not None
         assert ("along its x axis" in result.message) == flipped
@@ -451,12 +502,12 @@ class TestTheBenchmark:
         assert np.array_equal(its, labels[7])
 
     def test_the_table_counts_failures_and_those_that_are_caught(self) -> None:
-        from benchmarks.verdicts import lines
+        from benchmarks.verdicts import lines, totals
 
         def record(kind: str, verdict: str, dice: float | None, confidence: float = 0.5) -> dict[str, object]:
             spoke = {"start": {"value": 2.0, "state": verdict.lower()}}
-            row = {"kind": kind, "verdict": verdict, "dice": dice, "before": 0.4, "confidence": confidence}
-            return row | {"checks": spoke}
+            row = {"dataset": "d", "kind": kind, "verdict": verdict, "dice": dice, "before": 0.4, "score": confidence}
+            return row | {"checks": spoke, "confidence": confidence}
 
         good = [record("good", "PASS", 0.8 + 0.01 * i, 0.5 + 0.01 * i) for i in range(4)]
         broken = [record("crop", "FAIL", 0.2), record("crop", "PASS", 0.3), record("part", "LOOK", None)]
@@ -466,3 +517,6 @@ class TestTheBenchmark:
         assert text[4] == "| part | 1 |  | 0 | 1 | 0 | 1 | 1 | start 1 |"
         assert "upper three quarters of the Dice 0 are not PASS" in text[6]
         assert "rho 1.00" in text[6]
+        (all_of_them,) = totals([*good, *broken])
+        assert "2 of 3 broken pairs are not PASS. 2 of 3 failures are not PASS" in all_of_them
+        assert "0 of 3 good pairs" in all_of_them

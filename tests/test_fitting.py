@@ -176,6 +176,16 @@ def test_region_term_weighs_pairs_by_confidence() -> None:
     assert float(RegionTerm(only_last, frame, 1.0)(frame.identity())) == pytest.approx(float(each[2]) / 3, abs=1e-5)
 
 
+def test_thousands_of_regions_stay_apart_in_few_places() -> None:
+    """Each of 2,304 pixels is a region: none is compared with its neighbours, and the places stay near the pixels."""
+    grid = Grid((48, 48), (1.0, 1.0), unit="px")
+    rois = RoiSet.from_labels(np.arange(1, grid.n_voxels + 1).reshape(grid.shape), grid)
+    frame = Frame(grid, grid, np.eye(3))
+    term = RegionTerm(PairedRois(rois, rois, np.ones(len(rois))), frame, 0.0)
+    assert term.per_pair(frame.identity()).abs().max() < 1e-5
+    assert len(term.places) <= 9 * grid.n_voxels
+
+
 def test_slice_regions_say_nothing_about_displacement_across_slices() -> None:
     grid = Grid((3, 20, 20), (1.0, 1.0, 8.0))
     mask = np.zeros(grid.shape, dtype=bool)

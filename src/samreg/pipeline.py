@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Literal
@@ -12,6 +12,7 @@ import numpy as np
 
 from samreg.checks.finished import Finished
 from samreg.checks.registry import run_checks
+from samreg.checks.score import score_of
 from samreg.config import RegisterConfig, chosen
 from samreg.errors import GeometryError
 from samreg.fit.rough import bring_near
@@ -73,9 +74,8 @@ def register(
     _check_initial(initial, fixed)
     seconds: dict[str, float] = {}
     regions = _segment_both(fixed, moving, config, segmenter, cache, progress, seconds)
-    result = register_regions(
-        *regions, config, extra_pairs=extra_pairs, initial=initial, checks=checks, progress=progress
-    )
+    again = _segmenting(config, segmenter) if checks == "all" else None
+    result = _register(*regions, config, extra_pairs, initial, checks, progress, again)
     return replace(result, seconds={**seconds, **result.seconds})
 
 
@@ -96,6 +96,16 @@ def _segment_both(
             find_regions(fixed, finder, config.segment, cache, _named(progress, "segment fixed")),
             find_regions(moving, finder, config.segment, cache, _named(progress, "segment moving")),
         )
+
+
+def _segmenting(config: RegisterConfig, segmenter: RegionFinder | Segmenter | None) -> Callable[[Image], Regions]:
+    """What finds the regions of a further image, for the checks that need one."""
+
+    def regions_of(image: Image) -> Regions:
+        finder = open_finder(config.segment) if segmenter is None else as_finder(segmenter)
+        return find_regions(image, finder, config.segment, None, None)
+
+    return regions_of
 
 
 def segment(
@@ -157,6 +167,19 @@ def register_regions(
         GeometryError: if the images or the finders do not fit together.
     """
     config = chosen(config, preset)
+    return _register(fixed, moving, config, extra_pairs, initial, checks, progress)
+
+
+def _register(
+    fixed: Regions,
+    moving: Regions,
+    config: RegisterConfig,
+    extra_pairs: PairedRois | None,
+    initial: DisplacementField | None,
+    checks: Literal["quick", "all"],
+    progress: Progress | None,
+    segment_again: Callable[[Image], Regions] | None = None,
+) -> RegistrationResult:
     check_pair(fixed.image.grid, moving.image.grid, fixed.image.name, moving.image.name)
     _check_finders(fixed, moving)
     _check_initial(initial, fixed.image)
@@ -169,8 +192,9 @@ def register_regions(
     with _timed(seconds, "fit"):
         fitted = fit_transform(images, pairs, start, config.fit, progress)
     with _timed(seconds, "check"):
-        finished = Finished(images, pairs, start, fitted, config)
+        finished = Finished(images, pairs, start, fitted, config, segment_again)
         found = run_checks(finished, checks)
+        score = score_of(finished)
     return RegistrationResult(
         fixed=fixed.image,
         moving=moving.image,
@@ -179,6 +203,7 @@ def register_regions(
         field=fitted.field,
         config=config,
         confidence=finished.confidence,
+        score=score,
         origins=tuple(regions.origin for regions in (fixed, moving) if regions.origin is not None),
         same_slices=images.same_slices,
         linked=images.linked,

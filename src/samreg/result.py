@@ -192,6 +192,8 @@ class RegistrationResult:
         field: the whole transform (affine part included) on the fixed grid; None when `transform` is `none`.
         config: the settings of the run.
         confidence: how far the run trusts itself, in [0, 1].
+        score: how likely the result is to be good, in [0, 1], to put many results of one kind of images in order
+            (`samreg.checks.score`); None where nothing was measured.
         origins: what found the regions of the fixed and of the moving image; empty where nothing had to be found.
         same_slices: both images are the same stack of thick slices.
         linked: ROIs were paired as 3D ROIs, linked through the slices.
@@ -213,6 +215,7 @@ class RegistrationResult:
     field: DisplacementField | None
     config: RegisterConfig
     confidence: float = 1.0
+    score: float | None = None
     origins: tuple[Origin, ...] = ()
     same_slices: bool = False
     linked: bool = False
@@ -275,6 +278,7 @@ class RegistrationResult:
             "iterations": list(self.iterations),
             "prompt": None if self.prompt is None else dataclasses.asdict(self.prompt),
             "verdict": self.verdict,
+            "score": self.score,
             "checks": [dataclasses.asdict(check) for check in self.checks],
         }
 

@@ -15,26 +15,40 @@ _MOST = 0.05
 
 
 def check(finished: Finished) -> CheckResult | None:
-    """The larger share of blank slices of the two images; one between others counts as if they were too many."""
+    """The larger share of blank slices of the two images; one between others counts as if they were too many.
+
+    Of a flat image the rows and the columns are looked at in place of slices, and only those between others: a body
+    may well stand in an empty frame.
+    """
     found = []
     for side, regions in (("fixed", finished.images.fixed), ("moving", finished.images.moving)):
-        if regions.slice_axis is not None:
-            blank = blank_slices(regions.image, regions.slice_axis)
+        flat = regions.image.grid.ndim == 2
+        axes = {0: "rows", 1: "columns"} if flat else {regions.slice_axis: "slices"}
+        for axis, name in axes.items():
+            if axis is None:
+                continue
+            blank = blank_slices(regions.image, axis)
             held = np.flatnonzero(~blank)
-            between = bool(len(held)) and bool(blank[held[0] : held[-1]].any())
-            found.append((between or float(blank.mean()) > _MOST, float(blank.mean()), side, int(blank.sum())))
+            inner = blank[held[0] : held[-1]] if len(held) else blank[:0]
+            if flat:
+                blank = inner
+            share = float(blank.mean()) if len(blank) else 0.0
+            found.append((bool(inner.any()) or share > _MOST, share, side, int(blank.sum()), name))
     if not found:
         return None
-    bad, share, side, n = max(found)
+    bad, share, side, n, name = max(found)
     return judge(
         "blank_slices",
         share,
         (None, 0.0 if bad else _MOST),
         (None, 0.5),
-        unit="of the slices",
-        source="of 131 public volumes four hold a blank slice, one of 31 to 37 and at an end, which does no harm",
-        says=f"{n} slices of the {side} image hold a single value",
-        advice="what the field says there is a guess, and it may shift the neighbours: remove these slices",
+        unit=f"of the {name}",
+        source="of 131 public volumes four hold a blank slice, one of 31 to 37 and at an end, which does no harm; no "
+        "slice of them has a blank row between others",
+        says=f"{n} {name} of the {side} image hold a single value",
+        advice="what the field says there is a guess, and it may shift the neighbours: leave them out"
+        if name == "slices"
+        else "what the field says there is a guess: give an image that is whole",
     )
 
 

@@ -2,29 +2,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
 import numpy as np
 from scipy import ndimage
+from torch import Tensor
 from torch.nn import functional
 
 from samreg.config import RegisterConfig
 from samreg.fit.transform import FittedTransform
 from samreg.geometry.frame import Frame
+from samreg.geometry.grid import Grid
+from samreg.geometry.image import Image
 from samreg.geometry.rois import PairedRois
 from samreg.initial.overlaps import pair_overlaps
 from samreg.initial.problem import ImagePair
 from samreg.initial.search import TISSUE, on_grid, tissue_cells
 from samreg.initial.start import Start
+from samreg.regions.regions import Regions
 from samreg.result import Agreement
 from samreg.types import MaskArray, Points, ScalarArray
 
-__all__ = ["Finished", "body_of", "every"]
+__all__ = ["Embeddings", "Finished", "body_of", "every"]
 
 _BODY_SIZE = 128
 """Voxels along an axis with which a body is measured at most."""
+
+
+@dataclass(frozen=True, eq=False)
+class Embeddings:
+    """What the segmenter makes of both images, side by side after the registration.
+
+    Args:
+        fixed: (c, *grid.shape) unit vectors of the fixed image.
+        warped: (c, *grid.shape) those of the moving image, where the transform puts them.
+        tissue: (*grid.shape) where the fixed image shows the body.
+        grid: their cells.
+    """
+
+    fixed: Tensor
+    warped: Tensor
+    tissue: Tensor
+    grid: Grid
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +59,7 @@ class Finished:
         start: where the fit started.
         fitted: the transform.
         config: the settings.
+        segment: finds regions in a further image, as they were found in both; None where nothing may be segmented.
     """
 
     images: ImagePair
@@ -44,6 +67,7 @@ class Finished:
     start: Start
     fitted: FittedTransform
     config: RegisterConfig
+    segment: Callable[[Image], Regions] | None = None
 
     @cached_property
     def overlaps(self) -> np.ndarray:
@@ -82,6 +106,12 @@ class Finished:
         return Agreement(regions, self._embedding())
 
     def _embedding(self) -> float | None:
+        found = self.embeddings
+        return None if found is None else float((found.fixed * found.warped).sum(0)[found.tissue].mean())
+
+    @cached_property
+    def embeddings(self) -> Embeddings | None:
+        """The embeddings of both images after a dense fit; None without one, and where there is no tissue."""
         found = self.start.descriptors
         if found is None or not self.config.fit.is_dense:
             return None
@@ -91,7 +121,7 @@ class Finished:
         frame = Frame(found.fixed_grid, found.moving_grid, self.start.affine)
         moved = on_grid(self.fitted.displacement, self.images.fixed_grid, found.fixed_grid)
         warped = functional.normalize(frame.warp(found.moving, frame.identity() + moved), dim=0)
-        return float((found.fixed * warped).sum(0)[tissue].mean())
+        return Embeddings(found.fixed, warped, tissue, found.fixed_grid)
 
     @property
     def confidence(self) -> float:

@@ -18,6 +18,8 @@ Check: TypeAlias = Callable[[Finished], "CheckResult | tuple[CheckResult, ...] |
 BUILT_IN = {
     "pairs": "samreg.checks.pairs:check",
     "likeness": "samreg.checks.likeness:check",
+    "found_again": "samreg.checks.found_again:check",
+    "contrast": "samreg.checks.contrast:check",
     "jacobian": "samreg.checks.jacobian:check",
     "folding": "samreg.checks.folding:check",
     "displacement": "samreg.checks.displacement:check",
@@ -31,6 +33,7 @@ BUILT_IN = {
 EXPENSIVE = {
     "swapped": "samreg.checks.swapped:check",
     "perturbed": "samreg.checks.perturbed:check",
+    "handedness": "samreg.checks.handedness:check",
 }
 """What registers again, so that it costs as much as the run: with `--checks all` only."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -34,6 +34,9 @@ class Batch:
     """Dask scheduler, for example tcp://10.0.0.1:8786, instead of processes on this machine."""
     threads: int = 0
     """Threads of each worker; 0 leaves the choice to the libraries."""
+    checks: Literal["quick", "all"] = "quick"
+    """Checks of each result: what costs little, or also those that register again (swapped, perturbed and mirrored
+    images)."""
     strict: bool = False
     """End with status 3 if the verdict of a pair is not PASS."""
     retry_failed: bool = False
@@ -70,6 +73,7 @@ class Batch:
             self.cache_dir,
             self.cache_gib,
             self.config,
+            self.checks,
         )
         with ProgressLines() as progress:
             progress.begin(f"reading {self.pairs}")

@@ -97,6 +97,7 @@ def report_run(result: RegistrationResult, folder: Path) -> None:
         run=str(folder),
         **({} if verdict is None else {"verdict": getattr(verdict, "word", verdict)}),
         confidence=round(float(result.confidence), 4),
+        score=None if result.score is None else round(float(result.score), 4),
         pairs=len(result.pairs),
         stages={stage: round(value, 3) for stage, value in result.seconds.items()},
         warnings=list(result.warnings),

@@ -48,7 +48,8 @@ class Register:
     overwrite: bool = False
     """Replace an older run in that folder."""
     checks: Literal["quick", "all"] = "quick"
-    """Checks of the result: what costs little, or also those that register again (swapped and perturbed images)."""
+    """Checks of the result: what costs little, or also those that register again (swapped, perturbed and
+    mirrored images)."""
     strict: bool = False
     """End with status 3 if the verdict is not PASS; the run folder is written all the same."""
     frame: int | None = None

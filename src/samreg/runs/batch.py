@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from samreg.config import RegisterConfig
 from samreg.errors import SamregError, check_number
@@ -56,6 +56,8 @@ class BatchOptions:
     """What the cache may take, in GiB; what was not used for the longest time goes first."""
     config: RegisterConfig = field(default_factory=RegisterConfig)
     """Settings of the registration."""
+    checks: Literal["quick", "all"] = "quick"
+    """Checks of each result; `all` also those that register again."""
 
     def __post_init__(self) -> None:
         check_number(self, "jobs", 0, whole=True)
@@ -109,7 +111,7 @@ def run_batch(
     """
     message = message or (lambda _: None)
     pairs = read_pairs(options.pairs, must_exist=False)
-    keys = {pair.id: _key(pair, options.config) for pair in pairs}
+    keys = {pair.id: _key(pair, options.config, options.checks) for pair in pairs}
     folders = _run_folders(pairs, options.out / RUNS)
     path = options.out / RECORDS
     with RecordLog(path) as log:
@@ -239,7 +241,9 @@ def register_pair(key: str, pair: PairRecord, folder: Path, options: BatchOption
         with collected() as notes:
             images = read_image(pair.fixed), read_image(pair.moving)
         initial = None if pair.initial is None else read_initial(pair.initial, images[0].grid)
-        result = register(*images, options.config, segmenter=finder, cache=cache, initial=initial)
+        result = register(
+            *images, options.config, segmenter=finder, cache=cache, initial=initial, checks=options.checks
+        )
         result = dataclasses.replace(result, notes=(*notes, *result.notes))
         inputs = {"fixed": pair.fixed, "moving": pair.moving}
         inputs |= {} if pair.initial is None else {"initial": pair.initial}
@@ -252,6 +256,7 @@ def register_pair(key: str, pair: PairRecord, folder: Path, options: BatchOption
             "verdict": result.verdict,
             "checks": {c.name: {"value": c.value, "state": c.state} for c in result.checks},
             "confidence": round(float(result.confidence), 4),
+            "score": None if result.score is None else round(float(result.score), 4),
             "seconds": round(time.perf_counter() - start, 3),
             "segment_seconds": round(result.seconds["segment"], 3),
             "warnings": list(result.warnings),
@@ -279,9 +284,10 @@ def _record(key: str, pair: PairRecord) -> Record:
     }
 
 
-def _key(pair: PairRecord, config: RegisterConfig) -> str:
-    """What makes a pair the same work: its id, its files and the settings."""
+def _key(pair: PairRecord, config: RegisterConfig, checks: str = "quick") -> str:
+    """What makes a pair the same work: its id, its files, the settings, and checks beyond the quick ones."""
     facts = [dataclasses.asdict(config), *(str(path.absolute()) for path in pair.files())]
+    facts += [checks] if checks != "quick" else []
     return f"{pair.id}/{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]}"
 
 
@@ -306,6 +312,7 @@ def _write_summaries(out: Path, rows: list[tuple[PairRecord, Record]]) -> Path:
         ("verdict", lambda r: r.get("verdict", "")),
         ("n_pairs", lambda r: r.get("n_pairs", "")),
         ("confidence", lambda r: r.get("confidence", "")),
+        ("score", lambda r: "" if r.get("score") is None else r["score"]),
         *((name, functools.partial(_metric, name)) for name, metric in all_metrics().items() if metric.in_tables),
         ("warnings", lambda r: "; ".join(r.get("warnings", []))),
         ("error", lambda r: r.get("error", "")),

@@ -234,6 +234,7 @@ def _manifest(
         "provenance": result.provenance(),
         "verdict": result.verdict,
         "confidence": float(result.confidence),
+        "score": None if result.score is None else float(result.score),
         "counts": {"pairs": len(result.pairs)},
         "losses": {name: float(value) for name, value in result.losses.items()},
         "folding_fraction": None if result.field is None else result.field.folding_fraction(),

@@ -16,8 +16,9 @@ from samreg.geometry.rois import PairedRois, RoiSet
 
 __all__ = ["RegionTerm", "Shares"]
 
-_MARGIN = 4
-"""Voxels around a pair in which it is compared and which no other pair of its layer may enter."""
+_MARGINS = ((256, 4), (1024, 2))
+"""Up to so many pairs: voxels around a pair in which it is compared and which no other pair of its layer may enter.
+Where there are more they are small, and what is around them costs more than they do themselves: one voxel."""
 
 _LEAST_PROBABILITY = 1e-4
 """Bounds the cross-entropy where a single voxel is certain and wrong."""
@@ -63,7 +64,8 @@ class RegionTerm:
         slice_axis: int | None = None,
     ) -> None:
         self.frame, self.shares, self.slice_axis = frame, shares or Shares(), slice_axis
-        margin = [0 if a == slice_axis else _MARGIN for a in range(frame.fixed.ndim)]
+        around = next((voxels for most, voxels in _MARGINS if len(pairs) <= most), 1)
+        margin = [0 if a == slice_axis else around for a in range(frame.fixed.ndim)]
         fixed_boxes = _level_boxes(pairs.fixed, frame.fixed.shape, margin)
         moving_boxes = _level_boxes(pairs.moving, frame.moving.shape, margin)
         common = _common_boxes(fixed_boxes, moving_boxes, frame, slice_axis)
@@ -146,22 +148,17 @@ def _common_boxes(fixed: list[_Box], moving: list[_Box], frame: Frame, slice_axi
 
 def _pack(common: list[_Box], moving: list[_Box]) -> list[int]:
     """First layer for each pair in which neither its fixed nor its moving box meets another's."""
-    layers: list[int] = []
-    members: list[list[int]] = []
-    for k in range(len(common)):
-        for number, others in enumerate(members):
-            if not any(_meet(common[k], common[o]) or _meet(moving[k], moving[o]) for o in others):
-                others.append(k)
-                layers.append(number)
-                break
-        else:
-            layers.append(len(members))
-            members.append([k])
-    return layers
-
-
-def _meet(a: _Box, b: _Box) -> bool:
-    return all(low < high2 and low2 < high for (low, high), (low2, high2) in zip(a, b, strict=True))
+    layers = np.zeros(len(common), dtype=int)
+    # Comparing a box with all before it at once: one by one, thousands of pairs would take minutes.
+    boxes = [np.asarray(side, dtype=int).reshape(len(common), -1, 2) for side in (common, moving)]
+    for k in range(1, len(common)):
+        met = np.zeros(k, dtype=bool)
+        for side in boxes:
+            met |= ((side[:k, :, 0] < side[k, :, 1]) & (side[k, :, 0] < side[:k, :, 1])).all(axis=1)
+        taken = np.zeros(int(layers[:k].max()) + 2, dtype=bool)
+        taken[layers[:k][met]] = True
+        layers[k] = int(np.argmin(taken))
+    return [int(layer) for layer in layers]
 
 
 def _draw(
