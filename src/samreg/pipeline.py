@@ -74,8 +74,12 @@ def register(
     _check_initial(initial, fixed)
     seconds: dict[str, float] = {}
     regions = _segment_both(fixed, moving, config, segmenter, cache, progress, seconds)
-    again = _segmenting(config, segmenter) if checks == "all" else None
-    result = _register(*regions, config, extra_pairs, initial, checks, progress, again)
+    again = None
+    if checks == "all":
+        again = open_finder(config.segment) if segmenter is None else segmenter
+    result = register_regions(
+        *regions, config, extra_pairs=extra_pairs, initial=initial, checks=checks, segmenter=again, progress=progress
+    )
     return replace(result, seconds={**seconds, **result.seconds})
 
 
@@ -96,16 +100,6 @@ def _segment_both(
             find_regions(fixed, finder, config.segment, cache, _named(progress, "segment fixed")),
             find_regions(moving, finder, config.segment, cache, _named(progress, "segment moving")),
         )
-
-
-def _segmenting(config: RegisterConfig, segmenter: RegionFinder | Segmenter | None) -> Callable[[Image], Regions]:
-    """What finds the regions of a further image, for the checks that need one."""
-
-    def regions_of(image: Image) -> Regions:
-        finder = open_finder(config.segment) if segmenter is None else as_finder(segmenter)
-        return find_regions(image, finder, config.segment, None, None)
-
-    return regions_of
 
 
 def segment(
@@ -146,6 +140,7 @@ def register_regions(
     extra_pairs: PairedRois | None = None,
     initial: DisplacementField | None = None,
     checks: Literal["quick", "all"] = "quick",
+    segmenter: RegionFinder | Segmenter | None = None,
     progress: Progress | None = None,
 ) -> RegistrationResult:
     """Pair the regions of two segmented images and fit a transform to them.
@@ -160,6 +155,7 @@ def register_regions(
         extra_pairs: pairs that are known; they come first and their confidence is kept.
         initial: a transform to start from, fixed world to moving world, on any grid; a dense result composes with it.
         checks: `all` also runs those that register again, and take as long each time.
+        segmenter: what found the regions, for the check that has to segment once more; without it that is skipped.
         progress: called along the way.
 
     Raises:
@@ -167,19 +163,6 @@ def register_regions(
         GeometryError: if the images or the finders do not fit together.
     """
     config = chosen(config, preset)
-    return _register(fixed, moving, config, extra_pairs, initial, checks, progress)
-
-
-def _register(
-    fixed: Regions,
-    moving: Regions,
-    config: RegisterConfig,
-    extra_pairs: PairedRois | None,
-    initial: DisplacementField | None,
-    checks: Literal["quick", "all"],
-    progress: Progress | None,
-    segment_again: Callable[[Image], Regions] | None = None,
-) -> RegistrationResult:
     check_pair(fixed.image.grid, moving.image.grid, fixed.image.name, moving.image.name)
     _check_finders(fixed, moving)
     _check_initial(initial, fixed.image)
@@ -192,7 +175,8 @@ def _register(
     with _timed(seconds, "fit"):
         fitted = fit_transform(images, pairs, start, config.fit, progress)
     with _timed(seconds, "check"):
-        finished = Finished(images, pairs, start, fitted, config, segment_again)
+        again = None if segmenter is None else _segmenting(segmenter, config)
+        finished = Finished(images, pairs, start, fitted, config, again)
         found = run_checks(finished, checks)
         score = score_of(finished)
     return RegistrationResult(
@@ -240,6 +224,11 @@ def _check_initial(initial: DisplacementField | None, fixed: Image) -> None:
             f"the initial transform lies nowhere in {fixed.name}: give one that leads from the world of {fixed.name} "
             "to that of the moving image"
         )
+
+
+def _segmenting(segmenter: RegionFinder | Segmenter, config: RegisterConfig) -> Callable[[Image], Regions]:
+    finder = as_finder(segmenter)
+    return lambda image: find_regions(image, finder, config.segment, None, None)
 
 
 def _named(progress: Progress | None, name: str) -> Progress | None:
