@@ -259,6 +259,11 @@ class RegistrationResult:
         return self.notes + tuple(check.sentence for check in self.checks if check.message)
 
     @property
+    def stack_axis(self) -> int | None:
+        """Array axis of the stack of thick slices that both images share; None where they share none."""
+        return self.fixed.grid.coarsest_axis if self.same_slices else None
+
+    @property
     def verdict(self) -> Verdict:
         """PASS, LOOK or FAIL: the worst state of the checks; see `verdict_of`."""
         return verdict_of(self.checks)

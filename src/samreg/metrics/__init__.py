@@ -1,4 +1,4 @@
-"""Labels, landmarks or a field go in, and numbers with units that say how good a registration is come out.
+"""Labels, landmarks, pairs or a field go in, and numbers with units that say how good a registration is come out.
 
 Labels are integer maps on one grid, 0 is background. A metric of a label returns NaN where it has no meaning; nothing
 is replaced by a convenient number. `mean` ignores NaN, so a label that a method pushes out of the image must be
@@ -13,8 +13,9 @@ from samreg.metrics.distance import (
     surface_distances,
     tre,
 )
-from samreg.metrics.metric import FieldCase, LabelCase, Metric, PointCase, all_metrics
+from samreg.metrics.metric import FieldCase, LabelCase, Metric, PairsCase, PointCase, all_metrics
 from samreg.metrics.overlap import dice, lost_labels
+from samreg.metrics.paired import pair_precision, pair_recall
 from samreg.metrics.regularity import folding_fraction, sdlogj, sdlogj_l2r
 from samreg.metrics.values import label_values, mean, single_number
 
@@ -22,6 +23,7 @@ __all__ = [
     "FieldCase",
     "LabelCase",
     "Metric",
+    "PairsCase",
     "PointCase",
     "all_metrics",
     "centroid_tre",
@@ -32,6 +34,8 @@ __all__ = [
     "label_values",
     "lost_labels",
     "mean",
+    "pair_precision",
+    "pair_recall",
     "sdlogj",
     "sdlogj_l2r",
     "single_number",

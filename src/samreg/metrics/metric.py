@@ -17,10 +17,11 @@ from samreg import plugins
 from samreg.errors import ConfigError, PluginError
 from samreg.geometry.field import DisplacementField
 from samreg.geometry.grid import Grid
+from samreg.geometry.rois import PairedRois
 from samreg.metrics.values import label_values
-from samreg.types import FixedLabelArray, Points
+from samreg.types import FixedLabelArray, LabelArray, Points
 
-__all__ = ["BUILT_IN", "FieldCase", "LabelCase", "Metric", "PointCase", "Value", "all_metrics"]
+__all__ = ["BUILT_IN", "FieldCase", "LabelCase", "Metric", "PairsCase", "PointCase", "Value", "all_metrics"]
 
 Value: TypeAlias = float | Mapping[int, float] | Mapping[str, float] | list[int]
 """A number; label -> number, NaN where a label has none; statistics, one of them `mean`; or a list that is counted."""
@@ -36,6 +37,11 @@ BUILT_IN = {
     "sdlogj": "samreg.metrics.regularity:SDLOGJ",
     "sdlogj_l2r": "samreg.metrics.regularity:SDLOGJ_L2R",
     "lost_labels": "samreg.metrics.overlap:LOST_LABELS",
+    "pair_recall": "samreg.metrics.paired:PAIR_RECALL",
+    "pair_recall_80": "samreg.metrics.paired:PAIR_RECALL_80",
+    "pair_precision": "samreg.metrics.paired:PAIR_PRECISION",
+    "n_pairs": "samreg.metrics.paired:N_PAIRS",
+    "n_structures": "samreg.metrics.paired:STRUCTURES",
 }
 """Name -> where the metric is, in the order of the tables."""
 
@@ -91,14 +97,37 @@ class PointCase:
     field: DisplacementField
 
 
+@dataclass(frozen=True, eq=False)
+class PairsCase:
+    """The pairs of regions of a registration, and the labels of both images, each on its own grid.
+
+    Args:
+        pairs: found by the registration; pairs that were given say nothing about it and are left out by the caller.
+        fixed: `(*pairs.fixed.grid.shape)` labels of the fixed image, 0 is background.
+        moving: `(*pairs.moving.grid.shape)` labels of the moving image.
+        slice_axis: array axis of the stack of thick slices that both images share, so that structures are looked for
+            slice by slice; None where they share none.
+    """
+
+    pairs: PairedRois
+    fixed: FixedLabelArray
+    moving: LabelArray
+    slice_axis: int | None = None
+
+    @cached_property
+    def values(self) -> list[int]:
+        """The labels of the fixed image."""
+        return label_values(self.fixed)
+
+
 @dataclass(frozen=True)
 class Metric:
     """One metric, and how a table shows it.
 
     Args:
         heading: of its column, without the unit.
-        needs: what it measures: `field` (`compute` gets a `FieldCase`), `labels` (`LabelCase`) or `points`
-            (`PointCase`).
+        needs: what it measures: `field` (`compute` gets a `FieldCase`), `labels` (`LabelCase`), `points` (`PointCase`)
+            or `pairs` (`PairsCase`).
         compute: the metric; None where it has no meaning for this pair.
         unit: `world` for distances in the unit of the images, `%` for a share, which tables show times 100, or empty.
         better: which values are better; empty where neither is.
@@ -110,7 +139,7 @@ class Metric:
     """
 
     heading: str
-    needs: Literal["field", "labels", "points"]
+    needs: Literal["field", "labels", "points", "pairs"]
     compute: Callable[[Any], Value | None]
     unit: Literal["", "world", "%"] = ""
     better: Literal["", "higher", "lower"] = ""
@@ -118,7 +147,11 @@ class Metric:
     in_tables: bool = True
 
     def __post_init__(self) -> None:
-        known = {"needs": ("field", "labels", "points"), "unit": ("", "world", "%"), "better": ("", "higher", "lower")}
+        known = {
+            "needs": ("field", "labels", "points", "pairs"),
+            "unit": ("", "world", "%"),
+            "better": ("", "higher", "lower"),
+        }
         for name, words in known.items():
             if getattr(self, name) not in words:
                 shown = ", ".join(word or "nothing" for word in words)

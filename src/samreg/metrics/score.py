@@ -4,37 +4,44 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from samreg.errors import DatasetError
 from samreg.files import to_json
 from samreg.geometry.field import DisplacementField
 from samreg.geometry.grid import Grid
+from samreg.geometry.rois import PairedRois
 from samreg.io.tables import PairRecord
-from samreg.metrics.metric import FieldCase, LabelCase, PointCase, Value, all_metrics
+from samreg.metrics.metric import FieldCase, LabelCase, PairsCase, PointCase, Value, all_metrics
 
 __all__ = ["measure", "score"]
 
 
-def measure(case: FieldCase | LabelCase | PointCase) -> dict[str, Value]:
+def measure(case: FieldCase | LabelCase | PointCase | PairsCase) -> dict[str, Value]:
     """Every metric of one kind, by name; those without a meaning for this pair are left out.
 
     Args:
-        case: a field, labels or landmarks.
+        case: a field, labels, landmarks or pairs.
 
     Raises:
         PluginError: if a metric of another package cannot be imported.
     """
-    needs = {FieldCase: "field", LabelCase: "labels", PointCase: "points"}[type(case)]
+    needs = {FieldCase: "field", LabelCase: "labels", PointCase: "points", PairsCase: "pairs"}[type(case)]
     found = {name: metric.compute(case) for name, metric in all_metrics().items() if metric.needs == needs}
     return {name: value for name, value in found.items() if value is not None}
 
 
-def score(pair: PairRecord, field: DisplacementField, moving: Grid) -> dict[str, Any]:
+def score(
+    pair: PairRecord, field: DisplacementField, moving: Grid, pairs: PairedRois | None = None, axis: int | None = None
+) -> dict[str, Any]:
     """Every metric that the pair has the material for.
 
     Args:
         pair: the pair; its labels and landmarks are read from its files.
         field: the transform, on the fixed grid.
         moving: grid of the moving image.
+        pairs: the pairs of regions of the registration; None for a method that has none.
+        axis: array axis of the stack of thick slices that both images share; None where they share none.
 
     Returns:
         JSON-ready numbers by the name of the metric; of a metric of labels a dictionary label -> value, None for NaN.
@@ -56,6 +63,14 @@ def score(pair: PairRecord, field: DisplacementField, moving: Grid) -> dict[str,
                 f"{field.grid.shape}: labels must lie on the grid of their image"
             )
         found |= measure(LabelCase(fixed_labels, field.warp_labels(moving_labels, moving_grid), grid))
+        if pairs is not None:
+            if not moving_grid.same_as(moving):
+                raise DatasetError(
+                    f"{pair.moving_labels} has shape {moving_grid.shape} and another geometry than the moving image "
+                    f"{moving.shape}: labels must lie on the grid of their image"
+                )
+            unknown = np.flatnonzero(~pairs.is_given)
+            found |= measure(PairsCase(pairs.select(unknown), fixed_labels, moving_labels, axis))
     points = read_landmarks(pair, field.grid, moving)
     if points is not None:
         found |= measure(PointCase(*points, field))

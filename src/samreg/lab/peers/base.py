@@ -14,12 +14,30 @@ import numpy as np
 from samreg.errors import MissingDependencyError, RegistrationError
 from samreg.geometry.field import DisplacementField
 from samreg.geometry.image import Image
+from samreg.geometry.rois import PairedRois
 from samreg.runs.threads import limit_threads
 
-__all__ = ["Method", "MethodOutput", "Solver"]
+__all__ = ["Method", "MethodOutput", "Solved", "Solver"]
 
-Solver: TypeAlias = "Callable[..., DisplacementField | tuple[DisplacementField, dict[str, Any]]]"
-"""`solve(fixed, moving, *, intra_subject, threads)` returns the field, or the field and further numbers."""
+Solver: TypeAlias = "Callable[..., DisplacementField | tuple[DisplacementField, dict[str, Any]] | Solved]"
+"""`solve(fixed, moving, *, intra_subject, threads)` returns the field, the field and further numbers, or a `Solved`."""
+
+
+@dataclass(frozen=True, eq=False)
+class Solved:
+    """What a method that pairs regions returns.
+
+    Args:
+        field: the whole transform on the fixed grid.
+        extra: further numbers.
+        pairs: the pairs of regions.
+        slice_axis: array axis of the stack of thick slices that both images share; None where they share none.
+    """
+
+    field: DisplacementField
+    extra: Mapping[str, Any]
+    pairs: PairedRois | None = None
+    slice_axis: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,12 +49,16 @@ class MethodOutput:
         seconds: wall time of the registration, without reading the images and without the evaluation.
         settings: what was set, for the report.
         extra: further numbers of the method, for example samreg's confidence and number of pairs.
+        pairs: the pairs of regions of a method that has some.
+        slice_axis: array axis of the stack of thick slices that both images share; None where they share none.
     """
 
     field: DisplacementField
     seconds: float
     settings: Mapping[str, Any]
     extra: Mapping[str, Any] = dataclass_field(default_factory=dict)
+    pairs: PairedRois | None = None
+    slice_axis: int | None = None
 
 
 @dataclass(frozen=True)
@@ -45,7 +67,7 @@ class Method:
 
     Args:
         name: what the user types and the tables show.
-        solve: the registration itself; returns the field, or the field and a dictionary of further numbers.
+        solve: the registration itself; see `Solver`.
         settings: every setting that differs from the tool's own default, for the report.
         package: distribution that must be installed, or empty.
         module: module that exists if and only if the package is installed.
@@ -101,7 +123,9 @@ class Method:
         with limit_threads(threads):
             answer = self.solve(fixed, moving, intra_subject=intra_subject, threads=threads)
         seconds = time.perf_counter() - start
-        found, extra = answer if isinstance(answer, tuple) else (answer, {})
-        if not np.isfinite(found.u).all():
+        if not isinstance(answer, Solved):
+            answer = Solved(*answer) if isinstance(answer, tuple) else Solved(answer, {})
+        if not np.isfinite(answer.field.u).all():
             raise RegistrationError(f"{self.name} returned displacements that are not finite for {fixed.name}")
-        return MethodOutput(found, seconds, {**self.settings, "threads": threads}, extra)
+        settings = {**self.settings, "threads": threads}
+        return MethodOutput(answer.field, seconds, settings, answer.extra, answer.pairs, answer.slice_axis)

@@ -8,9 +8,8 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from samreg.config import RegisterConfig, preset
 from samreg.errors import ConfigError, RegistrationError
-from samreg.geometry.field import DisplacementField
 from samreg.geometry.image import Image
-from samreg.lab.peers.base import Method
+from samreg.lab.peers.base import Method, Solved
 from samreg.runs.shared import CountingFinder, shared_finder
 
 __all__ = ["config_from_name", "samreg_method"]
@@ -91,7 +90,7 @@ def _solve(
     threads: int,  # noqa: ARG001
     config: RegisterConfig,
     reuse: bool,
-) -> tuple[DisplacementField, dict[str, Any]]:
+) -> Solved:
     from samreg.pipeline import register
     from samreg.regions.cache import RegionsCache
 
@@ -110,4 +109,4 @@ def _solve(
         "stage_seconds": {key: round(float(value), 3) for key, value in result.seconds.items()},
         "warnings": list(result.warnings),
     }
-    return result.field, extra
+    return Solved(result.field, extra, result.pairs, result.stack_axis)
