@@ -250,6 +250,9 @@ class TestAfterARun:
         assert numbers["landmark_tre"]["after"]["max"] < 1e-3 < numbers["landmark_tre"]["before"]["mean"]
         assert numbers["folding_fraction"] == 0
         assert "Dice" in capsys.readouterr().out
+        page = (run / "run" / "report.html").read_text(encoding="utf-8")
+        assert "Measured with fixed_labels.nii.gz, moving_labels.nii.gz, fixed.csv, m.csv." in page
+        assert page.count("<h3>Evaluation</h3>") == 1
 
     @pytest.mark.parametrize(
         ("arguments", "word"),

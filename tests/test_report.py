@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,14 +17,20 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from results import photograph_result, true_result
+from samreg.errors import InputError
+from samreg.geometry.field import DisplacementField
 from samreg.geometry.grid import Grid
-from samreg.geometry.rois import PairedRois
-from samreg.io.palette import pair_colour
+from samreg.geometry.image import Image
+from samreg.geometry.rois import PairedRois, RoiSet
 from samreg.report import render_registration
+from samreg.report.assets import text_of
+from samreg.report.evaluation import add_numbers
 from samreg.report.maps import blend, checkerboard, difference, jacobian_colours
 from samreg.report.outlines import outline
 from samreg.report.png import encode
 from samreg.report.slices import plane_of
+from samreg.report.structures import result_structures
+from samreg.result import Origin, PromptRecord
 from worlds import GRIDS
 
 
@@ -52,12 +61,17 @@ def page(request: pytest.FixtureRequest) -> str:
     if request.param == "photograph":
         return render_registration(photograph_result())
     if request.param == "no pairs":
-        from dataclasses import replace
-
         result = true_result(3)
         none = PairedRois.none(result.fixed.grid, result.moving.grid)
         return render_registration(replace(result, pairs=none))
     return render_registration(true_result(2 if request.param == "2d" else 3, with_field=request.param != "pairs only"))
+
+
+def slides(page: str) -> dict[str, Any]:
+    found = re.search(r'id="slides">(.*?)</script>', page, re.DOTALL)
+    assert found is not None
+    data: dict[str, Any] = json.loads(found[1])
+    return data
 
 
 def test_it_is_well_formed_and_needs_nothing_else(page: str) -> None:
@@ -65,25 +79,75 @@ def test_it_is_well_formed_and_needs_nothing_else(page: str) -> None:
     tags.feed(page)
     assert tags.open == []
     assert tags.links
-    assert all(link.startswith("data:image/png;base64,") for link in tags.links)
+    assert all(link.startswith(("data:image/", "#")) for link in tags.links)
+    assert {link[1:] for link in tags.links if link.startswith("#")} <= set(re.findall(r"id='([a-z]+)'", page))
     assert not re.search(r"https?://(?!www\.w3\.org)", page)
     assert "@import" not in page
     assert "url(" not in page.replace("url(#j)", "")
 
 
-def test_pictures_are_pngs(page: str) -> None:
-    for data in re.findall(r"base64,([A-Za-z0-9+/=]+)", page)[:4]:
-        assert base64.b64decode(data).startswith(b"\x89PNG")
+def test_every_slice_is_a_picture(page: str) -> None:
+    data = slides(page)
+    for stack in ("fixed", "moving", "before", "after"):
+        for uri in data.get(stack) or []:
+            assert base64.b64decode(uri.removeprefix("data:image/jpeg;base64,")).startswith(b"\xff\xd8")
+    n = data["planes"]["fixed"]["n"]
+    assert len(data["fixed"]) == len(data["before"]) == len(data["partner"]) == len(data["outlines"]["fixed"]) == n
+    for uri in data.get("jacobian", []):
+        assert base64.b64decode(uri.removeprefix("data:image/png;base64,")).startswith(b"\x89PNG")
 
 
-def test_every_pair_is_on_both_sides_and_in_the_table() -> None:
+def test_every_structure_is_on_both_sides_and_in_the_table() -> None:
     result = true_result(2)
     page = render_registration(result)
-    for number in range(1, 9):
-        assert len(re.findall(rf'<path class="roi" data-pair="{number}"', page)) == 2
-        assert f"<tr data-pair={number}>" in page
-        r, g, b = pair_colour(number - 1)
-        assert page.count(f'stroke="rgb({r},{g},{b})"') == 2
+    data = slides(page)
+    for i, structure in enumerate(result_structures(result)):
+        assert data["structures"][i]["colour"] == list(structure.colour)
+        for side in ("fixed", "moving"):
+            assert [mark for mark in data["outlines"][side][0] if mark[0] == i]
+        assert f'data-structure="{i}"' in page
+        assert "rgb({},{},{})".format(*structure.colour) in page
+    assert "8 pairs used of 8" in page
+
+
+def test_ten_structures_at_first_and_the_rest_on_demand() -> None:
+    grid = Grid((60, 60), (1.0, 1.0))
+    masks = np.zeros((14, 60, 60), bool)
+    for i in range(14):
+        masks[i, 4 * i : 4 * i + 3, 5:50] = True
+    rois = RoiSet.from_masks(masks, grid)
+    image = Image(np.full((60, 60), 50, np.float32) + np.arange(60, dtype=np.float32), grid)
+    weights = np.r_[np.ones(12), 0.0, 0.0]
+    result = replace(
+        true_result(2),
+        fixed=image,
+        moving=image,
+        field=None,
+        affine=None,
+        pairs=PairedRois(rois, rois, np.ones(14), weights),
+    )
+    page = render_registration(result)
+    assert "12 pairs used of 14; 2 of weight zero folded away" in page
+    rows = re.findall(r'<tr data-structure="\d+"[^>]*?( hidden)?>', page)
+    assert len(rows) == 12
+    assert rows.count("") == 10
+    assert "max='12' value='10'" in page
+    assert "2 pairs that are folded away" in page
+
+
+def test_what_lies_outside_the_moving_image_is_marked() -> None:
+    data = slides(render_registration(photograph_result()))
+    assert data["outsideAfter"] == [None]  # the moving image is larger on all sides that the shift goes to
+    far = DisplacementField(np.full((50, 60, 2), 30.0, np.float32), photograph_result().fixed.grid)
+    data = slides(render_registration(replace(photograph_result(), field=far)))
+    assert data["outsideAfter"][0].startswith("data:image/png;base64,")
+
+
+def test_letters_only_where_an_orientation_is_known() -> None:
+    result = true_result(3)
+    assert slides(render_registration(result))["planes"]["fixed"]["letters"] == ["R", "L", "A", "P"]
+    assert slides(render_registration(result))["planes"]["fixed"]["at"][0].endswith(" mm")
+    assert slides(render_registration(true_result(2)))["planes"]["fixed"]["letters"] is None
 
 
 def test_names_and_warnings_are_escaped() -> None:
@@ -92,10 +156,84 @@ def test_names_and_warnings_are_escaped() -> None:
     assert "<not>" not in page
 
 
+def test_a_name_cannot_end_the_script() -> None:
+    result = true_result(2)
+    rois = [replace(roi, name="</script><b>") for roi in result.pairs.fixed.rois]
+    pairs = replace(result.pairs, fixed=replace(result.pairs.fixed, rois=tuple(rois)))
+    page = render_registration(replace(result, pairs=pairs))
+    assert page.count("</script>") == 2
+    assert slides(page)["structures"][0]["name"] == "</script><b>"
+
+
 def test_seconds_settings_and_provenance_are_there() -> None:
     page = render_registration(true_result(2), extra={"mean Dice": "0.93"})
-    for text in ("segment", "1.25", "epsilon", "weights_sha256", "mean Dice", "0.93", "folded"):
+    for text in ("segment", "1.25", "epsilon", "weights_sha256", "mean Dice", "0.93", "folded", "not a medical device"):
         assert text in page
+
+
+def test_methods_text_names_versions_references_and_settings() -> None:
+    made = {"created": "2031-02-03T04:05:06+00:00", "samreg": "9.8.7", "torch": "5.4"}
+    result = replace(true_result(2), origins=(Origin("litemedsam"), Origin("litemedsam")))
+    page = render_registration(result, made=made)
+    text = page[page.index("id='methods-text'") :]
+    for part in (
+        "samreg 9.8.7",
+        "torch 5.4",
+        "2031-02-03",
+        "MICCAI 2024",
+        "s41467-024-44824-z",
+        "preset default, seed 0",
+    ):
+        assert part in text
+
+
+def test_a_prompt_is_drawn_where_it_was_given() -> None:
+    result = true_result(3)
+    grid = result.fixed.grid
+    point = grid.index_to_world(np.array([[20.0, 30.0, 1.0]]))[0]
+    record = PromptRecord(1, 1, 1, 1, 0.9, point=tuple(point.tolist()))
+    mark = slides(render_registration(replace(result, prompt=record)))["prompt"]
+    assert mark["slice"] == 1
+    x = [float(v) for v in re.findall(r"[ML](-?[\d.]+) ", mark["path"])]
+    y = [float(v) for v in re.findall(r"[ML]-?[\d.]+ (-?[\d.]+)", mark["path"])]
+    at = plane_of(grid).to_screen(np.array([[1.0, 30.0, 20.0]]), grid.shape)[0]
+    np.testing.assert_allclose([np.mean(x), np.mean(y)], at, atol=0.02)
+    assert "prompt" not in slides(render_registration(result))
+
+
+def test_numbers_that_are_measured_later_are_put_in_and_replaced() -> None:
+    page = render_registration(true_result(2))
+    once = add_numbers(page, [(["label", "Dice"], [["<1>", "0.9137"]])], "labels a and b")
+    again = add_numbers(once, [(["label", "Dice"], [["2", "0.7719"]])], "labels c")
+    assert "&lt;1&gt;" in once
+    assert "0.9137" not in again
+    assert "0.7719" in again
+    assert add_numbers(again, [(["label", "Dice"], [["<1>", "0.9137"]])], "labels a and b") == once
+    with pytest.raises(InputError, match="older samreg"):
+        add_numbers("<html></html>", [], "")
+
+
+def _luminance(colour: str) -> float:
+    share = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+    linear = np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+def _contrast(one: str, other: str) -> float:
+    high, low = sorted((_luminance(one), _luminance(other)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark", "print"])
+def test_text_has_the_contrast_of_wcag_aa(theme: str) -> None:
+    css = text_of("page.css")
+    start = {"light": 0, "dark": css.index("prefers-color-scheme: dark"), "print": css.index("@media print")}[theme]
+    block = css[css.index(":root {", start) :]
+    colours = dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{3,6})\b", block[: block.index("}")]))
+    colours = {k: v if len(v) == 7 else "#" + "".join(2 * c for c in v[1:]) for k, v in colours.items()}
+    for ink in ("ink", "soft", "accent", "good", "fair", "bad"):
+        for paper in ("paper", "wash", "row"):
+            assert _contrast(colours[ink], colours[paper]) >= 4.5, (ink, paper)
 
 
 class TestOrientation:
@@ -197,3 +335,16 @@ class TestMaps:
         assert colours[1][2] > colours[1][0]  # smaller in the moving image: blue
         assert colours[2][0] > colours[2][2]
         assert colours[3].tolist() == colours[4].tolist() == [255, 230, 0]
+
+
+def test_images_that_do_not_meet_before_registration_are_shown_without_a_warning() -> None:
+    result = photograph_result()
+    apart = replace(result.moving.grid, origin=(500.0, 500.0))
+    field = DisplacementField(np.full((50, 60, 2), 500.0, np.float32), result.fixed.grid)
+    moving = replace(result.pairs.moving, grid=apart)
+    pairs = replace(result.pairs, moving=moving)
+    data = slides(
+        render_registration(replace(result, moving=Image(result.moving.data, apart), field=field, pairs=pairs))
+    )
+    assert data["outsideBefore"][0] is not None
+    assert data["outsideAfter"] == [None]

@@ -119,6 +119,8 @@ class PromptRecord:
         n_fixed_encoded: slices of the fixed image that were encoded.
         n_moving_encoded: slices of the moving image that were encoded.
         cycle_iou: IoU of the region with what its counterpart leads back to.
+        point: world position of the prompt, if it was a point.
+        box: world positions of two opposite corners, one after the other, if it was a box.
     """
 
     fixed_slice: int
@@ -126,6 +128,8 @@ class PromptRecord:
     n_fixed_encoded: int
     n_moving_encoded: int
     cycle_iou: float
+    point: tuple[float, ...] | None = None
+    box: tuple[float, ...] | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import numpy as np
 import tyro
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from samreg.types import LabelArray
 
 __all__ = ["Evaluate", "evaluate_run"]
+
+Rows: TypeAlias = tuple[list[str], list[list[str]]]
+"""The head of a table and its rows."""
 
 
 @dataclass(frozen=True)
@@ -58,12 +61,32 @@ class Evaluate:
         run = read_run(self.run_folder)
         numbers = evaluate_run(run, self.fixed_labels, self.moving_labels, self.fixed_points, self.moving_points)
         report(run=str(self.run_folder), numbers=numbers)
-        show(*tables(numbers, run.fixed_grid.unit))
+        found, alone = rows_of(numbers, run.fixed_grid.unit)
+        show(*(table(head, rows) for head, rows in found), alone)
+        self._into_the_report(found, alone)
         if self.out is not None:
             try:
                 write_json(self.out, numbers)
             except OSError as error:
                 raise InputError(f"{self.out}: cannot be written: {error.strerror}") from None
+
+    def _into_the_report(self, found: list[Rows], alone: str) -> None:
+        """Put the numbers into the page of the run, in place of older ones."""
+        from samreg.files import written
+        from samreg.io.notes import note
+        from samreg.report.evaluation import add_numbers
+
+        given = (self.fixed_labels, self.moving_labels, self.fixed_points, self.moving_points)
+        names = ", ".join(path.name for path in given if path is not None)
+        page = self.run_folder / "report.html"
+        try:
+            text = add_numbers(
+                page.read_text(encoding="utf-8"), found, f"Measured with {names or 'the field'}. {alone}"
+            )
+            with written(page) as partial:
+                partial.write_text(text, encoding="utf-8")
+        except (InputError, OSError) as error:
+            note(f"{page}: the numbers were not added ({error})")
 
 
 def evaluate_run(
@@ -182,12 +205,12 @@ def _values_by_name(fixed_path: Path, moving_path: Path, moving: LabelArray) -> 
     return np.asarray([target.get(int(v), 0) for v in present], dtype=np.int32)[number].reshape(moving.shape)
 
 
-def tables(numbers: dict[str, Any], unit: str) -> list[object]:
-    """The numbers as tables for the screen."""
+def rows_of(numbers: dict[str, Any], unit: str) -> tuple[list[Rows], str]:
+    """The numbers as tables, each a head and its rows, and those of the field alone in a line."""
     from samreg.metrics import all_metrics, single_number
 
     shown = {name: metric for name, metric in all_metrics().items() if metric.in_tables}
-    made: list[object] = []
+    made: list[Rows] = []
     if "labels" in numbers:
         parts = numbers["labels"]["before"], numbers["labels"]["after"]
         names = [name for name in shown if isinstance(parts[1].get(name), dict)]
@@ -199,16 +222,15 @@ def tables(numbers: dict[str, Any], unit: str) -> list[object]:
             for name in names:
                 values = [single_number(p[name] if row[0] == "mean" else p[name].get(row[0])) for p in parts]
                 row += [shown[name].text(value) for value in values]
-        made.append(table(head, rows))
+        made.append((head, rows))
     for name, metric in shown.items():
         if metric.needs == "points" and name in numbers:
             made.append(_before_and_after(metric, numbers[name], unit))
     alone = [f"{m.title(unit)} {m.text(single_number(numbers.get(n)))}" for n, m in shown.items() if m.needs == "field"]
-    made.append(", ".join(alone))
-    return made
+    return made, ", ".join(alone)
 
 
-def _before_and_after(metric: Metric, value: dict[str, Any], unit: str) -> object:
+def _before_and_after(metric: Metric, value: dict[str, Any], unit: str) -> Rows:
     """A table of one metric of landmarks: a column a statistic, or one column where it is one number."""
     after = value["after"] if isinstance(value["after"], dict) else {"value": value["after"]}
     keys = [key for key in after if key != "n"]
@@ -217,4 +239,4 @@ def _before_and_after(metric: Metric, value: dict[str, Any], unit: str) -> objec
         for when in ("before", "after")
     ]
     count = f", {after['n']} landmarks" if "n" in after else ""
-    return table([metric.title(unit) + count, *keys], rows)
+    return [metric.title(unit) + count, *keys], rows

@@ -153,7 +153,9 @@ def prompt_pair(
     answer = work.answer()
     say("done", 3, 3)
     seconds = {"load": loaded - begun, "region": found - loaded, "counterpart": time.perf_counter() - found}
-    return dataclasses.replace(answer, seconds=seconds)
+    given = [None if values is None else tuple(float(v) for v in values) for values in (point, box)]
+    record = dataclasses.replace(answer.record, point=given[0], box=given[1])
+    return dataclasses.replace(answer, seconds=seconds, record=record)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

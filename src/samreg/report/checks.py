@@ -1,40 +1,56 @@
-"""The checks of a run as a table, and its verdict."""
+"""The verdict of a run, and its checks: what they found and what to do."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
 
+from samreg.report.tables import details, table
 from samreg.result import CheckResult, Verdict
 
-__all__ = ["section", "tone"]
+__all__ = ["found", "tone", "words"]
 
 _WORDS = {
     "PASS": "No check found anything wrong. This is no proof that the result is right.",
     "LOOK": "Look at the result before you use it.",
     "FAIL": "Do not use this result as it is.",
 }
-_TONES = {
-    "PASS": "good",
-    "LOOK": "fair",
-    "FAIL": "bad",
-    "pass": "good",
-    "look": "fair",
-    "fail": "bad",
-    "skipped": "soft",
-}
+_TONES = {"PASS": "good", "LOOK": "fair", "FAIL": "bad", "pass": "good", "look": "fair", "fail": "bad", "skipped": ""}
 
 
-def section(verdict: Verdict, checks: Sequence[CheckResult]) -> str:
-    """The verdict and a row a check: state, value, limit, what it found, what to do, where the limit comes from."""
+def words(verdict: Verdict, checks: Sequence[CheckResult]) -> str:
+    """The verdict in one line."""
     nothing = "" if any(c.state != "skipped" for c in checks) else " Nothing was checked."
-    head = "".join(f"<th class='left'>{name}</th>" for name in ("check", "state", "value", "limit", "found and advice"))
-    rows = "".join(_row(check) for check in checks)
-    table = f"<div class='scroll'><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
-    return (
-        f"<section><h2 class='{_TONES[verdict]}'>Verdict: <b>{verdict}</b></h2>"
-        f"<p>{_WORDS[verdict]}{nothing}</p>{table if checks else ''}</section>"
+    return f"<div class='verdict {_TONES[verdict]}'><b>{verdict}</b><span>{_WORDS[verdict]}{nothing}</span></div>"
+
+
+def found(checks: Sequence[CheckResult]) -> str:
+    """What the checks found: those that did not pass with what to do, worst first; the others folded."""
+    wrong = [c for state in ("fail", "look") for c in checks if c.state == state]
+    shown = "".join(
+        f"<li class='{_TONES[c.state]}'><span class='state'>{c.state}</span> · <b>{escape(_name(c))}</b>: "
+        f"{escape(c.message or 'outside of its limit')}. "
+        + (f"<b>What to do:</b> {escape(c.advice)}. " if c.advice else "")
+        + f"<span class='soft'>{escape(_numbers(c))}</span></li>"
+        for c in wrong
     )
+    states = [c.state for c in checks]
+    counts = [f"{states.count(s)} {word}" for s, word in (("pass", "passed"), ("skipped", "skipped")) if s in states]
+    rows = [
+        (
+            escape(_name(c)),
+            f"<b class='{_TONES[c.state]}'>{c.state}</b>",
+            "" if c.value is None else escape(f"{c.value:.3g} {c.unit}"),
+            escape(_limit(c)),
+            escape(c.advice if c.state == "skipped" else c.sentence),
+            escape(c.source),
+        )
+        for c in checks
+    ]
+    head = ("check", "state", "value", "limit", "found", "where the limit comes from")
+    every = table(head, rows, "wide") if rows else ""
+    title = f"All {len(checks)} checks" + (f": {', '.join(counts)}" if counts else "")
+    return (f"<ul class='checks'>{shown}</ul>" if shown else "") + (details(title, every) if rows else "")
 
 
 def tone(verdict: Verdict, wanted: str) -> str:
@@ -42,18 +58,15 @@ def tone(verdict: Verdict, wanted: str) -> str:
     return "fair" if wanted == "good" and verdict != "PASS" else wanted
 
 
-def _row(check: CheckResult) -> str:
-    value = "" if check.value is None else f"{check.value:.3g} {check.unit}"
-    words = check.advice if check.state == "skipped" else check.sentence
-    cells = (
-        escape(check.name.replace("_", " ")),
-        f"<b>{check.state}</b>",
-        escape(value),
-        escape(_limit(check)),
-        f"{escape(words)} <span class='soft'>{escape(f'Limit: {check.source}.') if check.source else ''}</span>",
-    )
-    body = "".join(f"<td class='left{' wrap' if i == 4 else ''}'>{cell}</td>" for i, cell in enumerate(cells))
-    return f"<tr class='{_TONES[check.state]}'>{body}</tr>"
+def _name(check: CheckResult) -> str:
+    return check.name.replace("_", " ")
+
+
+def _numbers(check: CheckResult) -> str:
+    if check.value is None:
+        return ""
+    limit = _limit(check)
+    return f"Measured {check.value:.3g} {check.unit}".rstrip() + (f", wanted {limit}." if limit else ".")
 
 
 def _limit(check: CheckResult) -> str:

@@ -17,7 +17,17 @@ from samreg.geometry.grid import Grid
 from samreg.geometry.image import Image
 from samreg.geometry.rois import PairedRois
 
-__all__ = ["Plane", "black_and_white", "matching_axis", "partner_slice", "plane_of", "to_bytes"]
+__all__ = [
+    "Plane",
+    "black_and_white",
+    "matching_axis",
+    "partner_slice",
+    "partner_slices",
+    "plane_of",
+    "position_text",
+    "positions",
+    "to_bytes",
+]
 
 _LETTERS = (("R", "L"), ("A", "P"), ("I", "S"))  # at the negative and the positive end of world x, y, z (LPS)
 # World axis across the slices -> world axes (axis, sign) that point right and down on the screen.
@@ -104,31 +114,64 @@ def matching_axis(fixed: Grid, axis: int, moving: Grid) -> int:
     return 2 - int(np.argmax(np.abs(along @ np.asarray(moving.direction))))
 
 
-def partner_slice(
-    plane: Plane, index: int, moving_plane: Plane, pairs: PairedRois, field: DisplacementField | None
-) -> int:
-    """The moving slice to look at beside a fixed slice; 0 in 2D.
+def partner_slices(plane: Plane, moving_plane: Plane, pairs: PairedRois, field: DisplacementField | None) -> list[int]:
+    """The moving slice to look at beside each fixed slice; 0 in 2D.
 
     It is the one that cuts most partners of the regions in the fixed slice; among equals, and where there are no
     regions, the one nearest to where the middle of the fixed slice comes from.
     """
     axis, moving_axis = plane.axis, moving_plane.axis
     if axis is None or moving_axis is None:
-        return 0
+        return [0] * plane.n_slices
     fixed, moving = pairs.fixed.grid, pairs.moving.grid
-    middle = (np.asarray(fixed.shape, dtype=float) - 1) / 2
-    middle[axis] = index
-    world = fixed.index_to_world(middle[::-1][None])
+    world = _middles(fixed, axis)
     if field is not None:
         world = field.transform_points(world)
-    at = moving.world_to_index(world)[0, ::-1][moving_axis]
-    held = np.zeros(moving.shape[moving_axis], dtype=int)
+    at = moving.world_to_index(world)[:, ::-1][:, moving_axis]
+    held = np.zeros((fixed.shape[axis], moving.shape[moving_axis]), dtype=int)
     for a, b in zip(pairs.fixed.rois, pairs.moving.rois, strict=True):
-        if a.start[axis] <= index < a.stop[axis]:
-            held[b.start[moving_axis] : b.stop[moving_axis]] += 1
-    best = np.flatnonzero(held == held.max())
-    # The small step makes half-way go up for all slices alike; otherwise every other slice would show twice.
-    return int(best[np.argmin(np.abs(best - (at + 1e-6)))])
+        held[a.start[axis] : a.stop[axis], b.start[moving_axis] : b.stop[moving_axis]] += 1
+    chosen = []
+    for row, middle in zip(held, at, strict=True):
+        best = np.flatnonzero(row == row.max())
+        # The small step makes half-way go up for all slices alike; otherwise every other slice would show twice.
+        chosen.append(int(best[np.argmin(np.abs(best - (middle + 1e-6)))]))
+    return chosen
+
+
+def partner_slice(
+    plane: Plane, index: int, moving_plane: Plane, pairs: PairedRois, field: DisplacementField | None
+) -> int:
+    """The moving slice to look at beside one fixed slice; see `partner_slices`."""
+    return partner_slices(plane, moving_plane, pairs, field)[index]
+
+
+def positions(plane: Plane, grid: Grid) -> list[float]:
+    """World position of each slice along the normal of the slices, in mm; empty in 2D.
+
+    The normal points as the world axis that it follows most: towards the left, the back or the head.
+    """
+    if plane.axis is None:
+        return []
+    normal = np.asarray(grid.direction)[:, 2 - plane.axis]
+    normal = normal * np.sign(normal[np.argmax(np.abs(normal))])
+    found: list[float] = (_middles(grid, plane.axis) @ normal).tolist()
+    return found
+
+
+def position_text(plane: Plane, grid: Grid, at: float) -> str:
+    """A position as radiologists say it, for example S 12.5 mm; a number alone where no patient direction is known."""
+    if plane.axis is None or not any(plane.letters):
+        return f"{at:.1f} {grid.unit}"
+    through = int(np.argmax(np.abs(np.asarray(grid.direction)[:, 2 - plane.axis])))
+    return f"{_LETTERS[through][at >= 0]} {abs(at):.1f} {grid.unit}"
+
+
+def _middles(grid: Grid, axis: int) -> np.ndarray:
+    """World position of the middle of each slice across an array axis, (n, 3)."""
+    middle = np.tile((np.asarray(grid.shape, dtype=float) - 1) / 2, (grid.shape[axis], 1))
+    middle[:, axis] = np.arange(grid.shape[axis])
+    return grid.index_to_world(middle[:, ::-1])
 
 
 def black_and_white(image: Image) -> tuple[float, float]:

@@ -14,7 +14,7 @@ from samreg.report.outlines import outline
 from samreg.report.png import data_uri
 from samreg.report.slices import Plane
 
-__all__ = ["Mark", "cut", "marks_of", "picture", "polylines"]
+__all__ = ["Mark", "cut", "marks_of", "picture"]
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,6 @@ def picture(
     plane: Plane,
     marks: Iterable[Mark] = (),
     caption: str = "",
-    lines: str = "",
     letters: bool = True,
 ) -> str:
     """A figure: an SVG that holds the PNG, true to the proportions of the patient.
@@ -76,7 +75,6 @@ def picture(
         plane: their plane.
         marks: regions to draw.
         caption: one line below.
-        lines: more SVG, in pixel coordinates.
         letters: whether to name the sides of the patient.
     """
     h, w = pixels.shape[:2]
@@ -90,8 +88,8 @@ def picture(
         f'<image href="{data_uri(pixels)}" width="{box_w:.3f}" height="{box_h:.3f}" preserveAspectRatio="none"/>',
     ]
     marks = list(marks)
-    if marks or lines:
-        parts.append(f'<g transform="scale({sx:.5f} {sy:.5f})">{lines}')
+    if marks:
+        parts.append(f'<g transform="scale({sx:.5f} {sy:.5f})">')
         for mark in marks:
             r, g, b = pair_colour(mark.pair)
             title = f"<title>{escape(mark.title)}</title>" if mark.title else ""
@@ -114,12 +112,3 @@ def picture(
     parts.append("</svg>")
     below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
     return f"<figure>{''.join(parts)}{below}</figure>"
-
-
-def polylines(curves: Iterable[np.ndarray]) -> str:
-    """SVG polylines of (n, 2) picture points."""
-    drawn = []
-    for curve in curves:
-        points = " ".join(f"{x:.1f},{y:.1f}" for x, y in curve)
-        drawn.append(f'<polyline class="mesh" points="{points}"/>')
-    return "".join(drawn)

@@ -129,7 +129,9 @@ def write_run(
             warped = dataclasses.replace(result.field.warp(result.moving), name="warped")
         structures = result_structures(result)
         files = beside.submit(_write_files, result, warped, stage, inverse, structures)
-        (stage / "report.html").write_text(render_registration(result, warped, facts), encoding="utf-8")
+        made = {"created": _now(), **_versions()}
+        page = render_registration(result, warped, facts, structures, made)
+        (stage / "report.html").write_text(page, encoding="utf-8")
         manifest, how = _manifest(result, inputs or {}, chosen or {}), files.result()
         manifest["inverse"] = None if how is None else how.summary()
         if how is not None and how.note:
