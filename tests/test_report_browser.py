@@ -1,0 +1,197 @@
+"""report.html in a browser: it draws, it can be worked, nothing overlaps, everything can be read."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from browser_pages import CONTRAST, DRAWN, OVERPRINTED, SIDEWAYS, chromium, opened
+from results import photograph_result, true_result
+from samreg.report import render_registration
+
+RUNS = os.environ.get("SAMREG_TEST_RUNS", "")
+"""A folder of run folders whose reports are tried as well, for example of real images."""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with chromium() as opened_browser:
+        yield opened_browser
+
+
+@functools.cache
+def written(folder: Path, kind: str) -> str:
+    result = photograph_result() if kind == "photograph" else true_result(3)
+    path = folder / f"{kind}.html"
+    path.write_text(render_registration(result, extra={"mean Dice": "0.93"}), encoding="utf-8")
+    return path.as_uri()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("pages")
+
+
+def settle(page: Any) -> None:
+    """Wait until nothing is drawn any more."""
+    page.wait_for_function(
+        """() => { const now = document.body.dataset.drawn; const same = window.seen === now; window.seen = now;
+        return same && now; }""",
+        polling=250,
+    )
+
+
+def check_look(page: Any) -> None:
+    """What holds for every page in every window."""
+    settle(page)
+    assert page.evaluate(SIDEWAYS) <= 0
+    assert page.evaluate(CONTRAST) == []
+    assert page.evaluate(OVERPRINTED) == []
+
+
+def test_it_draws_and_answers(browser: Any, folder: Path) -> None:
+    """The shortest part, in every test run."""
+    with opened(browser, written(folder, "volume")) as page:
+        check_look(page)
+        means = [page.eval_on_selector(f"figure[data-view={view}] canvas", DRAWN) for view in ("before", "after")]
+        assert all(spread > 5 for _, spread in means)
+        assert page.inner_text("figure[data-view=after] .where").startswith("slice 2 of 3, ")
+        page.fill("input.slice >> nth=0", "0")
+        settle(page)
+        assert page.inner_text("figure[data-view=after] .where").startswith("slice 1 of 3, ")
+        # Both images of a pair have one scale.
+        widths = page.eval_on_selector_all("figure[data-view=pairs] .stage", "all => all.map(s => s.clientWidth)")
+        sizes = page.evaluate(
+            "() => { const p = JSON.parse(document.getElementById('slides').textContent).planes;"
+            "return [p.fixed.size[0], p.moving.size[0]]; }"
+        )
+        assert widths[0] / sizes[0] == pytest.approx(widths[1] / sizes[1], rel=0.01)
+
+
+@pytest.mark.browser
+class TestEveryState:
+    @pytest.mark.parametrize("theme", ["light", "dark"])
+    @pytest.mark.parametrize("size", ["laptop", "desk", "phone"])
+    @pytest.mark.parametrize("kind", ["volume", "photograph"])
+    def test_every_window(self, browser: Any, folder: Path, kind: str, size: str, theme: str) -> None:
+        with opened(browser, written(folder, kind), size, theme) as page:
+            check_look(page)
+            for part in page.query_selector_all("details"):
+                part.evaluate("d => { d.open = true; }")
+            check_look(page)
+
+    def test_ways_to_compare(self, browser: Any, folder: Path) -> None:
+        with opened(browser, written(folder, "volume")) as page:
+            settle(page)
+            seen = set()
+            for mode in ("swipe", "blend", "difference", "flicker"):
+                page.check(f"input[name=mode][value={mode}]")
+                if mode == "flicker":
+                    assert page.inner_text("#play") == "Stop"
+                    page.click("#turn")
+                settle(page)
+                seen.add(page.eval_on_selector("figure[data-view=before] canvas", "c => c.toDataURL()"))
+            assert len(seen) == 4
+            first = page.inner_text("#now")
+            page.click("#turn")
+            settle(page)
+            assert {first, page.inner_text("#now")} == {"now on screen: fixed", "now on screen: moving"}
+
+    def test_flicker_stands_still_where_motion_is_unwanted(self, browser: Any, folder: Path) -> None:
+        with opened(browser, written(folder, "volume")) as page:
+            page.emulate_media(reduced_motion="reduce")
+            page.reload()
+            settle(page)
+            page.check("input[name=mode][value=flicker]")
+            assert page.inner_text("#play") == "Start"
+
+    def test_the_line_can_be_dragged(self, browser: Any, folder: Path) -> None:
+        with opened(browser, written(folder, "volume")) as page:
+            settle(page)
+            stage = page.query_selector("figure[data-view=after] .stage")
+            stage.scroll_into_view_if_needed()
+            box = stage.bounding_box()
+            page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 40)
+            page.mouse.down()
+            page.mouse.move(box["x"] + 0.2 * box["width"], box["y"] + 40)
+            page.mouse.up()
+            settle(page)
+            assert float(page.input_value("#swipe")) == pytest.approx(20, abs=2)
+
+    def test_level_and_window_change_the_picture_and_can_be_reset(self, browser: Any, folder: Path) -> None:
+        with opened(browser, written(folder, "volume")) as page:
+            settle(page)
+            grey = lambda: page.eval_on_selector("figure[data-view=pairs] canvas", DRAWN)[0]  # noqa: E731
+            start = grey()
+            page.fill("input.level[name=level] >> nth=0", "20")
+            settle(page)
+            assert grey() > start + 5
+            page.click("button.reset >> nth=0")
+            settle(page)
+            assert grey() == pytest.approx(start)
+
+    def test_a_row_lights_its_pair_and_goes_to_its_slice(self, browser: Any, folder: Path) -> None:
+        with opened(browser, written(folder, "volume")) as page:
+            settle(page)
+            page.fill("input.slice >> nth=0", "0")
+            settle(page)
+            row = page.query_selector("#pairs-body tr >> nth=2")
+            number = row.get_attribute("data-structure")
+            row.query_selector("button.pick").focus()
+            page.keyboard.press("Enter")
+            settle(page)
+            assert page.input_value("input.slice >> nth=0") == row.get_attribute("data-fixed")
+            lit = page.eval_on_selector_all(".roi.on", "all => all.map(e => e.dataset.structure)")
+            assert lit
+            assert set(lit) == {number}
+
+    def test_the_table_is_sorted_and_cut(self, browser: Any, folder: Path) -> None:
+        with opened(browser, written(folder, "volume")) as page:
+            settle(page)
+            page.click("th button[data-key=before]")
+            values = page.eval_on_selector_all("#pairs-body tr", "all => all.map(r => Number(r.dataset.before))")
+            assert values == sorted(values, reverse=True)
+            page.fill("#count", "3")
+            settle(page)
+            assert page.inner_text("#count-text") == "3 of 8"
+            assert page.eval_on_selector_all("#pairs-body tr:not([hidden])", "all => all.length") == 3
+            drawn = page.eval_on_selector_all(".roi", "all => new Set(all.map(e => e.dataset.structure)).size")
+            assert 0 < drawn <= 3
+
+    def test_it_prints_on_few_pages(self, browser: Any, folder: Path) -> None:
+        with opened(browser, written(folder, "volume")) as page:
+            settle(page)
+            printed = page.pdf(format="A4", print_background=True)
+            assert 2 <= printed.count(b"/Type /Page\n") + printed.count(b"/Type /Page ") <= 6
+
+    def test_without_scripts_there_is_a_picture(self, browser: Any, folder: Path) -> None:
+        context = browser.new_context(java_script_enabled=False)
+        page = context.new_page()
+        page.goto(written(folder, "volume"))
+        assert page.is_visible("img.after")
+        context.close()
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(not RUNS, reason="SAMREG_TEST_RUNS names no folder of run folders")
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("size", ["laptop", "desk", "phone"])
+def test_real_runs(browser: Any, size: str, theme: str) -> None:
+    """Every report below SAMREG_TEST_RUNS; pictures of it go to SAMREG_SCREENSHOTS, where that is set."""
+    pages = sorted(Path(RUNS).rglob("*.html"))
+    assert pages
+    for path in pages:
+        with opened(browser, path.absolute().as_uri(), size, theme) as page:
+            check_look(page)
+            _, spread = page.eval_on_selector("figure[data-view=after] canvas", DRAWN)
+            assert np.isfinite(spread)
+            assert spread > 5
+            shots = os.environ.get("SAMREG_SCREENSHOTS")
+            if shots:
+                page.screenshot(path=f"{shots}/{path.parent.name}-{path.stem}-{size}-{theme}.png", full_page=True)
