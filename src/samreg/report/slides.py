@@ -193,9 +193,9 @@ def _carried(field: DisplacementField, moving: Image) -> Image:
     """The moving image on the grid of a field; its background where the two do not meet, which is no surprise here."""
     if field.coverage(moving.grid) > 0:
         return field.warp(moving)
-    value = moving.background if moving.is_colour else moving.background[0]
+    value = np.asarray(moving.background[: 3 if moving.is_colour else 1], dtype=np.float32)
     shape = (*field.grid.shape, 3) if moving.is_colour else field.grid.shape
-    return Image(np.broadcast_to(np.float32(value), shape), field.grid, moving.name)
+    return Image(np.broadcast_to(value if moving.is_colour else value[0], shape), field.grid, moving.name)
 
 
 def _grey(pixels: np.ndarray) -> np.ndarray:
