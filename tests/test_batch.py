@@ -6,11 +6,13 @@ import csv
 import itertools
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -109,6 +111,22 @@ def test_a_second_run_does_nothing_and_a_lost_run_folder_is_made_again(table: Pa
     third = run_batch(options(table))
     assert (third.n_done, third.n_kept, third.n_encoded) == (1, 11, 0)
     assert len(pipeline) == N_IMAGES
+
+
+def test_the_index_shows_every_pair_and_its_pictures(table: Path, pipeline: list[str]) -> None:
+    (table.parent / "i2.mha").write_bytes(b"not an image")
+    out = table.parent / "out"
+    run_batch(options(table))
+    page = (out / "index.html").read_text(encoding="utf-8")
+    assert page.count("<tr data-id=") == 12
+    assert "12 pairs: 6 LOOK, 6 failed." in page
+    for link in re.findall(r"(?:href|src)='([^']+)'", page):
+        assert (out / unquote(link)).is_file()
+    assert len(re.findall(r"src='thumbnails/[^']+-(?:before|after).jpg'", page)) == 12
+    assert next((out / "thumbnails").iterdir()).read_bytes().startswith(b"\xff\xd8")
+    made = (out / "thumbnails" / "i0_-i1-after.jpg").stat().st_mtime_ns
+    run_batch(options(table))
+    assert (out / "thumbnails" / "i0_-i1-after.jpg").stat().st_mtime_ns == made
 
 
 def test_other_settings_are_other_work(table: Path, pipeline: list[str]) -> None:

@@ -14,6 +14,7 @@ import pytest
 from browser_pages import CONTRAST, DRAWN, OVERPRINTED, SIDEWAYS, chromium, opened
 from results import photograph_result, true_result
 from samreg.report import render_registration
+from samreg.report.batch_page import Entry, render_batch
 
 RUNS = os.environ.get("SAMREG_TEST_RUNS", "")
 """A folder of run folders whose reports are tried as well, for example of real images."""
@@ -176,6 +177,54 @@ class TestEveryState:
         page.goto(written(folder, "volume"))
         assert page.is_visible("img.after")
         context.close()
+
+
+@pytest.mark.browser
+class TestTheIndexOfABatch:
+    @pytest.fixture
+    def index(self, tmp_path: Path) -> str:
+        entries = [
+            Entry(
+                f"pair {i} <&>",
+                ("PASS", "LOOK", "FAIL", "")[i],
+                (("Dice", f"0.{7 + i}", 0.7 + i / 10), ("seconds", "", None)) if i < 3 else (("Dice", "", None),) * 2,
+                said="overlap: look" if i == 1 else "",
+            )
+            for i in range(4)
+        ]
+        (tmp_path / "index.html").write_text(render_batch("Batch out", entries), encoding="utf-8")
+        return (tmp_path / "index.html").as_uri()
+
+    @pytest.mark.parametrize("theme", ["light", "dark"])
+    @pytest.mark.parametrize("size", ["laptop", "phone"])
+    def test_every_window(self, browser: Any, index: str, size: str, theme: str) -> None:
+        with opened(browser, index, size, theme) as page:
+            assert page.evaluate(SIDEWAYS) <= 0
+            assert page.evaluate(CONTRAST) == []
+
+    def test_it_is_sorted_rated_and_saved(self, browser: Any, index: str, tmp_path: Path) -> None:
+        with opened(browser, index) as page:
+            ids = "all => all.map(r => r.dataset.id.slice(5, 6)).join('')"
+            assert page.eval_on_selector_all("#runs tbody tr", ids) == "3210"  # failed, FAIL, LOOK, PASS
+            page.click("th button[data-key=n0]")
+            assert page.eval_on_selector_all("#runs tbody tr", ids) == "0123"  # without a number: last
+            page.click("th button[data-key=n0]")
+            assert page.eval_on_selector_all("#runs tbody tr", ids) == "2103"
+            page.check("tr[data-id^='pair 2'] input[value=bad]")
+            page.check("tr[data-id^='pair 0'] input[value=good]")
+            assert page.inner_text("#counts") == "1 good, 1 bad, 0 unsure, of 4"
+            with page.expect_download() as download:
+                page.click("#save")
+            saved = tmp_path / "ratings.tsv"
+            download.value.save_as(saved)
+            rows = [line.split("\t") for line in saved.read_text(encoding="utf-8").splitlines()]
+            assert rows[0] == ["id", "rating", "verdict"]
+            assert ["pair 2 <&>", "bad", "FAIL"] in rows
+            assert ["pair 3 <&>", "", "failed"] in rows
+        with opened(browser, index) as page:
+            saved.write_text("id\trating\nnobody\tgood\npair 1 <&>\tunsure\n", encoding="utf-8")
+            page.set_input_files("#load", saved)
+            page.wait_for_function("document.getElementById('counts').textContent.includes('1 unsure')")
 
 
 @pytest.mark.browser

@@ -21,7 +21,7 @@ __all__ = ["Batch"]
 class Batch:
     """Register every pair of a table; one failure never stops the rest, and a run that was stopped goes on.
 
-    Writes a folder a pair under DIR/runs, records.jsonl, summary.csv and failures.csv.
+    Writes a folder a pair under DIR/runs, records.jsonl, summary.csv, failures.csv and index.html.
     """
 
     pairs: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="PAIRS.csv")]
@@ -89,11 +89,12 @@ class Batch:
             failed=found.n_failed,
             encoded=found.n_encoded,
             summary=str(self.out / "summary.csv"),
+            index=str(self.out / "index.html"),
         )
         show(
             f"{found.n_done} registered, {found.n_kept} kept from an earlier run, {found.n_failed} failed, "
             f"the verdict of {found.n_not_pass} is not PASS, {found.n_encoded} images encoded, {found.seconds:.0f} s; "
-            f"see {self.out / 'summary.csv'}"
+            f"see {self.out / 'index.html'} and {self.out / 'summary.csv'}"
         )
         if found.n_failed:
             show(f"the failures and their reasons: {found.failures}")

@@ -20,6 +20,7 @@ from samreg.errors import SamregError, check_number
 from samreg.io.tables import PairRecord, read_pairs
 from samreg.metrics import all_metrics, single_number
 from samreg.metrics.score import score
+from samreg.runs.index import write_index
 from samreg.runs.records import Record, RecordLog, read_records
 from samreg.runs.shared import CountingFinder, shared_finder
 from samreg.runs.workers import run_tasks
@@ -98,7 +99,7 @@ def run_batch(
     progress: Progress | None = None,
     message: Callable[[str], None] | None = None,
 ) -> BatchSummary:
-    """Register every pair of a table; write a run folder, a record and at the end a summary of all.
+    """Register every pair of a table; write a run folder, a record and at the end a summary and an index of all.
 
     Args:
         options: what to run.
@@ -140,6 +141,7 @@ def run_batch(
     records = {record["key"]: record for record in read_records(path)}
     rows = [(pair, records[keys[pair.id]]) for pair in pairs if keys[pair.id] in records]
     failures = _write_summaries(options.out, rows)
+    write_index(options.out, rows)
     return BatchSummary(
         len(pairs),
         tally.n_done,
