@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import logging
+import os
+import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -229,6 +231,47 @@ class TestCompletion:
         assert self.offered(tmp_path, "samreg", "batch", "--preset", "") == ["default", "fast", "regions", "paper"]
         assert self.offered(tmp_path, "samreg", "completion", "") == ["bash", "zsh", "fish"]
         assert self.offered(tmp_path, "samreg", "register", "a") == []  # then bash offers files
+
+    def test_names_that_other_packages_may_add(self, tmp_path: Path) -> None:
+        offered = self.offered(tmp_path, "samreg", "register", "--transform", "")
+        assert offered == ["ddf", "ffd", "svf", "affine", "rigid", "none"]
+
+    @pytest.mark.skipif(shutil.which("fish") is None, reason="no fish on this machine: apt-get install fish")
+    def test_fish_itself(self, tmp_path: Path) -> None:
+        (tmp_path / "samreg.fish").write_text(script("fish"))
+
+        def offered(line: str) -> list[str]:
+            ask = ["fish", "-N", "-c", f"source samreg.fish; complete -C '{line}'"]
+            home = {**os.environ, "HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)}
+            done = subprocess.run(ask, cwd=tmp_path, env=home, capture_output=True, text=True, check=True)
+            return [row.split("\t")[0] for row in done.stdout.splitlines()]
+
+        assert offered("samreg reg") == ["register"]
+        assert offered("samreg register --no-v") == ["--no-verify"]
+        assert sorted(offered("samreg batch --preset ")) == ["default", "fast", "paper", "regions"]
+        assert offered("samreg register samreg.f") == ["samreg.fish"]
+
+    @pytest.mark.skipif(shutil.which("zsh") is None, reason="no zsh on this machine: apt-get install zsh")
+    def test_zsh_itself(self, tmp_path: Path) -> None:
+        """On a terminal, where zsh completes what is typed before the tabulator."""
+        (tmp_path / "_samreg").write_text(script("zsh"))
+        home = {**os.environ, "HOME": str(tmp_path), "TERM": "dumb"}
+        shown = ""
+        for wait in (2, 8, 30):  # a shell gives no sign when it is ready: where it was too slow, wait longer
+            typed = (
+                "zmodload zsh/zpty; zpty z zsh -f -i; "
+                "zpty -w z 'PS1=ready; fpath=($PWD $fpath); autoload -Uz compinit; compinit -u -d $PWD/dump'; "
+                f"sleep {wait}; zpty -w -n z $'samreg register --no-ver\t'; "
+                f"sleep {wait}; zpty -w -n z $'\x15samreg batch --preset reg\t'; "
+                f"sleep {wait}; while zpty -r -t z line; do print -r -- $line; done; zpty -d z"
+            )
+            shown = subprocess.run(
+                ["zsh", "-f", "-c", typed], cwd=tmp_path, env=home, capture_output=True, text=True
+            ).stdout
+            if "--preset regions " in shown and "--no-verify " in shown:
+                break
+        assert "samreg register --no-verify " in shown
+        assert "samreg batch --preset regions " in shown
 
     def test_zsh_and_fish_name_every_option(self) -> None:
         zsh, fish = script("zsh"), script("fish")

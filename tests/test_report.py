@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import re
 from dataclasses import replace
@@ -15,6 +16,7 @@ import SimpleITK as sitk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
+from PIL import Image as Picture
 
 from results import photograph_result, true_result
 from samreg.errors import InputError
@@ -24,6 +26,7 @@ from samreg.geometry.image import Image
 from samreg.geometry.rois import PairedRois, RoiSet
 from samreg.report import render_registration
 from samreg.report.assets import text_of
+from samreg.report.batch_page import stills
 from samreg.report.evaluation import add_numbers
 from samreg.report.maps import blend, checkerboard, difference, jacobian_colours
 from samreg.report.outlines import outline
@@ -348,3 +351,15 @@ def test_images_that_do_not_meet_before_registration_are_shown_without_a_warning
     )
     assert data["outsideBefore"][0] is not None
     assert data["outsideAfter"] == [None]
+
+
+def test_the_small_picture_is_grey_where_the_moving_image_does_not_reach() -> None:
+    """Bright green there would look like a fault of the registration."""
+    result = photograph_result(colour=False)
+    far = DisplacementField(np.full((50, 60, 2), 30.0, np.float32), result.fixed.grid)
+    page = render_registration(replace(result, field=far))
+    found = stills(page)["after"]
+    pixels = np.asarray(Picture.open(io.BytesIO(found)).convert("RGB"), dtype=int)
+    corner = pixels[-20:, -20:]
+    assert np.abs(corner[..., 0] - corner[..., 1]).max() < 12
+    assert np.ptp(pixels[:60, :60], axis=-1).max() > 60

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -47,8 +48,16 @@ def _commands() -> dict[str, tuple[str, list[Argument]]]:
         kind = plugins.find("commands", name, BUILT_IN)
         if isinstance(kind, type):
             summary = summary_of(plugins.location("commands", name, BUILT_IN))
-            found[name] = (summary, [*arguments_of(kind), *COMMON])
+            found[name] = (summary, [_with_names(argument) for argument in (*arguments_of(kind), *COMMON)])
     return found
+
+
+def _with_names(argument: Argument) -> Argument:
+    """A setting that takes names, those of other packages among them, with the names that are known now."""
+    from samreg import config
+
+    known = {"transform": config.known_transforms, "similarity": config.known_similarities}
+    return dataclasses.replace(argument, choices=tuple(known[argument.name]())) if argument.name in known else argument
 
 
 def _flags(argument: Argument) -> list[str]:

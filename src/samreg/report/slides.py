@@ -84,7 +84,10 @@ class Slides:
         result = self.result
         windows = black_and_white(result.fixed), black_and_white(result.moving)
         still = DisplacementField.identity(result.fixed.grid)
-        before = self._stack(_carried(still, result.moving), self.plane, windows[1])
+        before = [
+            jpeg_uri(to_bytes(self.plane.take(_carried(self._part(still, k), result.moving).data, 0), windows[1]))
+            for k in range(self.plane.n_slices)
+        ]
         moving = self._stack(result.moving, self.moving_plane, windows[1])
         data: dict[str, Any] = {
             "first": self.first,
@@ -116,20 +119,14 @@ class Slides:
         from PIL import Image as Picture
 
         field = self.result.field if when == "after" else None
-        grid, axis, k = self.result.fixed.grid, self.plane.axis, self.first
-        if when == "after" and self.warped is not None:
-            other = self.plane.take(self.warped.data, k)
-        else:
-            start = [k if a == axis else 0 for a in range(grid.ndim)]
-            stop = [k + 1 if a == axis else n for a, n in enumerate(grid.shape)]
-            part = grid if axis is None else grid.crop(start, stop)
-            moved = DisplacementField.identity(part) if field is None else field
-            other = self.plane.take(_carried(moved, self.result.moving).data, 0)
-        pictures = [
-            _grey(to_bytes(self.plane.take(self.result.fixed.data, k), black_and_white(self.result.fixed))),
-            _grey(to_bytes(other, black_and_white(self.result.moving))),
-        ]
-        joined = np.stack([pictures[1], pictures[0], pictures[1]], axis=-1)
+        part = self._part(field or DisplacementField.identity(self.result.fixed.grid), self.first)
+        other = self.plane.take(_carried(part, self.result.moving).data, 0)
+        fixed = self.plane.take(self.result.fixed.data, self.first)
+        a = _grey(to_bytes(fixed, black_and_white(self.result.fixed)))
+        b = _grey(to_bytes(other, black_and_white(self.result.moving)))
+        outside = self.plane.take(_beyond(part, self.result.moving.grid), 0)
+        dim = (a // 2 + 48).astype(np.uint8)
+        joined = np.stack([np.where(outside, dim, c) for c in (b, a, b)], axis=-1)
         width, height = self.plane.size
         scale = size / max(width, height)
         shape = max(1, round(width * scale)), max(1, round(height * scale))
@@ -140,11 +137,20 @@ class Slides:
 
     def _outside(self, field: DisplacementField) -> list[str | None]:
         """Of each fixed slice where the moving image does not reach, white on black; None where it reaches all."""
-        index = field.moving_index(self.result.moving.grid)
-        upper = np.asarray(self.result.moving.grid.shape[::-1]) - 0.5
-        outside = np.any((index < -0.5) | (index > upper), axis=-1)
-        slices = [self.plane.take(outside, k) for k in range(self.plane.n_slices)]
+        grid = self.result.moving.grid
+        count = range(self.plane.n_slices)
+        slices = [self.plane.take(_beyond(self._part(field, k), grid), 0) for k in count]
         return [data_uri(mask.astype(np.uint8) * 255) if mask.any() else None for mask in slices]
+
+    def _part(self, field: DisplacementField, k: int) -> DisplacementField:
+        """A field on one slice of the fixed grid: whole volumes of indices would take gigabytes."""
+        grid, axis = field.grid, self.plane.axis
+        if axis is None:
+            return field
+        start = [k if a == axis else 0 for a in range(3)]
+        stop = [k + 1 if a == axis else n for a, n in enumerate(grid.shape)]
+        box = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
+        return DisplacementField(field.u[box], grid.crop(start, stop))
 
     def _outlines(self, rois: RoiSet, plane: Plane) -> list[list[list[Any]]]:
         """Of each slice its outlines: row of the structure, path, place of the number, largest first."""
@@ -187,6 +193,13 @@ class Slides:
         there = self.moving_plane.to_screen(moving.world_to_index(world)[:, ::-1], moving.shape)
         rounded = np.clip(np.rint(there * 10), -9999, 99999).astype(int).reshape(count, len(lines[0]), -1)
         return [[row.tolist() for row in slice_rows] for slice_rows in rounded]
+
+
+def _beyond(field: DisplacementField, moving: Grid) -> np.ndarray:
+    """(*shape) where a field leads out of the moving image."""
+    index = field.moving_index(moving)
+    result: np.ndarray = np.any((index < -0.5) | (index > np.asarray(moving.shape[::-1]) - 0.5), axis=-1)
+    return result
 
 
 def _carried(field: DisplacementField, moving: Image) -> Image:

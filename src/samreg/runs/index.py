@@ -32,7 +32,7 @@ def write_index(out: Path, rows: Sequence[tuple[PairRecord, Record]]) -> Path:
     metrics = [name for name in known if any(_metric(record, name) is not None for _, record in rows)]
     entries = [_entry(out, pair, record, metrics) for pair, record in rows]
     path = out / INDEX
-    path.write_text(render_batch(f"Batch {out.absolute().name}", entries), encoding="utf-8")
+    path.write_text(render_batch(f"Batch: {out.absolute().name}", entries), encoding="utf-8")
     return path
 
 
