@@ -20,6 +20,7 @@ from samreg.fit.transform import fit_transform
 from samreg.geometry.field import DisplacementField
 from samreg.geometry.grid import check_pair
 from samreg.geometry.image import Image, check_image
+from samreg.geometry.masks import MaskLike, inside_of
 from samreg.geometry.rois import PairedRois
 from samreg.initial.problem import ImagePair
 from samreg.initial.start import find_start
@@ -43,7 +44,12 @@ def register(
     segmenter: RegionFinder | Segmenter | None = None,
     cache: RegionsCache | None = None,
     extra_pairs: PairedRois | None = None,
+    find: bool = True,
     initial: DisplacementField | None = None,
+    fixed_mask: MaskLike | None = None,
+    moving_mask: MaskLike | None = None,
+    fixed_exclude: MaskLike | None = None,
+    moving_exclude: MaskLike | None = None,
     checks: Literal["quick", "all"] = "quick",
     progress: Progress | None = None,
 ) -> RegistrationResult:
@@ -57,7 +63,13 @@ def register(
         segmenter: what finds the regions; otherwise what `config.segment` names.
         cache: where regions are kept for the next registration of the same image.
         extra_pairs: pairs that are known, for example from label maps; they join the pairs that are found.
+        find: False finds no regions: pairs that are known and the grey values alone drive the fit.
         initial: a transform to start from, fixed world to moving world, on any grid; a dense result composes with it.
+        fixed_mask: where the fixed image counts. Outside no grey value and no embedding is compared, and there are no
+            regions; the field goes on smoothly.
+        moving_mask: the same of the moving image.
+        fixed_exclude: where the fixed image does not count, such as a lesion or a cavity that the other one lacks.
+        moving_exclude: the same of the moving image.
         checks: `all` also runs those that register again, and take as long each time.
         progress: called along the way.
 
@@ -72,13 +84,26 @@ def register(
     check_image(moving, "moving")
     check_pair(fixed.grid, moving.grid, fixed.name, moving.name)
     _check_initial(initial, fixed)
+    insides = (
+        inside_of(fixed, fixed_mask, fixed_exclude, "fixed"),
+        inside_of(moving, moving_mask, moving_exclude, "moving"),
+    )
     seconds: dict[str, float] = {}
-    regions = _segment_both(fixed, moving, config, segmenter, cache, progress, seconds)
+    regions = Regions.none(fixed), Regions.none(moving)
+    if find:
+        regions = _segment_both(fixed, moving, config, segmenter, cache, progress, seconds)
     again = None
-    if checks == "all":
+    if checks == "all" and find:
         again = open_finder(config.segment) if segmenter is None else segmenter
     result = register_regions(
-        *regions, config, extra_pairs=extra_pairs, initial=initial, checks=checks, segmenter=again, progress=progress
+        regions[0].within(insides[0]),
+        regions[1].within(insides[1]),
+        config,
+        extra_pairs=extra_pairs,
+        initial=initial,
+        checks=checks,
+        segmenter=again,
+        progress=progress,
     )
     return replace(result, seconds={**seconds, **result.seconds})
 
@@ -146,6 +171,7 @@ def register_regions(
     """Pair the regions of two segmented images and fit a transform to them.
 
     With `Regions.none(image)` for both images nothing is found: `extra_pairs` and the grey values alone drive the fit.
+    Images that count in part are given as `regions.within(mask)`.
 
     Args:
         fixed: regions of the fixed image.
@@ -198,8 +224,14 @@ def register_regions(
         seconds=seconds,
         losses=fitted.losses,
         checks=found,
-        notes=(*start.notes, *fitted.notes),
+        notes=(*_masked(fixed, "fixed"), *_masked(moving, "moving"), *start.notes, *fitted.notes),
     )
+
+
+def _masked(regions: Regions, side: str) -> tuple[str, ...]:
+    if regions.inside is None:
+        return ()
+    return (f"{100 * regions.inside.mean():.2g} % of the {side} image counts; the rest is masked out",)
 
 
 def _check_finders(fixed: Regions, moving: Regions) -> None:

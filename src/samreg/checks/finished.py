@@ -115,13 +115,13 @@ class Finished:
         found = self.start.descriptors
         if found is None or not self.config.fit.is_dense:
             return None
-        tissue = tissue_cells(self.images.fixed_grey, self.images.fixed_grid, found.fixed_grid)
-        if not tissue.any():
-            return None
+        tissue = tissue_cells(self.images.fixed_grey, self.images.fixed_grid, found.fixed_grid) & found.fixed.any(0)
         frame = Frame(found.fixed_grid, found.moving_grid, self.start.affine)
         moved = on_grid(self.fitted.displacement, self.images.fixed_grid, found.fixed_grid)
         warped = functional.normalize(frame.warp(found.moving, frame.identity() + moved), dim=0)
-        return Embeddings(found.fixed, warped, tissue, found.fixed_grid)
+        # What a mask leaves out has no descriptor.
+        tissue &= warped.any(0)
+        return Embeddings(found.fixed, warped, tissue, found.fixed_grid) if tissue.any() else None
 
     @property
     def confidence(self) -> float:

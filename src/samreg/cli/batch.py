@@ -25,7 +25,7 @@ class Batch:
     """
 
     pairs: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="PAIRS.csv")]
-    """Table with the columns fixed and moving, and optionally id, labels, landmarks and initial (a transform)."""
+    """Table with the columns fixed and moving, and optionally id, labels, landmarks, initial (a transform), masks."""
     out: Annotated[Path, tyro.conf.arg(metavar="DIR", aliases=("-o",))]
     """Folder for the results; the same folder again goes on where it was."""
     jobs: int = 1

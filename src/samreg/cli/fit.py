@@ -39,7 +39,7 @@ class Fit:
         """Read, register, write."""
         from samreg.errors import InputError
         from samreg.files import check_output
-        from samreg.runs.refit import fit_run, inputs_of
+        from samreg.runs.refit import fit_run, inputs_of, other_inputs_of
         from samreg.runs.run_folder import read_run, write_run
 
         check_output(self.out, self.overwrite)
@@ -50,5 +50,6 @@ class Fit:
         run = read_run(self.run_folder)
         inputs = inputs_of(run, self.fixed, self.moving)
         chosen = {side: {k: run.manifest["images"][side].get(k) for k in ("frame", "series")} for side in inputs}
+        inputs |= other_inputs_of(run)
         write_run(result, self.out, inputs=inputs, overwrite=self.overwrite, chosen=chosen, inverse=self.inverse)
         show(*summary(result, self.out))

@@ -38,6 +38,14 @@ class Register:
     """Known regions of the moving image."""
     labels_only: bool = False
     """Run no segmenter: the known regions, exactly as they are, and the grey values drive the fit."""
+    fixed_mask: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """Where the fixed image counts (values other than 0): outside nothing is compared, and no region is used."""
+    moving_mask: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """The same of the moving image."""
+    fixed_exclude: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """Where the fixed image does not count, such as a lesion or a cavity that the other image lacks."""
+    moving_exclude: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """The same of the moving image."""
     initial: Annotated[Path | None, tyro.conf.arg(metavar="RUN|FILE")] = None
     """Transform to start from and compose with: a run, an ITK transform (.h5, .tfm, .mat) or a displacement field."""
     cache: bool = True
@@ -99,6 +107,12 @@ class Register:
                 pairs = pairs_from_labels(self.fixed_labels, self.moving_labels, fixed.grid, moving.grid)
             notes += more
             inputs |= {"fixed_labels": self.fixed_labels, "moving_labels": self.moving_labels}
+        from samreg.runs.guides import GUIDES, Guides
+
+        with collected() as more:
+            guides = Guides.read({role: getattr(self, role) for role in GUIDES})
+        notes += more
+        inputs |= guides.files
         initial = None
         if self.initial is not None:
             from samreg.runs.initial import read_initial
@@ -108,30 +122,24 @@ class Register:
         with ProgressLines() as progress:
             progress.begin("loading the method" if self.labels_only else "loading the segmenter")
             # The pipeline, and torch with it, is loaded after the input was found to be good.
-            from samreg.pipeline import register, register_regions
+            from samreg.pipeline import register
             from samreg.regions.cache import RegionsCache
-            from samreg.regions.regions import Regions
 
-            if self.labels_only:
-                nothing = Regions.none(fixed), Regions.none(moving)
-                result = register_regions(
-                    *nothing, self.config, extra_pairs=pairs, initial=initial, checks=self.checks, progress=progress
+            try:
+                result = register(
+                    fixed,
+                    moving,
+                    self.config,
+                    cache=RegionsCache() if self.cache and not self.labels_only else None,
+                    extra_pairs=pairs,
+                    find=not self.labels_only,
+                    initial=initial,
+                    **guides.arguments,
+                    checks=self.checks,
+                    progress=progress,
                 )
-            else:
-                cache = RegionsCache() if self.cache else None
-                try:
-                    result = register(
-                        fixed,
-                        moving,
-                        self.config,
-                        cache=cache,
-                        extra_pairs=pairs,
-                        initial=initial,
-                        checks=self.checks,
-                        progress=progress,
-                    )
-                except KeyboardInterrupt:
-                    raise progress.interrupted() from None
+            except KeyboardInterrupt:
+                raise progress.interrupted() from None
         noted = replace(result, notes=(*notes, *result.notes))
         write_run(noted, self.out, inputs=inputs, overwrite=self.overwrite, chosen=chosen, inverse=self.inverse)
         report_run(noted, self.out)

@@ -20,6 +20,7 @@ from samreg import plugins
 from samreg.fit.problem import DenseProblem, Weights
 from samreg.fit.terms import BUILT_IN, Similarity
 from samreg.fit.terms.embeddings import EmbeddingTerm
+from samreg.fit.terms.masked import Inside, MaskedLncc, masked_similarity
 from samreg.fit.terms.penalties import fold_penalty
 from samreg.fit.terms.regions import RegionTerm
 from samreg.geometry.frame import Frame
@@ -56,13 +57,23 @@ class Objective:
         self.field_smoothing = problem.field_smoothing
         pixel = min(x for n, x in zip(shape, self.spacing, strict=True) if n > 1)
         self.identity = self.frame.identity()
-        self.similarity = self.regions = self.embeddings = None
+        self.regions = self.embeddings = self.inside = None
+        self.similarity: Similarity | MaskedLncc | None = None
+        if any(mask is not None for mask in problem.inside):
+            self.inside = Inside(self.frame, *problem.inside)
         if weights.similarity > 0:
             window = [_window(weights.window, pixel, s, a == self.frozen) for a, s in enumerate(self.spacing)]
-            make: Callable[[Tensor, Sequence[int]], Similarity] = plugins.load("terms", problem.similarity, BUILT_IN)
-            self.similarity = make(self.fixed, window)
+            if self.inside is None:
+                make: Callable[[Tensor, Sequence[int]], Similarity] = plugins.load(
+                    "terms", problem.similarity, BUILT_IN
+                )
+                self.similarity = make(self.fixed, window)
+            else:
+                self.similarity = masked_similarity(problem.similarity, self.fixed, window)
         if weights.regions > 0 and len(problem.pairs):
-            self.regions = RegionTerm(problem.pairs, self.frame, weights.softness, weights.shares, problem.slice_axis)
+            self.regions = RegionTerm(
+                problem.pairs, self.frame, weights.softness, weights.shares, problem.slice_axis, self.inside
+            )
         if weights.features > 0 and problem.descriptors is not None:
             self.embeddings = EmbeddingTerm(problem.descriptors, fixed_grid, problem.affine)
 
@@ -74,9 +85,8 @@ class Objective:
         """
         terms = self._other_terms(u)
         if self.similarity is not None:
-            terms["similarity"] = self.weights.similarity * self.similarity(
-                self.frame.warp(self.moving, self.identity + u)
-            )
+            at = self.identity + u
+            terms["similarity"] = self.weights.similarity * self._likeness(self.frame.warp(self.moving, at), at)
         return terms
 
     def similarity_and_slope(self, u: Tensor) -> tuple[float, Tensor]:
@@ -93,10 +103,11 @@ class Objective:
         """
         if self.similarity is None:
             return 0.0, torch.zeros_like(u)
+        at = self.identity + u
         with torch.no_grad():
-            warped = self.frame.warp(self.moving, self.identity + u)
+            warped = self.frame.warp(self.moving, at)
         warped.requires_grad_(True)
-        similarity = self.weights.similarity * self.similarity(warped)
+        similarity = self.weights.similarity * self._likeness(warped, at)
         (pull,) = torch.autograd.grad(similarity, warped)
         return float(similarity.detach()), pull * torch.stack(derivatives(warped.detach()[0]))
 
@@ -112,6 +123,15 @@ class Objective:
         total = torch.stack(list(others.values())).sum()
         (pull,) = torch.autograd.grad(total, u)
         return float(total.detach()), transposed_jacobian(u.detach(), pull)
+
+    def _likeness(self, warped: Tensor, at: Tensor) -> Tensor:
+        """The term of the grey values for the warped image at displaced indices (d, *shape), before its weight."""
+        if self.similarity is None:
+            return warped.new_zeros(())
+        if isinstance(self.similarity, MaskedLncc):
+            weight = torch.ones_like(warped) if self.inside is None else self.inside(at)
+            return self.similarity(warped, weight)
+        return self.similarity(warped)
 
     def _other_terms(self, u: Tensor) -> dict[str, Tensor]:
         """All but the grey values."""

@@ -14,7 +14,7 @@ from samreg.geometry.rois import PairedRois
 from samreg.initial.descriptors import Descriptors
 from samreg.initial.problem import ImagePair
 from samreg.initial.start import Start
-from samreg.types import Matrix, ScalarArray
+from samreg.types import MaskArray, Matrix, ScalarArray
 
 __all__ = ["DenseProblem", "Weights", "working_shape"]
 
@@ -72,6 +72,7 @@ class DenseProblem:
         field_smoothing: smoothing of the whole displacement after each step of a flow, in working voxels.
         similarity: name of the term that compares grey values.
         keep_start: add what the levels change to `start` as it is, instead of to what a level resolves of it.
+        inside: where the fixed and the moving image count, each on its grid; None is everywhere.
     """
 
     fixed: ScalarArray
@@ -87,6 +88,7 @@ class DenseProblem:
     field_smoothing: float = FIELD_SMOOTHING
     similarity: str = "lncc"
     keep_start: bool = False
+    inside: tuple[MaskArray | None, MaskArray | None] = (None, None)
 
     @classmethod
     def of(cls, images: ImagePair, pairs: PairedRois, start: Start, config: FitConfig) -> DenseProblem:
@@ -105,6 +107,7 @@ class DenseProblem:
             FIELD_SMOOTHING if images.segmented else SMOOTHING_WITHOUT_EMBEDDINGS,
             config.similarity,
             start.given,
+            images.inside,
         )
 
 

@@ -228,6 +228,7 @@ def choose(
         size = torch.tensor(moving_grid.shape[::-1])
         inside = ((index >= -0.5) & (index <= size - 0.5)).all(-1)
         warped = functional.normalize(frame.warp(moving, frame.identity()), dim=0)
+        inside &= warped.any(0)
         cost = torch.where(inside, 1 - (fixed * warped).sum(0), torch.tensor(_OUTSIDE_COST))
         costs[candidate.name] = float(cost[mask].mean()) if bool(mask.any()) else float(cost.mean())
     best = min(costs, key=lambda name: costs[name])

@@ -23,6 +23,8 @@ _SAMPLE = 40_000
 class Descriptors:
     """The embeddings of two images as comparable unit vectors on their feature grids, least component first.
 
+    Cells that do not count (outside a mask) hold 0 throughout.
+
     Args:
         fixed: (c, *fixed_grid.shape).
         fixed_grid: its cells.
@@ -63,12 +65,14 @@ def joint_descriptors(fixed: FeatureVolume, moving: FeatureVolume, channels: int
         channels: principal components to keep.
 
     Returns:
-        (channels, *fixed shape) and (channels, *moving shape), float32, each vector of length 1.
+        (channels, *fixed shape) and (channels, *moving shape), float32, each vector of length 1, or 0 where an image
+        does not count.
     """
     rows = [v.data.reshape(v.data.shape[0], -1) for v in (fixed, moving)]
-    step = [max(1, r.shape[1] // _SAMPLE) for r in rows]
-    # Every n-th cell stands for all: the directions need thousands of samples, not millions.
-    samples = torch.from_numpy(np.concatenate([r[:, ::s] for r, s in zip(rows, step, strict=True)], 1)).float()
+    # Every n-th cell that counts stands for all: the directions need thousands of samples, not millions.
+    cells = [np.flatnonzero(np.ones(v.grid.shape) if v.inside is None else v.inside) for v in (fixed, moving)]
+    chosen = [r[:, c[:: max(1, len(c) // _SAMPLE)]] for r, c in zip(rows, cells, strict=True)]
+    samples = torch.from_numpy(np.concatenate(chosen, 1)).float()
     mean = samples.mean(1, keepdim=True)
     centred = samples - mean
     _, vectors = torch.linalg.eigh(centred @ centred.T / centred.shape[1])
@@ -80,5 +84,6 @@ def joint_descriptors(fixed: FeatureVolume, moving: FeatureVolume, channels: int
             axes.T @ (torch.from_numpy(flat[:, i : i + _SAMPLE]).float() - mean)
             for i in range(0, flat.shape[1], _SAMPLE)
         ]
-        out.append(functional.normalize(torch.cat(parts, 1), dim=0).reshape(-1, *volume.data.shape[1:]))
+        unit = functional.normalize(torch.cat(parts, 1), dim=0).reshape(-1, *volume.data.shape[1:])
+        out.append(unit if volume.inside is None else unit * torch.from_numpy(volume.inside))
     return out[0], out[1]

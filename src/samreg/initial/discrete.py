@@ -66,7 +66,7 @@ def descriptor_cost(fixed: Tensor, moving: Tensor, frame: Frame, start: Tensor |
         search: the window.
 
     Returns:
-        (m, *shape); `_OUTSIDE_COST` where a candidate leaves the moving image.
+        (m, *shape); `_OUTSIDE_COST` where a candidate leaves the moving image, or one of the cells does not count.
     """
     pad = [r * s for r, s in zip(search.radius, search.step, strict=True)]
     shape = frame.fixed.shape
@@ -77,12 +77,14 @@ def descriptor_cost(fixed: Tensor, moving: Tensor, frame: Frame, start: Tensor |
     index = frame.moving_index(at)
     inside = ((index >= -0.5) & (index <= torch.tensor(frame.moving.shape[::-1]) - 0.5)).all(-1)
     carried = functional.normalize(frame.warp(moving, at), dim=0)
+    inside &= carried.any(0)
+    counts = fixed.any(0)
     candidates = search.displacements()
     cost = torch.empty(len(candidates), *shape)
     for row, candidate in zip(cost, candidates.tolist(), strict=True):
         box = tuple(slice(p + c, p + c + n) for p, c, n in zip(pad, candidate, shape, strict=True))
         torch.sum(fixed * carried[(slice(None), *box)], dim=0, out=row)
-        row.neg_().add_(1.0)[~inside[box]] = _OUTSIDE_COST
+        row.neg_().add_(1.0)[~(inside[box] & counts)] = _OUTSIDE_COST
     return cost
 
 

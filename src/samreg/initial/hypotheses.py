@@ -43,6 +43,7 @@ _STAYS = 0.06
 _MARGIN = 0.05
 """By which a later candidate has to be better than the first."""
 _LEAST_OVERLAP = 0.2
+_LEAST_COUNTS = 0.5
 _FINALISTS = 3
 
 
@@ -86,6 +87,8 @@ def edge_agreement(level: GreyLevel, matrix: Matrix, displacement: Tensor | None
     alike = (f * w).sum(0).square() / ((f_length + floors[0]) * (w_length + floors[1]))
     chance = 1 / d
     weight = (f_length / (f_length + floors[0])) * f_length.sqrt()
+    if level.fixed_counts is not None:
+        weight = weight * level.fixed_counts[0]
     held = inside[0] > 0
     value = torch.where(held, alike, torch.tensor(chance))
     mean = float((weight * value).sum() / weight.sum().clamp(min=1e-9))
@@ -96,8 +99,13 @@ def moment_candidate(pyramid: GreyPyramid) -> Candidate:
     """The shift that brings the centre of one image's edges onto that of the other's."""
     level = pyramid.level(0)
     centres = []
-    for values, grid in ((level.fixed, level.fixed_grid), (level.moving, level.moving_grid)):
-        weight = (edges(values, grid) > _TISSUE).double().flatten().numpy() + 1e-9
+    for values, grid, counts in (
+        (level.fixed, level.fixed_grid, level.fixed_counts),
+        (level.moving, level.moving_grid, level.moving_counts),
+    ):
+        seen = edges(values, grid) > _TISSUE
+        seen = seen if counts is None else seen & (counts[0] > _LEAST_COUNTS)
+        weight = seen.double().flatten().numpy() + 1e-9
         centres.append(np.average(grid.voxel_centres().reshape(-1, grid.ndim), axis=0, weights=weight))
     matrix = np.eye(level.fixed_grid.ndim + 1)
     matrix[:-1, -1] = centres[1] - centres[0]
@@ -138,9 +146,9 @@ def global_search(pyramid: GreyPyramid, keep: int = 5) -> list[Candidate]:
     number = next((i for i, p in enumerate(pyramid.pixels) if p <= pixel / 2), len(pyramid.pixels) - 1)
     level = pyramid.level(number)
     fixed, fixed_grid, moving, moving_grid = level.fixed, level.fixed_grid, level.moving, level.moving_grid
-    f, f_grid = _even(*_contours(fixed, fixed_grid, pixel), pixel)
+    f, f_grid = _even(*_contours(fixed, fixed_grid, pixel, level.fixed_counts), pixel)
     f = f / f.square().sum().sqrt().clamp(min=1e-6)
-    m, m_grid = _contours(moving, moving_grid, pixel)
+    m, m_grid = _contours(moving, moving_grid, pixel, level.moving_counts)
     centre, reach = _box(m, m_grid)
     direction = np.asarray(fixed_grid.direction)
     found: list[Candidate] = []
@@ -170,12 +178,13 @@ def global_search(pyramid: GreyPyramid, keep: int = 5) -> list[Candidate]:
     return [found[i] for i in np.argsort(scores)[::-1][:keep]]
 
 
-def _contours(values: Tensor, grid: Grid, pixel: float) -> tuple[Tensor, Grid]:
+def _contours(values: Tensor, grid: Grid, pixel: float, counts: Tensor | None) -> tuple[Tensor, Grid]:
     """Edges at a resolution, without the slow part that only says where there is something."""
     shape = tuple(max(1, round(n * s / max(s, pixel))) for n, s in zip(grid.shape, grid.array_spacing, strict=True))
     small = grid.with_shape(shape)
     # The edges of a finer image: thin structures count.
     e = edges(gaussian(values, [0.25 * pixel / s for s in grid.array_spacing]), grid)[None]
+    e = e if counts is None else e * counts
     bright = float(np.quantile(e.numpy().ravel()[:: max(1, e.numel() // 100_000)], 0.98))
     e = resample(e.clamp(max=bright), grid, shape, pixel)
     return (e - gaussian(e, [3 * pixel / s for s in small.array_spacing]))[0], small

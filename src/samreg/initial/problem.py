@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 
 from samreg.config import RegisterConfig, SegmentConfig
 from samreg.geometry.grid import Grid
+from samreg.geometry.masks import filled
 from samreg.regions.regions import Regions
 from samreg.regions.slices import plan_slices, window
-from samreg.types import ScalarArray
+from samreg.types import MaskArray, ScalarArray
 
 __all__ = ["ImagePair", "slices_correspond"]
 
@@ -20,7 +21,8 @@ class ImagePair:
     Args:
         fixed: regions of the fixed image.
         moving: regions of the moving image.
-        fixed_grey: grey values in [0, 1] on the fixed grid.
+        fixed_grey: grey values in [0, 1] on the fixed grid; where the image does not count, those of the nearest place
+            that does.
         moving_grey: grey values in [0, 1] on the moving grid.
         same_slices: both are the same stack of thick slices, so that slice i shows the same place in both.
         linked: ROIs are paired as 3D ROIs, linked through the slices or given as such; otherwise slice by slice, or in
@@ -50,7 +52,7 @@ class ImagePair:
         in_plane = same_slices and by_slice and config.fit.regions_alone
         grey = []
         for regions in (fixed, moving):
-            values = window(regions.image, config.segment.hounsfield)
+            values = window(filled(regions.image, regions.inside), config.segment.hounsfield)
             grey.append(values.mean(-1) if regions.image.is_colour else values)
         return cls(
             fixed,
@@ -71,6 +73,11 @@ class ImagePair:
     def moving_grid(self) -> Grid:
         """Grid of the moving image."""
         return self.moving.image.grid
+
+    @property
+    def inside(self) -> tuple[MaskArray | None, MaskArray | None]:
+        """Where the fixed and the moving image count, each on its grid; None is everywhere."""
+        return self.fixed.inside, self.moving.inside
 
     @property
     def segmented(self) -> bool:

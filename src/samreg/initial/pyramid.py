@@ -12,9 +12,9 @@ from torch import Tensor
 
 from samreg.geometry.frame import Frame
 from samreg.geometry.grid import Grid
-from samreg.geometry.ops.resample import sample_border
+from samreg.geometry.ops.resample import resize, sample_border
 from samreg.geometry.ops.smoothing import along, gaussian
-from samreg.types import Matrix, ScalarArray
+from samreg.types import MaskArray, Matrix, ScalarArray
 
 __all__ = ["GreyLevel", "GreyPyramid", "resample"]
 
@@ -28,6 +28,8 @@ _OVERSAMPLED = 2.0
 """Voxels of the moving image a working voxel along each axis,"""
 _MOST_OVERSAMPLED = 3.0
 """and at most so many a voxel of its own."""
+_COUNTS = 0.5
+"""Share of a voxel that has to count for the voxel to do so."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +42,8 @@ class GreyLevel:
         moving: (1, *moving_grid.shape), smoothed alike.
         moving_grid: its voxels, at most as coarse.
         pixel: side of a working voxel, in world units.
+        fixed_counts: (1, *fixed_grid.shape) share of each voxel that counts; None where all of the image does.
+        moving_counts: (1, *moving_grid.shape) the same of the moving image.
     """
 
     fixed: Tensor
@@ -47,6 +51,8 @@ class GreyLevel:
     moving: Tensor
     moving_grid: Grid
     pixel: float
+    fixed_counts: Tensor | None = None
+    moving_counts: Tensor | None = None
 
     @cached_property
     def window(self) -> list[int]:
@@ -55,13 +61,20 @@ class GreyLevel:
         return [max(1, side) if n > 1 else 1 for side, n in zip(sides, self.fixed_grid.shape, strict=True)]
 
     def warped(self, matrix: Matrix, displacement: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The moving image on the fixed grid behind a map, and 1 where it holds that place, both (1, *shape)."""
+        """The moving image on the fixed grid behind a map, and 1 where both images hold that place and it counts in
+        both; (1, *shape) each.
+        """
         frame = Frame(self.fixed_grid, self.moving_grid, matrix)
         at = frame.identity()
         index = frame.moving_index(at if displacement is None else at + displacement)
         size = torch.tensor(self.moving_grid.shape[::-1])
         inside = ((index >= -0.5) & (index <= size - 0.5)).all(-1)
-        return sample_border(self.moving, index), inside[None].float()
+        held = inside[None].float()
+        if self.fixed_counts is not None:
+            held = held * (self.fixed_counts > _COUNTS)
+        if self.moving_counts is not None:
+            held = held * (sample_border(self.moving_counts, index) > _COUNTS)
+        return sample_border(self.moving, index), held
 
 
 class GreyPyramid:
@@ -73,11 +86,21 @@ class GreyPyramid:
         moving: grey values in [0, 1].
         moving_grid: their grid.
         most: working voxels at the finest level at most.
+        inside: where each image counts, on its grid; None is everywhere.
     """
 
-    def __init__(self, fixed: ScalarArray, fixed_grid: Grid, moving: ScalarArray, moving_grid: Grid, most: int) -> None:
+    def __init__(
+        self,
+        fixed: ScalarArray,
+        fixed_grid: Grid,
+        moving: ScalarArray,
+        moving_grid: Grid,
+        most: int,
+        inside: tuple[MaskArray | None, MaskArray | None] = (None, None),
+    ) -> None:
         self.values = [torch.from_numpy(np.ascontiguousarray(v, dtype=np.float32))[None] for v in (fixed, moving)]
         self.grids = fixed_grid, moving_grid
+        self.counts = [None if m is None else torch.from_numpy(np.asarray(m, dtype=np.float32))[None] for m in inside]
         self._levels: dict[float, GreyLevel] = {}
         coarsest = max(n * s for n, s in zip(fixed_grid.shape, fixed_grid.array_spacing, strict=True)) / _COARSEST
         own = max(_pixel(g) for g in self.grids)
@@ -103,6 +126,8 @@ class GreyPyramid:
                 resample(moving, other, dense.shape, pixel),
                 dense,
                 pixel,
+                None if self.counts[0] is None else resize(self.counts[0], small.shape),
+                None if self.counts[1] is None else resize(self.counts[1], dense.shape),
             )
         return self._levels[pixel]
 

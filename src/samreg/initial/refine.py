@@ -146,6 +146,8 @@ class _Problem:
         mean = box_mean(f, window)
         variance = (box_mean(f * f, window) - mean**2).clamp(min=0)
         self.weight = variance / (variance + _FLOOR)
+        if level.fixed_counts is not None:
+            self.weight = self.weight * level.fixed_counts
         self.mu = 1.0
         place = self._place(self.start)
         weight = (self.weight * place.held).flatten()

@@ -51,8 +51,8 @@ def affine_start(found: Descriptors, images: ImagePair, seed: int) -> tuple[Matr
     """
     fixed_grid, moving_grid = images.fixed_grid, images.moving_grid
     masks = (
-        tissue_cells(images.fixed_grey, fixed_grid, found.fixed_grid),
-        tissue_cells(images.moving_grey, moving_grid, found.moving_grid),
+        tissue_cells(images.fixed_grey, fixed_grid, found.fixed_grid) & found.fixed.any(0),
+        tissue_cells(images.moving_grey, moving_grid, found.moving_grid) & found.moving.any(0),
     )
     middle = np.eye(fixed_grid.ndim + 1)
     middle[:-1, -1] = np.asarray(moving_grid.centre) - np.asarray(fixed_grid.centre)
@@ -69,7 +69,7 @@ def affine_start(found: Descriptors, images: ImagePair, seed: int) -> tuple[Matr
 
 def embedding_cost(found: Descriptors, images: ImagePair, matrix: Matrix) -> float:
     """Mean cost of the descriptors in the tissue of the fixed image under a map (d + 1, d + 1); lower is better."""
-    mask = tissue_cells(images.fixed_grey, images.fixed_grid, found.fixed_grid)
+    mask = tissue_cells(images.fixed_grey, images.fixed_grid, found.fixed_grid) & found.fixed.any(0)
     one = [Candidate("map", matrix)]
     return choose(one, found.fixed, found.fixed_grid, mask, found.moving, found.moving_grid).costs["map"]
 

@@ -123,7 +123,8 @@ def _refined(
     kind = config.fit.transform
     if config.fit.elastic.similarity_weight == 0 or kind == "none":
         return start
-    pyramid = GreyPyramid(images.fixed_grey, images.fixed_grid, images.moving_grey, images.moving_grid, _REFINED_VOXELS)
+    greys = images.fixed_grey, images.fixed_grid, images.moving_grey, images.moving_grid
+    pyramid = GreyPyramid(*greys, _REFINED_VOXELS, images.inside)
     matrix, tried = best_start(
         pyramid,
         [*candidates, moment_candidate(pyramid)],

@@ -1,8 +1,9 @@
 """Tables of pairs: PairRecord, one pair of images as files, and the CSV file that lists any pairs at all.
 
 Columns of the file: `fixed` and `moving`, and where there are any `id`, `fixed_labels`, `moving_labels`,
-`fixed_points`, `moving_points`, `initial` and `intra_subject` (yes or no). Paths are relative to the
-table. Landmarks are world coordinates.
+`fixed_points`, `moving_points`, `initial`, `fixed_mask`, `moving_mask`, `fixed_exclude`, `moving_exclude` and
+`intra_subject` (yes or no). Paths are relative to the table. Landmarks are world coordinates; labels and landmarks of a
+table only score the result.
 """
 
 from __future__ import annotations
@@ -21,7 +22,10 @@ __all__ = ["PairRecord", "check_files", "one_image", "read_pairs", "split_image_
 
 IMAGE_SUFFIXES = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd", ".nhdr", ".png", ".jpg", ".jpeg", ".tif", ".tiff")
 _MOST_LISTED = 8
-_PATHS = ("fixed_labels", "moving_labels", "fixed_points", "moving_points", "initial")
+_PATHS = (
+    *("fixed_labels", "moving_labels", "fixed_points", "moving_points", "initial"),
+    *("fixed_mask", "moving_mask", "fixed_exclude", "moving_exclude"),
+)
 _COLUMNS = ("fixed", "moving", "id", *_PATHS, "intra_subject")
 _YES, _NO = ("yes", "true", "1"), ("no", "false", "0", "")
 
@@ -41,6 +45,8 @@ class PairRecord:
             holds both.
         fixed_mask: where the fixed image is valid, or None.
         moving_mask: where the moving image is valid, or None.
+        fixed_exclude: where the fixed image does not count, or None.
+        moving_exclude: where the moving image does not count, or None.
         initial: transform to start from (a run folder or a file), or None.
         points: what the landmark files hold: world coordinates, or continuous voxel indices, (x, y, z).
         label_names: label value -> name.
@@ -56,6 +62,8 @@ class PairRecord:
     moving_points: Path | None = None
     fixed_mask: Path | None = None
     moving_mask: Path | None = None
+    fixed_exclude: Path | None = None
+    moving_exclude: Path | None = None
     initial: Path | None = None
     points: Literal["world", "index"] = "world"
     label_names: Mapping[int, str] = field(default_factory=dict)
@@ -64,7 +72,8 @@ class PairRecord:
     def files(self) -> list[Path]:
         """Every file the pair needs."""
         optional = (self.fixed_labels, self.moving_labels, self.fixed_points, self.moving_points, self.initial)
-        rows = (self.fixed, self.moving, *optional, self.fixed_mask, self.moving_mask)
+        masks = (self.fixed_mask, self.moving_mask, self.fixed_exclude, self.moving_exclude)
+        rows = (self.fixed, self.moving, *optional, *masks)
         return [path for path in rows if path is not None]
 
 
@@ -117,12 +126,8 @@ def _pair(table: Path, number: int, row: dict[str, str]) -> PairRecord:
         id=name,
         fixed=fixed,
         moving=moving,
-        fixed_labels=paths["fixed_labels"],
-        moving_labels=paths["moving_labels"],
-        fixed_points=paths["fixed_points"],
-        moving_points=paths["moving_points"],
-        initial=paths["initial"],
         intra_subject=answer in _YES,
+        **paths,  # type: ignore[arg-type]  # all of them are files
     )
 
 

@@ -38,7 +38,7 @@ class BatchOptions:
     """What `samreg batch` runs."""
 
     pairs: Path
-    """Table with the columns fixed and moving, and optionally id, labels, landmarks and initial (a transform)."""
+    """Table with the columns fixed and moving, and optionally id, labels, landmarks, initial (a transform), masks."""
     out: Path
     """Folder for the run folders, the records and the list of failures."""
     jobs: int = 1
@@ -229,6 +229,7 @@ def register_pair(key: str, pair: PairRecord, folder: Path, options: BatchOption
     from samreg.io.notes import collected
     from samreg.pipeline import register
     from samreg.regions.cache import RegionsCache
+    from samreg.runs.guides import GUIDES, Guides
     from samreg.runs.initial import read_initial
     from samreg.runs.run_folder import write_run
 
@@ -242,13 +243,20 @@ def register_pair(key: str, pair: PairRecord, folder: Path, options: BatchOption
         finder = CountingFinder(shared_finder(options.config.segment))
         with collected() as notes:
             images = read_image(pair.fixed), read_image(pair.moving)
+            guides = Guides.read({role: getattr(pair, role) for role in GUIDES})
         initial = None if pair.initial is None else read_initial(pair.initial, images[0].grid)
         result = register(
-            *images, options.config, segmenter=finder, cache=cache, initial=initial, checks=options.checks
+            *images,
+            options.config,
+            segmenter=finder,
+            cache=cache,
+            initial=initial,
+            **guides.arguments,
+            checks=options.checks,
         )
         result = dataclasses.replace(result, notes=(*notes, *result.notes))
         inputs = {"fixed": pair.fixed, "moving": pair.moving}
-        inputs |= {} if pair.initial is None else {"initial": pair.initial}
+        inputs |= ({} if pair.initial is None else {"initial": pair.initial}) | guides.files
         write_run(result, folder, inputs=inputs, overwrite=True)
         record |= {
             "status": "done",
@@ -260,7 +268,7 @@ def register_pair(key: str, pair: PairRecord, folder: Path, options: BatchOption
             "confidence": round(float(result.confidence), 4),
             "score": None if result.score is None else round(float(result.score), 4),
             "seconds": round(time.perf_counter() - start, 3),
-            "segment_seconds": round(result.seconds["segment"], 3),
+            "segment_seconds": round(result.seconds.get("segment", 0.0), 3),
             "warnings": list(result.warnings),
         }
         if pair.fixed_labels or pair.fixed_points:

@@ -16,11 +16,12 @@ from samreg.geometry.image import Image
 from samreg.io.images import read_image
 from samreg.io.notes import collected, note
 from samreg.result import RegistrationResult
+from samreg.runs.guides import GUIDES, Guides
 from samreg.runs.initial import read_initial
 from samreg.runs.run_folder import Run, read_run
 from samreg.types import Progress
 
-__all__ = ["config_of", "fit_run", "inputs_of"]
+__all__ = ["config_of", "fit_run", "inputs_of", "other_inputs_of"]
 
 
 def fit_run(
@@ -52,13 +53,21 @@ def fit_run(
         images = [_image(run, side, places[side]) for side in ("fixed", "moving")]
         config = config_of(run.manifest["config"])
         initial = _initial(run, images[0].grid)
+        guides = Guides.read(other_inputs_of(run))
     # The pipeline, and torch with it, is loaded after the input was found to be good.
-    from samreg.pipeline import register_regions
-    from samreg.regions.regions import Regions
+    from samreg.pipeline import register
 
-    nothing = Regions.none(images[0]), Regions.none(images[1])
     pairs = run.pairs if len(run.pairs) else None
-    result = register_regions(*nothing, config, extra_pairs=pairs, initial=initial, progress=progress)
+    result = register(
+        images[0],
+        images[1],
+        config,
+        extra_pairs=pairs,
+        find=False,
+        initial=initial,
+        **guides.arguments,
+        progress=progress,
+    )
     before = run.manifest["counts"]["pairs"]
     text = f"fitted again from {run.folder}, with {len(run.pairs)} pairs; that run was fitted with {before}"
     return dataclasses.replace(result, notes=(text, *notes, *result.notes))
@@ -86,6 +95,15 @@ def inputs_of(run: Run, fixed: str | Path | None = None, moving: str | Path | No
     return found
 
 
+def other_inputs_of(run: Run) -> dict[str, Path]:
+    """What else a run was given and its repetition uses again, by role: `initial`, masks.
+
+    Raises:
+        InputError: if a file is gone, or another one.
+    """
+    return {role: path for role in ("initial", *GUIDES) if (path := _other(run, role)) is not None}
+
+
 def _image(run: Run, side: str, path: Path) -> Image:
     entry = run.manifest["images"][side]
     return read_image(path, frame=entry.get("frame"), series=entry.get("series"))
@@ -93,13 +111,23 @@ def _image(run: Run, side: str, path: Path) -> Image:
 
 def _initial(run: Run, grid: Grid) -> DisplacementField | None:
     """The transform that the run started from, where it was given one."""
-    entry = run.manifest.get("other_inputs", {}).get("initial")
+    path = _other(run, "initial")
+    return None if path is None else read_initial(path, grid)
+
+
+def _other(run: Run, role: str) -> Path | None:
+    """The file that a run used in a role, such as `initial` or `fixed_mask`; None if it used none.
+
+    Raises:
+        InputError: if it is gone, or another one.
+    """
+    entry = run.manifest.get("other_inputs", {}).get(role)
     if entry is None:
         return None
     path = Path(entry["path"])
     if not path.exists() or sha256_of(path) != entry["sha256"]:
-        raise InputError(f"{path}: {run.folder} started from this transform, and it is gone or another; put it back")
-    return read_initial(path, grid)
+        raise InputError(f"{path}: {run.folder} used this file ({role}), and it is gone or another; put it back")
+    return path
 
 
 def config_of(entry: Mapping[str, Any]) -> RegisterConfig:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -33,6 +34,9 @@ class EmbeddingTerm:
         self.fixed, grid = _thinned(leading.fixed, leading.fixed_grid)
         self.moving, other = _thinned(leading.moving, leading.moving_grid)
         self.frame = Frame(grid, other, affine)
+        # Cells that do not count hold 0 throughout.
+        counts = [(v.square().sum(0, keepdim=True) > 0).float() for v in (self.fixed, self.moving)]
+        self.counts = None if all(bool(c.all()) for c in counts) else counts
         # Where the cells of the embedding lie among the voxels of the level, and a voxel's length in cells.
         to_level = Frame(grid, level, np.eye(grid.ndim + 1))
         self.cells = to_level.moving_index(to_level.identity())
@@ -43,7 +47,12 @@ class EmbeddingTerm:
         cells = self.frame.identity() + sample_border(u, self.cells) * self.scale
         warped = self.frame.warp(self.moving, cells)
         length = warped.square().sum(0).clamp(min=1e-12).sqrt()
-        return (1 - (self.fixed * warped).sum(0) / length).mean()
+        cost = 1 - (self.fixed * warped).sum(0) / length
+        if self.counts is None:
+            return cost.mean()
+        with torch.no_grad():
+            weight = (self.counts[0] * self.frame.warp(self.counts[1], cells))[0]
+        return (cost * weight).sum() / weight.sum().clamp(min=1e-6)
 
 
 def _thinned(values: Tensor, grid: Grid) -> tuple[Tensor, Grid]:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from samreg.fit.terms.masked import Inside
 from samreg.geometry.frame import Frame
 from samreg.geometry.ops.resample import resize
 from samreg.geometry.ops.smoothing import gaussian
@@ -53,6 +54,7 @@ class RegionTerm:
         shares: weights of the parts of the term.
         slice_axis: array axis along which the pairs are one slice thick and slices correspond, so that they say
             nothing about displacement along it; None for ROIs of the full dimension.
+        inside: the weight of each place, where images count in part; None is 1 everywhere.
     """
 
     def __init__(
@@ -62,7 +64,9 @@ class RegionTerm:
         softness: float,
         shares: Shares | None = None,
         slice_axis: int | None = None,
+        inside: Inside | None = None,
     ) -> None:
+        self.inside, self.n_voxels = inside, frame.fixed.n_voxels
         self.frame, self.shares, self.slice_axis = frame, shares or Shares(), slice_axis
         around = next((voxels for most, voxels in _MARGINS if len(pairs) <= most), 1)
         margin = [0 if a == slice_axis else around for a in range(frame.fixed.ndim)]
@@ -93,16 +97,20 @@ class RegionTerm:
 
     def per_pair(self, index: Tensor) -> Tensor:
         """The term of each pair before weighting, (k,)."""
-        warped = self._warped(index)
+        warped, fixed, fixed_sum, counts = self._warped(index), self.fixed, self.fixed_sum, self.counts
+        if self.inside is not None:
+            weight = self.inside(index).flatten()[self.places % self.n_voxels]
+            warped, fixed = warped * weight, fixed * weight
+            fixed_sum, counts = self._per_pair(fixed), self._per_pair(weight).clamp(min=1.0)
         shares = self.shares
-        both = self._per_pair(warped * self.fixed)
-        each = shares.dice * (1 - (2 * both + 1) / (self._per_pair(warped) + self.fixed_sum + 1))
+        both = self._per_pair(warped * fixed)
+        each = shares.dice * (1 - (2 * both + 1) / (self._per_pair(warped) + fixed_sum + 1))
         if shares.mse > 0:
-            each = each + shares.mse * self._per_pair((warped - self.fixed) ** 2) / self.counts
+            each = each + shares.mse * self._per_pair((warped - fixed) ** 2) / counts
         if shares.cross_entropy > 0:
             p = warped.clamp(_LEAST_PROBABILITY, 1 - _LEAST_PROBABILITY)
-            entropy = -(self.fixed * p.log() + (1 - self.fixed) * (1 - p).log())
-            each = each + shares.cross_entropy * self._per_pair(entropy) / self.counts
+            entropy = -(fixed * p.log() + (1 - fixed) * (1 - p).log())
+            each = each + shares.cross_entropy * self._per_pair(entropy) / counts
         return each
 
     def _warped(self, index: Tensor) -> Tensor:
