@@ -216,7 +216,7 @@ class TestGiving:
             inside_of(image, 0 * everything, None, "fixed")
         with pytest.raises(GeometryError, match="has shape"):
             inside_of(image, np.ones((3, 3)), None, "fixed")
-        with pytest.raises(InputError, match="give a samreg.Image"):
+        with pytest.raises(InputError, match="give a samreg"):
             inside_of(image, "mask.nii.gz", None, "fixed")  # type: ignore[arg-type]
         far = Grid((9, 11), (1.0, 1.0), (500.0, 0.0))
         with pytest.raises(InputError, match="does not overlap"):

@@ -20,6 +20,7 @@ from samreg.fit.transform import fit_transform
 from samreg.geometry.field import DisplacementField
 from samreg.geometry.grid import check_pair
 from samreg.geometry.image import Image, check_image
+from samreg.geometry.landmarks import LandmarkRecord, Landmarks
 from samreg.geometry.masks import MaskLike, inside_of
 from samreg.geometry.rois import PairedRois
 from samreg.initial.problem import ImagePair
@@ -50,6 +51,7 @@ def register(
     moving_mask: MaskLike | None = None,
     fixed_exclude: MaskLike | None = None,
     moving_exclude: MaskLike | None = None,
+    landmarks: Landmarks | None = None,
     checks: Literal["quick", "all"] = "quick",
     progress: Progress | None = None,
 ) -> RegistrationResult:
@@ -70,6 +72,7 @@ def register(
         moving_mask: the same of the moving image.
         fixed_exclude: where the fixed image does not count, such as a lesion or a cavity that the other one lacks.
         moving_exclude: the same of the moving image.
+        landmarks: points of both images that pull the transform, softly.
         checks: `all` also runs those that register again, and take as long each time.
         progress: called along the way.
 
@@ -101,6 +104,7 @@ def register(
         config,
         extra_pairs=extra_pairs,
         initial=initial,
+        landmarks=landmarks,
         checks=checks,
         segmenter=again,
         progress=progress,
@@ -164,6 +168,7 @@ def register_regions(
     preset: str | None = None,
     extra_pairs: PairedRois | None = None,
     initial: DisplacementField | None = None,
+    landmarks: Landmarks | None = None,
     checks: Literal["quick", "all"] = "quick",
     segmenter: RegionFinder | Segmenter | None = None,
     progress: Progress | None = None,
@@ -180,6 +185,7 @@ def register_regions(
         preset: the name of a preset in place of settings; `default` where neither is given.
         extra_pairs: pairs that are known; they come first and their confidence is kept.
         initial: a transform to start from, fixed world to moving world, on any grid; a dense result composes with it.
+        landmarks: points of both images that pull the transform, softly.
         checks: `all` also runs those that register again, and take as long each time.
         segmenter: what found the regions, for the check that has to segment once more; without it that is skipped.
         progress: called along the way.
@@ -193,7 +199,10 @@ def register_regions(
     _check_finders(fixed, moving)
     _check_initial(initial, fixed.image)
     seconds: dict[str, float] = {}
-    images = ImagePair.of(fixed, moving, config)
+    said: tuple[str, ...] = ()
+    if landmarks is not None:
+        landmarks, said = landmarks.within(fixed.image.grid, moving.image.grid)
+    images = ImagePair.of(fixed, moving, config, landmarks)
     with _timed(seconds, "start"):
         start = find_start(images, config, bring_near, extra_pairs, initial)
     with _timed(seconds, "pair"):
@@ -224,7 +233,8 @@ def register_regions(
         seconds=seconds,
         losses=fitted.losses,
         checks=found,
-        notes=(*_masked(fixed, "fixed"), *_masked(moving, "moving"), *start.notes, *fitted.notes),
+        notes=(*_masked(fixed, "fixed"), *_masked(moving, "moving"), *said, *start.notes, *fitted.notes),
+        landmarks=None if landmarks is None else LandmarkRecord.of(landmarks, fitted.field),
     )
 
 

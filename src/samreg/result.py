@@ -12,6 +12,7 @@ from samreg.config import RegisterConfig
 from samreg.errors import ConfigError
 from samreg.geometry.field import DisplacementField
 from samreg.geometry.image import Image
+from samreg.geometry.landmarks import LandmarkRecord
 from samreg.geometry.rois import PairedRois
 from samreg.types import Matrix
 
@@ -210,6 +211,7 @@ class RegistrationResult:
         losses: value of each term of the objective at the end of the fit.
         checks: what each check found.
         notes: what else the user should know, one sentence each.
+        landmarks: how far landmarks that pulled the transform were apart before and after; None without any.
     """
 
     fixed: Image
@@ -232,6 +234,7 @@ class RegistrationResult:
     losses: Mapping[str, float] = dataclasses.field(default_factory=dict)
     checks: tuple[CheckResult, ...] = ()
     notes: tuple[str, ...] = ()
+    landmarks: LandmarkRecord | None = None
 
     def __repr__(self) -> str:
         """At most ten lines: images, pairs, transform, confidence, time and the first warnings."""
@@ -285,6 +288,7 @@ class RegistrationResult:
             "affine": None if self.start is None else dataclasses.asdict(self.start),
             "agreement": {k: v for k, v in dataclasses.asdict(self.agreement).items() if v is not None},
             "iterations": list(self.iterations),
+            "landmarks": None if self.landmarks is None else dataclasses.asdict(self.landmarks),
             "prompt": None if self.prompt is None else dataclasses.asdict(self.prompt),
             "verdict": self.verdict,
             "score": self.score,

@@ -127,7 +127,8 @@ def summary(result: RegistrationResult, folder: Path) -> list[str]:
         parts.append(f"mean displacement {length.mean():.1f} {result.field.grid.unit}")
         parts.append(f"folding {100 * result.field.folding_fraction():.2g} %")
     parts.append(f"{sum(result.seconds.values()):.1f} s")
-    notes = [f"note: {text}" for text in result.notes]
+    notes = [] if result.landmarks is None else [f"{result.landmarks.text} ({result.fixed.grid.unit})"]
+    notes += [f"note: {text}" for text in result.notes]
     for check in result.checks:
         if check.message:
             word = "note" if check.state == "pass" else f"{check.state.upper()} ({check.name})"

@@ -46,6 +46,12 @@ class Register:
     """Where the fixed image does not count, such as a lesion or a cavity that the other image lacks."""
     moving_exclude: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """The same of the moving image."""
+    fixed_points: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """Landmarks of the fixed image that pull the transform, softly."""
+    moving_points: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """The same places in the moving image, row by row."""
+    points_weight: float = 1.0
+    """How strongly they pull: at 1 about as much as the grey values around each."""
     initial: Annotated[Path | None, tyro.conf.arg(metavar="RUN|FILE")] = None
     """Transform to start from and compose with: a run, an ITK transform (.h5, .tfm, .mat) or a displacement field."""
     cache: bool = True
@@ -110,7 +116,8 @@ class Register:
         from samreg.runs.guides import GUIDES, Guides
 
         with collected() as more:
-            guides = Guides.read({role: getattr(self, role) for role in GUIDES})
+            given = {role: getattr(self, role) for role in GUIDES}
+            guides = Guides.read(given, fixed.grid, moving.grid, self.points_weight)
         notes += more
         inputs |= guides.files
         initial = None

@@ -3,6 +3,7 @@
     E(v) = w_roi sum_k c_k (MSE + Dice)(M_k^fixed, M_k^moving o phi)      regions, equation (2)
          + w_sim (1 - LNCC^2)(I_fixed, I_moving o phi)                    grey values
          + w_feature (1 - cos)(F_fixed, F_moving o phi)                   embeddings
+         + w_point sum_k (sqrt(1 + |phi(p_k) - q_k|^2) - 1)               landmarks, where a user gives them
          + lambda |grad v|^2 + w_bending |grad grad v|^2 + w_fold relu(m - det(I + grad v))^2         a physical field
 
 with phi(x) = A (x + v(x)) for a displacement v and the affine start A.
@@ -20,6 +21,7 @@ from samreg import plugins
 from samreg.fit.problem import DenseProblem, Weights
 from samreg.fit.terms import BUILT_IN, Similarity
 from samreg.fit.terms.embeddings import EmbeddingTerm
+from samreg.fit.terms.landmarks import LandmarkTerm
 from samreg.fit.terms.masked import Inside, MaskedLncc, masked_similarity
 from samreg.fit.terms.penalties import fold_penalty
 from samreg.fit.terms.regions import RegionTerm
@@ -74,6 +76,9 @@ class Objective:
             self.regions = RegionTerm(
                 problem.pairs, self.frame, weights.softness, weights.shares, problem.slice_axis, self.inside
             )
+        self.landmarks = None
+        if problem.landmarks is not None:
+            self.landmarks = LandmarkTerm(problem.landmarks, fixed_grid, problem.affine, self.frozen)
         if weights.features > 0 and problem.descriptors is not None:
             self.embeddings = EmbeddingTerm(problem.descriptors, fixed_grid, problem.affine)
 
@@ -147,6 +152,8 @@ class Objective:
             terms["regions"] = weights.regions * self.regions(at)
         if self.embeddings is not None:
             terms["features"] = weights.features * self.embeddings(u)
+        if self.landmarks is not None:
+            terms["landmarks"] = self.landmarks(u)
         return terms
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from samreg.config import FitConfig
 from samreg.fit.terms.regions import Shares
 from samreg.geometry.grid import Grid
+from samreg.geometry.landmarks import Landmarks
 from samreg.geometry.rois import PairedRois
 from samreg.initial.descriptors import Descriptors
 from samreg.initial.problem import ImagePair
@@ -73,6 +74,7 @@ class DenseProblem:
         similarity: name of the term that compares grey values.
         keep_start: add what the levels change to `start` as it is, instead of to what a level resolves of it.
         inside: where the fixed and the moving image count, each on its grid; None is everywhere.
+        landmarks: points that pull the field; None without them.
     """
 
     fixed: ScalarArray
@@ -89,6 +91,7 @@ class DenseProblem:
     similarity: str = "lncc"
     keep_start: bool = False
     inside: tuple[MaskArray | None, MaskArray | None] = (None, None)
+    landmarks: Landmarks | None = None
 
     @classmethod
     def of(cls, images: ImagePair, pairs: PairedRois, start: Start, config: FitConfig) -> DenseProblem:
@@ -108,6 +111,7 @@ class DenseProblem:
             config.similarity,
             start.given,
             images.inside,
+            images.landmarks,
         )
 
 

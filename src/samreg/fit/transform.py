@@ -15,6 +15,8 @@ from samreg.fit.levels import fit_dense
 from samreg.fit.problem import DenseProblem
 from samreg.geometry.field import DisplacementField
 from samreg.geometry.frame import to_field
+from samreg.geometry.grid import Grid
+from samreg.geometry.landmarks import Landmarks
 from samreg.geometry.rois import PairedRois
 from samreg.initial.affine import fit_affine, fit_rigid
 from samreg.initial.problem import ImagePair
@@ -25,6 +27,8 @@ __all__ = ["FittedTransform", "fit_transform"]
 
 _LEAST_WEIGHT = 0.05
 """Weight of a doubtful pair in an affine fit, which needs some however doubtful they are."""
+_SPREAD = 5
+"""Points along each axis that stand for a whole image."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,11 +69,36 @@ def fit_transform(
         return FittedTransform(None, None, zero)
     if not config.is_dense:
         affine, notes = (start.affine, ()) if start.refined else _global_map(pairs, start.affine, config.transform)
+        if images.landmarks is not None:
+            affine = pulled(affine, images.landmarks, images.fixed_grid, config.transform)
         return FittedTransform(affine, DisplacementField.from_matrix(affine, images.fixed_grid), zero, notes=notes)
     problem = DenseProblem.of(images, pairs, start, config)
     dense = fit_dense(problem, config, None if progress is None else (lambda done, n: progress("fit", done, n)))
     moved = to_field(dense.displacement, images.fixed_grid, start.affine)
     return FittedTransform(start.affine, moved, dense.displacement, dense.losses, dense.iterations)
+
+
+def pulled(affine: Matrix, landmarks: Landmarks, grid: Grid, kind: str) -> Matrix:
+    """A rigid or affine map drawn towards landmarks: the least squares of both.
+
+    Points spread evenly over the image stay where the map puts them with a weight of 1 together, landmarks go where
+    they should with their weight together.
+
+    Args:
+        affine: (d + 1, d + 1) fixed world to moving world.
+        landmarks: in world coordinates.
+        grid: of the fixed image.
+        kind: `rigid` or `affine`.
+    """
+    d = grid.ndim
+    axes = np.meshgrid(*(np.linspace(0, n - 1, _SPREAD) for n in grid.shape[::-1]), indexing="ij")
+    spread = grid.index_to_world(np.stack(axes, -1).reshape(-1, d))
+    kept = spread @ affine[:d, :d].T + affine[:d, d]
+    weights = np.concatenate(
+        [np.full(len(spread), 1 / len(spread)), np.full(len(landmarks), landmarks.weight / len(landmarks))]
+    )
+    fit = fit_affine if kind == "affine" else fit_rigid
+    return fit(np.concatenate([spread, landmarks.fixed]), np.concatenate([kept, landmarks.moving]), weights)
 
 
 def _global_map(pairs: PairedRois, start: Matrix, kind: str) -> tuple[Matrix, tuple[str, ...]]:

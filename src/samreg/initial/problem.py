@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from samreg.config import RegisterConfig, SegmentConfig
 from samreg.geometry.grid import Grid
+from samreg.geometry.landmarks import Landmarks
 from samreg.geometry.masks import filled
 from samreg.regions.regions import Regions
 from samreg.regions.slices import plan_slices, window
@@ -28,6 +29,7 @@ class ImagePair:
         linked: ROIs are paired as 3D ROIs, linked through the slices or given as such; otherwise slice by slice, or in
             2D.
         in_plane: the fit moves nothing across the slices.
+        landmarks: points that pull the transform; None without them.
     """
 
     fixed: Regions
@@ -37,9 +39,12 @@ class ImagePair:
     same_slices: bool
     linked: bool
     in_plane: bool
+    landmarks: Landmarks | None = None
 
     @classmethod
-    def of(cls, fixed: Regions, moving: Regions, config: RegisterConfig) -> ImagePair:
+    def of(
+        cls, fixed: Regions, moving: Regions, config: RegisterConfig, landmarks: Landmarks | None = None
+    ) -> ImagePair:
         """Of two segmented images, as the settings say."""
         if fixed.features is None or moving.features is None:
             fixed, moving = (_with_axis(regions, config.segment) for regions in (fixed, moving))
@@ -62,6 +67,7 @@ class ImagePair:
             same_slices,
             linked=not by_slice and fixed.slice_axis is not None,
             in_plane=in_plane and fixed.slice_axis is not None,
+            landmarks=landmarks,
         )
 
     @property

@@ -12,8 +12,9 @@ from torch import Tensor
 from samreg.config import RegisterConfig
 from samreg.geometry.field import DisplacementField
 from samreg.geometry.frame import from_field
+from samreg.geometry.landmarks import Landmarks
 from samreg.geometry.rois import PairedRois
-from samreg.initial.affine import Candidate
+from samreg.initial.affine import Candidate, fit_affine, fit_rigid
 from samreg.initial.descriptors import Descriptors
 from samreg.initial.hypotheses import best_start, moment_candidate
 from samreg.initial.overlaps import affine_of_pairs
@@ -27,6 +28,8 @@ __all__ = ["RoughFit", "Start", "find_start"]
 
 _REFINED_VOXELS = 200_000
 """Working voxels of the finest level at which grey values refine the start."""
+_FAR = 0.05
+"""Distance of landmarks under a start, as a share of the fixed image's diagonal, from which the start is doubted."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,10 +89,10 @@ def find_start(
     start = Start(np.eye(images.fixed_grid.ndim + 1), zero, zero)
     fixed, moving = images.fixed.features, images.moving.features
     if fixed is None or moving is None:
-        if given is None:
-            return start
-        affine, record = affine_of_pairs(given)
-        return replace(start, affine=affine, record=record)
+        if given is not None:
+            affine, record = affine_of_pairs(given)
+            start = replace(start, affine=affine, record=record)
+        return with_landmarks(start, images)
     search = not config.fit.regions_alone
     if not search and not config.match.verify:
         return start
@@ -98,7 +101,8 @@ def find_start(
     candidates = [Candidate("headers", start.affine)]
     if not images.same_slices:
         affine, record, candidates = affine_start(found, images, config.seed)
-        start = replace(start, affine=affine, record=record)
+        start = with_landmarks(replace(start, affine=affine, record=record), images)
+        candidates = [Candidate("start", start.affine), *candidates] if start.notes else candidates
     if not config.fit.is_dense:
         return _refined(images, start, found, candidates, config)
     cells = one_way(found, start.affine, images.stack_axis)
@@ -111,6 +115,33 @@ def find_start(
         guide = refine(images, start, config)
         start = replace(start, guide=guide, displacement=guide, rough=True)
     return start
+
+
+def with_landmarks(start: Start, images: ImagePair) -> Start:
+    """The start, or the map of the landmarks where these lie far from where the start puts them.
+
+    Few points shift; more than dimensions + 1 also turn, and twice as many map as an affine map does.
+    """
+    marks = images.landmarks
+    if marks is None:
+        return start
+    d, n = images.fixed_grid.ndim, len(marks)
+    shift = np.eye(d + 1)
+    shift[:d, d] = (marks.moving - marks.fixed).mean(axis=0)
+    found = shift if n <= d + 1 else (fit_rigid if n < 2 * (d + 1) else fit_affine)(marks.fixed, marks.moving)
+    far = _FAR * float(np.linalg.norm(images.fixed_grid.extent))
+    before, after = (_apart(marks, m) for m in (start.affine, found))
+    if before < far or after > 0.5 * before:
+        return start
+    unit = images.fixed_grid.unit
+    text = f"the start is that of the landmarks ({after:.1f} {unit} apart with it, {before:.1f} without)"
+    return replace(start, affine=found, record=StartRecord("landmarks", {}, 0, 0.0), notes=(*start.notes, text))
+
+
+def _apart(marks: Landmarks, matrix: Matrix) -> float:
+    """Mean distance of landmarks under a map."""
+    d = marks.fixed.shape[1]
+    return float(np.linalg.norm(marks.fixed @ matrix[:d, :d].T + matrix[:d, d] - marks.moving, axis=1).mean())
 
 
 def _refined(

@@ -1,9 +1,9 @@
 """Tables of pairs: PairRecord, one pair of images as files, and the CSV file that lists any pairs at all.
 
 Columns of the file: `fixed` and `moving`, and where there are any `id`, `fixed_labels`, `moving_labels`,
-`fixed_points`, `moving_points`, `initial`, `fixed_mask`, `moving_mask`, `fixed_exclude`, `moving_exclude` and
-`intra_subject` (yes or no). Paths are relative to the table. Landmarks are world coordinates; labels and landmarks of a
-table only score the result.
+`fixed_points`, `moving_points`, `initial`, `fixed_mask`, `moving_mask`, `fixed_exclude`, `moving_exclude`,
+`fixed_guides`, `moving_guides` (landmarks that pull the transform) and `intra_subject` (yes or no). Paths are relative
+to the table. Labels and points of a table only score the result; landmarks are world coordinates.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ IMAGE_SUFFIXES = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd", ".nhdr", ".png", "
 _MOST_LISTED = 8
 _PATHS = (
     *("fixed_labels", "moving_labels", "fixed_points", "moving_points", "initial"),
-    *("fixed_mask", "moving_mask", "fixed_exclude", "moving_exclude"),
+    *("fixed_mask", "moving_mask", "fixed_exclude", "moving_exclude", "fixed_guides", "moving_guides"),
 )
 _COLUMNS = ("fixed", "moving", "id", *_PATHS, "intra_subject")
 _YES, _NO = ("yes", "true", "1"), ("no", "false", "0", "")
@@ -47,6 +47,8 @@ class PairRecord:
         moving_mask: where the moving image is valid, or None.
         fixed_exclude: where the fixed image does not count, or None.
         moving_exclude: where the moving image does not count, or None.
+        fixed_guides: landmarks of the fixed image that pull the transform, or None.
+        moving_guides: landmarks of the moving image that do, or None.
         initial: transform to start from (a run folder or a file), or None.
         points: what the landmark files hold: world coordinates, or continuous voxel indices, (x, y, z).
         label_names: label value -> name.
@@ -64,6 +66,8 @@ class PairRecord:
     moving_mask: Path | None = None
     fixed_exclude: Path | None = None
     moving_exclude: Path | None = None
+    fixed_guides: Path | None = None
+    moving_guides: Path | None = None
     initial: Path | None = None
     points: Literal["world", "index"] = "world"
     label_names: Mapping[int, str] = field(default_factory=dict)
@@ -73,7 +77,7 @@ class PairRecord:
         """Every file the pair needs."""
         optional = (self.fixed_labels, self.moving_labels, self.fixed_points, self.moving_points, self.initial)
         masks = (self.fixed_mask, self.moving_mask, self.fixed_exclude, self.moving_exclude)
-        rows = (self.fixed, self.moving, *optional, *masks)
+        rows = (self.fixed, self.moving, *optional, *masks, self.fixed_guides, self.moving_guides)
         return [path for path in rows if path is not None]
 
 

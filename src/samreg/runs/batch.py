@@ -229,7 +229,7 @@ def register_pair(key: str, pair: PairRecord, folder: Path, options: BatchOption
     from samreg.io.notes import collected
     from samreg.pipeline import register
     from samreg.regions.cache import RegionsCache
-    from samreg.runs.guides import GUIDES, Guides
+    from samreg.runs.guides import MASKS, Guides
     from samreg.runs.initial import read_initial
     from samreg.runs.run_folder import write_run
 
@@ -243,7 +243,10 @@ def register_pair(key: str, pair: PairRecord, folder: Path, options: BatchOption
         finder = CountingFinder(shared_finder(options.config.segment))
         with collected() as notes:
             images = read_image(pair.fixed), read_image(pair.moving)
-            guides = Guides.read({role: getattr(pair, role) for role in GUIDES})
+            # The points of a table score the result; those that pull it have columns of their own.
+            given = {role: getattr(pair, role) for role in MASKS}
+            given |= {"fixed_points": pair.fixed_guides, "moving_points": pair.moving_guides}
+            guides = Guides.read(given, images[0].grid, images[1].grid)
         initial = None if pair.initial is None else read_initial(pair.initial, images[0].grid)
         result = register(
             *images,

@@ -53,7 +53,8 @@ def fit_run(
         images = [_image(run, side, places[side]) for side in ("fixed", "moving")]
         config = config_of(run.manifest["config"])
         initial = _initial(run, images[0].grid)
-        guides = Guides.read(other_inputs_of(run))
+        marks = run.manifest.get("provenance", {}).get("landmarks") or {"weight": 1.0}
+        guides = Guides.read(other_inputs_of(run), images[0].grid, images[1].grid, marks["weight"])
     # The pipeline, and torch with it, is loaded after the input was found to be good.
     from samreg.pipeline import register
 
