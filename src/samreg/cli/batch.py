@@ -25,7 +25,8 @@ class Batch:
     """
 
     pairs: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="PAIRS.csv")]
-    """Table with the columns fixed and moving, and optionally id, labels, landmarks, initial (a transform), masks."""
+    """Table with the columns fixed and moving, and optionally id, labels, landmarks, initial (a transform), masks; or
+    an image of several frames, each of which is registered to one."""
     out: Annotated[Path, tyro.conf.arg(metavar="DIR", aliases=("-o",))]
     """Folder for the results; the same folder again goes on where it was."""
     jobs: int = 1
@@ -47,6 +48,10 @@ class Batch:
     """Where segmented images are kept; SAMREG_CACHE_DIR, else the platform's cache folder."""
     cache_gib: float = 20.0
     """What the cache may take, in GiB."""
+    fixed_frame: int = 1
+    """Of an image of several frames, the one that all others are registered to, from 1."""
+    fixed_labels: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """Label map of that frame: motion.csv lists how far each of its parts moved in every frame."""
     preset: PresetName = "default"
     """What all settings start from: default, fast, regions or paper."""
     config_file: Annotated[Path | None, tyro.conf.arg(name="config", metavar="FILE")] = None
@@ -74,6 +79,8 @@ class Batch:
             self.cache_gib,
             self.config,
             self.checks,
+            self.fixed_frame,
+            self.fixed_labels,
         )
         with ProgressLines() as progress:
             progress.begin(f"reading {self.pairs}")
@@ -96,6 +103,8 @@ class Batch:
             f"the verdict of {found.n_not_pass} is not PASS, {found.n_encoded} images encoded, {found.seconds:.0f} s; "
             f"see {self.out / 'index.html'} and {self.out / 'summary.csv'}"
         )
+        if found.motion is not None:
+            show(f"how far everything moved in each frame: {found.motion}")
         if found.n_failed:
             show(f"the failures and their reasons: {found.failures}")
         return 3 if found.n_failed or (self.strict and found.n_not_pass) else 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -51,7 +52,7 @@ class Warp:
     """The image lies in the world of the moving image although its grid is that of the fixed one (with --inverse: the
     other way round)."""
     frame: int | None = None
-    """Frame, phase or page to take, from 1, where the image holds several."""
+    """Frame, phase or page to take, from 1, where the image holds several; all of a 4D file without it."""
     series: str | None = None
     """Number or UID of the DICOM series to take, where the folder holds several."""
 
@@ -66,7 +67,10 @@ class Warp:
         run = passage([read_run(folder) for folder in self.run_folder], self.inverse)
         if _is_segmentation(self.image) and self.interpolation not in ("auto", "label"):
             raise ConfigError(f"{self.image}: its segments are carried as labels, not {self.interpolation}")
-        if _is_segmentation(self.out):
+        frames = self._n_frames()
+        if frames > 1:
+            self._frames(run, frames)
+        elif _is_segmentation(self.out):
             self._segmentation(run)
         elif _is_segmentation(self.image):
             self._labels(run)
@@ -74,6 +78,42 @@ class Warp:
             self._image(run)
         report(file=str(self.out))
         show(f"written to {self.out}")
+
+    def _n_frames(self) -> int:
+        from samreg.io.series import frame_count
+
+        if self.frame is not None or _is_segmentation(self.image):
+            return 1
+        return frame_count(self.image, self.series)
+
+    def _frames(self, run: Passage, count: int) -> None:
+        """Every frame of a time series, along the same run; the first one decides whether they are labels."""
+        from samreg.io.images import as_type, checked_image, read_labels, read_values
+        from samreg.io.series import check_frames_file, frame_step, write_frames
+
+        check_frames_file(self.out, run.target)
+        values, grid = read_values(self.image, frame=1, series=self.series)
+        first = dataclasses.replace(self, frame=1)
+        labels = self.interpolation == "label"
+        if self.interpolation == "auto":
+            labels = first._as_labels(values, grid) is not None
+        if labels:
+            self._filled_with_0()
+        field, dtype = self._fitting(run, grid), values.dtype
+        how: Literal["linear", "nearest"] = "nearest" if self.interpolation == "nearest" else "linear"
+        warped = []
+        for frame in range(1, count + 1):
+            if labels:
+                read, own = read_labels(self.image, frame=frame, series=self.series)
+                data: np.ndarray = field.warp_labels(read, own)
+            else:
+                image = checked_image(*read_values(self.image, frame=frame, series=self.series), self.image)
+                data = field.warp(image, how, self.fill).data
+            warped.append(as_type(data, dtype))
+        # A type that holds every frame.
+        kind = np.result_type(*(frame.dtype for frame in warped))
+        write_frames([frame.astype(kind) for frame in warped], run.target, self.out, frame_step(self.image))
+        show(f"interpolation: {'label' if labels else how}; {count} frames")
 
     def _image(self, run: Passage) -> None:
         from samreg.io.images import checked_image, read_values, write_image

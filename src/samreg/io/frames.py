@@ -6,7 +6,23 @@ from pathlib import Path
 
 from samreg.errors import ImageReadError
 
-__all__ = ["chosen_frame"]
+__all__ = ["SeveralFramesError", "chosen_frame"]
+
+
+class SeveralFramesError(ImageReadError):
+    """A file of several frames of which none was chosen.
+
+    Args:
+        message: for the user.
+        count: frames that there are.
+    """
+
+    def __init__(self, message: str, count: int) -> None:
+        super().__init__(message)
+        self.count = count
+
+    def __reduce__(self) -> tuple[type, tuple[str, int]]:
+        return type(self), (str(self), self.count)
 
 
 def chosen_frame(source: Path, frame: int | None, count: int, what: str) -> int:
@@ -26,7 +42,8 @@ def chosen_frame(source: Path, frame: int | None, count: int, what: str) -> int:
     """
     if frame is None:
         if count > 1:
-            raise ImageReadError(f"{source}: {what}: {count} frames; choose one with --frame, 1 to {count}")
+            text = f"{source}: {what}: {count} frames; choose one with --frame, 1 to {count}"
+            raise SeveralFramesError(text, count)
         return 0
     if not 1 <= frame <= count:
         there = f"its frames are 1 to {count}" if count > 1 else "it holds one frame only; leave --frame out"

@@ -27,7 +27,16 @@ from samreg.types import LabelArray
 if TYPE_CHECKING:
     import SimpleITK
 
-__all__ = ["checked_image", "read_image", "read_labels", "read_values", "save", "write_image", "write_labels"]
+__all__ = [
+    "as_type",
+    "checked_image",
+    "read_image",
+    "read_labels",
+    "read_values",
+    "save",
+    "write_image",
+    "write_labels",
+]
 
 
 def read_image(path: str | Path, *, frame: int | None = None, series: str | int | None = None) -> Image:
@@ -161,11 +170,11 @@ def write_image(image: Image, path: str | Path, dtype: np.dtype | None = None) -
         limit = np.iinfo(np.uint16 if wide else np.uint8)
         data = np.clip(np.rint(data), limit.min, limit.max).astype(limit.dtype)
     elif dtype is not None:
-        data = _as_type(data, dtype)
+        data = as_type(data, dtype)
     return save(to_itk(data, image.grid), target)
 
 
-def _as_type(data: np.ndarray, dtype: np.dtype) -> np.ndarray:
+def as_type(data: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """The values in another type, rounded where it is of whole numbers; as they are where it cannot hold them."""
     if np.issubdtype(dtype, np.floating):
         return data.astype(dtype)
@@ -189,7 +198,7 @@ def write_labels(labels: LabelArray, grid: Grid, path: str | Path, dtype: np.dty
         raise GeometryError(f"labels have shape {values.shape}, their grid has {grid.shape}")
     if kind.name == "JPEG" or (kind.photograph and (grid.ndim != 2 or grid.unit != "px")):
         raise InputError(f"{target}: {kind.name} cannot hold this label map; choose .nii.gz, .nrrd or .mha")
-    if dtype is not None and not kind.photograph and np.array_equal(kept := _as_type(values, dtype), values):
+    if dtype is not None and not kind.photograph and np.array_equal(kept := as_type(values, dtype), values):
         return save(to_itk(kept, grid), target)
     small = (np.uint8, np.uint16, np.int32)
     smallest = next(t for t in small if values.min() >= np.iinfo(t).min and values.max() <= np.iinfo(t).max)

@@ -2,8 +2,9 @@
 
 Columns of the file: `fixed` and `moving`, and where there are any `id`, `fixed_labels`, `moving_labels`,
 `fixed_points`, `moving_points`, `initial`, `fixed_mask`, `moving_mask`, `fixed_exclude`, `moving_exclude`,
-`fixed_guides`, `moving_guides` (landmarks that pull the transform) and `intra_subject` (yes or no). Paths are relative
-to the table. Labels and points of a table only score the result; landmarks are world coordinates.
+`fixed_guides`, `moving_guides` (landmarks that pull the transform), `fixed_frame`, `moving_frame` (from 1) and
+`intra_subject` (yes or no). Paths are relative to the table. Labels and points of a table only score the result;
+landmarks are world coordinates.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ _PATHS = (
     *("fixed_labels", "moving_labels", "fixed_points", "moving_points", "initial"),
     *("fixed_mask", "moving_mask", "fixed_exclude", "moving_exclude", "fixed_guides", "moving_guides"),
 )
-_COLUMNS = ("fixed", "moving", "id", *_PATHS, "intra_subject")
+_NUMBERS = ("fixed_frame", "moving_frame")
+_COLUMNS = ("fixed", "moving", "id", *_PATHS, *_NUMBERS, "intra_subject")
 _YES, _NO = ("yes", "true", "1"), ("no", "false", "0", "")
 
 
@@ -50,6 +52,8 @@ class PairRecord:
         fixed_guides: landmarks of the fixed image that pull the transform, or None.
         moving_guides: landmarks of the moving image that do, or None.
         initial: transform to start from (a run folder or a file), or None.
+        fixed_frame: frame of the fixed file, from 1, or None.
+        moving_frame: frame of the moving file, from 1, or None.
         points: what the landmark files hold: world coordinates, or continuous voxel indices, (x, y, z).
         label_names: label value -> name.
         intra_subject: whether both images show the same subject.
@@ -69,6 +73,8 @@ class PairRecord:
     fixed_guides: Path | None = None
     moving_guides: Path | None = None
     initial: Path | None = None
+    fixed_frame: int | None = None
+    moving_frame: int | None = None
     points: Literal["world", "index"] = "world"
     label_names: Mapping[int, str] = field(default_factory=dict)
     intra_subject: bool = False
@@ -126,11 +132,16 @@ def _pair(table: Path, number: int, row: dict[str, str]) -> PairRecord:
     fixed, moving = table.parent / cells["fixed"], table.parent / cells["moving"]
     name = cells.get("id") or f"{split_image_name(fixed)[0]}<-{split_image_name(moving)[0]}"
     paths = {key: table.parent / cells[key] if cells.get(key) else None for key in _PATHS}
+    for key in _NUMBERS:
+        if cells.get(key) and not cells[key].isdigit():
+            raise DatasetError(f"{table} line {number}: {key} is the number of a frame, from 1, got {cells[key]!r}")
+    frames = {key: int(cells[key]) if cells.get(key) else None for key in _NUMBERS}
     return PairRecord(
         id=name,
         fixed=fixed,
         moving=moving,
         intra_subject=answer in _YES,
+        **frames,  # type: ignore[arg-type]
         **paths,  # type: ignore[arg-type]  # all of them are files
     )
 

@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from samreg.config import RegisterConfig
-from samreg.errors import SamregError, check_number
+from samreg.errors import DatasetError, SamregError, check_number
 from samreg.io.tables import PairRecord, read_pairs
 from samreg.metrics import all_metrics, single_number
 from samreg.metrics.score import score
 from samreg.runs.index import write_index
+from samreg.runs.motion import frame_pairs, is_series, write_motion
 from samreg.runs.records import Record, RecordLog, read_records
 from samreg.runs.shared import CountingFinder, shared_finder
 from samreg.runs.workers import run_tasks
@@ -38,7 +39,8 @@ class BatchOptions:
     """What `samreg batch` runs."""
 
     pairs: Path
-    """Table with the columns fixed and moving, and optionally id, labels, landmarks, initial (a transform), masks."""
+    """Table with the columns fixed and moving, and optionally id, labels, landmarks, initial (a transform), masks; or
+    an image of several frames, each of which is registered to one."""
     out: Path
     """Folder for the run folders, the records and the list of failures."""
     jobs: int = 1
@@ -59,10 +61,15 @@ class BatchOptions:
     """Settings of the registration."""
     checks: Literal["quick", "all"] = "quick"
     """Checks of each result; `all` also those that register again."""
+    fixed_frame: int = 1
+    """Of an image of several frames, the one that all others are registered to, from 1."""
+    fixed_labels: Path | None = None
+    """Label map of that frame, whose parts the summary of the motion lists."""
 
     def __post_init__(self) -> None:
         check_number(self, "jobs", 0, whole=True)
         check_number(self, "threads", 0, whole=True)
+        check_number(self, "fixed_frame", 1, whole=True)
         check_number(self, "cache_gib", 0, above=True)
 
 
@@ -80,6 +87,7 @@ class BatchSummary:
         seconds: wall time of this run.
         records: the record file.
         failures: table of the pairs without a result, with the reason of each.
+        motion: table of the motion in a time series; None for a table of pairs.
     """
 
     n_pairs: int
@@ -91,6 +99,7 @@ class BatchSummary:
     seconds: float
     records: Path
     failures: Path
+    motion: Path | None = None
 
 
 def run_batch(
@@ -111,7 +120,12 @@ def run_batch(
         InputError: if another run writes into the same folder.
     """
     message = message or (lambda _: None)
-    pairs = read_pairs(options.pairs, must_exist=False)
+    series = is_series(options.pairs)
+    if options.fixed_labels is not None and not series:
+        raise DatasetError(
+            f"{options.pairs}: is a table; give labels in its columns, and --fixed-labels for a time series"
+        )
+    pairs = frame_pairs(options.pairs, options.fixed_frame) if series else read_pairs(options.pairs, must_exist=False)
     keys = {pair.id: _key(pair, options.config, options.checks) for pair in pairs}
     folders = _run_folders(pairs, options.out / RUNS)
     path = options.out / RECORDS
@@ -152,7 +166,13 @@ def run_batch(
         tally.seconds,
         path,
         failures,
+        _motion(options, rows) if series else None,
     )
+
+
+def _motion(options: BatchOptions, rows: list[tuple[PairRecord, Record]]) -> Path:
+    done = {p.moving_frame: Path(r["run"]) for p, r in rows if r["status"] == "done" and p.moving_frame is not None}
+    return write_motion(options.out, done, options.fixed_frame, options.fixed_labels)
 
 
 class _Tally:
@@ -242,7 +262,8 @@ def register_pair(key: str, pair: PairRecord, folder: Path, options: BatchOption
             cache = RegionsCache(options.cache_dir, size) if options.cache_dir else RegionsCache(max_bytes=size)
         finder = CountingFinder(shared_finder(options.config.segment))
         with collected() as notes:
-            images = read_image(pair.fixed), read_image(pair.moving)
+            frames = {"fixed": {"frame": pair.fixed_frame}, "moving": {"frame": pair.moving_frame}}
+            images = read_image(pair.fixed, **frames["fixed"]), read_image(pair.moving, **frames["moving"])
             # The points of a table score the result; those that pull it have columns of their own.
             given = {role: getattr(pair, role) for role in MASKS}
             given |= {"fixed_points": pair.fixed_guides, "moving_points": pair.moving_guides}
@@ -260,7 +281,7 @@ def register_pair(key: str, pair: PairRecord, folder: Path, options: BatchOption
         result = dataclasses.replace(result, notes=(*notes, *result.notes))
         inputs = {"fixed": pair.fixed, "moving": pair.moving}
         inputs |= ({} if pair.initial is None else {"initial": pair.initial}) | guides.files
-        write_run(result, folder, inputs=inputs, overwrite=True)
+        write_run(result, folder, inputs=inputs, overwrite=True, chosen=frames)
         record |= {
             "status": "done",
             "run": str(folder),
@@ -300,8 +321,9 @@ def _record(key: str, pair: PairRecord) -> Record:
 
 def _key(pair: PairRecord, config: RegisterConfig, checks: str = "quick") -> str:
     """What makes a pair the same work: its id, its files, the settings, and checks beyond the quick ones."""
-    facts = [dataclasses.asdict(config), *(str(path.absolute()) for path in pair.files())]
+    facts: list[Any] = [dataclasses.asdict(config), *(str(path.absolute()) for path in pair.files())]
     facts += [checks] if checks != "quick" else []
+    facts += [pair.fixed_frame, pair.moving_frame] if pair.fixed_frame or pair.moving_frame else []
     return f"{pair.id}/{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]}"
 
 
