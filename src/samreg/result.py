@@ -9,9 +9,11 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from samreg.config import RegisterConfig
-from samreg.errors import ConfigError
+from samreg.errors import ConfigError, InputError
 from samreg.geometry.field import DisplacementField
+from samreg.geometry.grid import Grid
 from samreg.geometry.image import Image
+from samreg.geometry.inverse import InverseResult
 from samreg.geometry.landmarks import LandmarkRecord
 from samreg.geometry.rois import PairedRois
 from samreg.types import Matrix
@@ -274,6 +276,27 @@ class RegistrationResult:
     def verdict(self) -> Verdict:
         """PASS, LOOK or FAIL: the worst state of the checks; see `verdict_of`."""
         return verdict_of(self.checks)
+
+    def inverse_on(self, grid: Grid) -> tuple[DisplacementField, InverseResult]:
+        """The inverse on a grid of the moving world, and its residual at each voxel.
+
+        A map that is affine has the inverse of its matrix everywhere; any other is inverted as it is, with the
+        displacement of the nearest edge beyond the fixed grid (`DisplacementField.inverse_on`).
+
+        Args:
+            grid: usually that of the moving image.
+
+        Raises:
+            InputError: if the result has no transform.
+        """
+        if self.field is None:
+            raise InputError("the result has pairs and no transform, and so no inverse: register with a transform")
+        if self.config.fit.is_dense or self.affine is None:
+            return self.field.inverse_on(grid)
+        inverse = DisplacementField.from_matrix(np.linalg.inv(self.affine), grid)
+        x = inverse.transform_points(grid.voxel_centres().reshape(-1, grid.ndim))
+        n = len(x)
+        return inverse, InverseResult(x, np.zeros(n), np.ones(n, dtype=bool), self.field.grid.contains(x))
 
     def provenance(self) -> dict[str, Any]:
         """How the result came about, for the manifest and the report: plain values by name."""

@@ -13,13 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from samreg.geometry.field import DisplacementField
-from samreg.geometry.grid import Grid
 from samreg.geometry.inverse import InverseResult
 from samreg.io.transforms import write_affine, write_displacement, write_transform
 from samreg.result import RegistrationResult
 
-__all__ = ["INVERSE", "inverse_for", "write_inverse", "write_transforms"]
+__all__ = ["INVERSE", "write_inverse", "write_transforms"]
 
 INVERSE = "inverse_displacement.nii.gz"
 """The file that holds the inverse."""
@@ -43,27 +41,8 @@ def write_inverse(result: RegistrationResult, folder: Path) -> InverseResult | N
     """
     if result.field is None:
         return None
-    inverse, how = inverse_for(result, result.moving.grid)
+    inverse, how = result.inverse_on(result.moving.grid)
     write_displacement(inverse, folder / INVERSE)
     affine = None if result.affine is None else np.linalg.inv(result.affine)
     write_transform(inverse, folder / "inverse_transform.h5", affine)
     return how
-
-
-def inverse_for(result: RegistrationResult, grid: Grid) -> tuple[DisplacementField, InverseResult]:
-    """The inverse of a result on a grid of the moving world, and its residual at each voxel.
-
-    A map that is affine has the inverse of its matrix everywhere; any other is inverted as it is, with the
-    displacement of the nearest edge beyond the fixed grid (`DisplacementField.inverse_on`).
-
-    Raises:
-        ValueError: if the result has no map.
-    """
-    if result.field is None:
-        raise ValueError("the result has no transform, and so no inverse")
-    if result.config.fit.is_dense or result.affine is None:
-        return result.field.inverse_on(grid)
-    inverse = DisplacementField.from_matrix(np.linalg.inv(result.affine), grid)
-    x = inverse.transform_points(grid.voxel_centres().reshape(-1, grid.ndim))
-    n = len(x)
-    return inverse, InverseResult(x, np.zeros(n), np.ones(n, dtype=bool), result.field.grid.contains(x))
