@@ -142,7 +142,7 @@ class TestMonai:
         with pytest.raises(ConfigError, match="the key of the fixed"):
             bridges.RegisterPaird(keys=["fixed"])
         done = compose({key: str(path) for key, path in files.items()})
-        with pytest.raises(InputError, match="moving: holds .* whole numbers"):
+        with pytest.raises(InputError, match=r"moving: holds .* whole numbers"):
             bridges.WarpLabelsd("moving")(done)
 
 

@@ -183,6 +183,7 @@ def test_register_says_what_it_wants() -> None:
 
 
 def test_importing_the_bridges_loads_none_of_the_packages() -> None:
-    code = "import sys; from samreg import bridges; print({'SimpleITK', 'nibabel', 'torch', 'itk', 'monai', 'nipype'} & set(sys.modules))"
+    packages = {"SimpleITK", "nibabel", "torch", "itk", "monai", "nipype"}
+    code = f"import sys; from samreg import bridges; print({packages} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, encoding="utf-8")
     assert done.stdout.strip() == "set()"

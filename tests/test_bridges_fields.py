@@ -1,4 +1,4 @@
-"""Images, label maps and fields of every package, both ways, on every grid; a field moves points as its package says."""
+"""Images, label maps and fields of every package, both ways, on every grid; fields mean what the package says."""
 
 from __future__ import annotations
 
