@@ -6,6 +6,8 @@ import base64
 import io
 import json
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
@@ -165,7 +167,7 @@ def test_a_name_cannot_end_the_script() -> None:
     pairs = replace(result.pairs, fixed=replace(result.pairs.fixed, rois=tuple(rois)))
     page = render_registration(replace(result, pairs=pairs))
     assert page.count("</script>") == 2
-    assert slides(page)["structures"][0]["name"] == "</script><b>"
+    assert slides(page)["structures"][0]["title"].endswith(" </script><b>")
 
 
 def test_seconds_settings_and_provenance_are_there() -> None:
@@ -363,3 +365,10 @@ def test_the_small_picture_is_grey_where_the_moving_image_does_not_reach() -> No
     corner = pixels[-20:, -20:]
     assert np.abs(corner[..., 0] - corner[..., 1]).max() < 12
     assert np.ptp(pixels[:60, :60], axis=-1).max() > 60
+
+
+def test_importing_the_report_loads_no_torch() -> None:
+    """The command line imports it before it reads the images: what takes seconds to load comes after the first line."""
+    ask = "import sys, samreg.runs.run_folder; print([m for m in ('torch', 'scipy.ndimage') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

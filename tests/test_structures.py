@@ -64,6 +64,7 @@ class TestStructures:
         (one,) = structures_of(paired(a, names=["liver", "liver"]))
         assert one.title == "1 liver"
         assert one.rows == (0, 1)
+        assert structures_of(paired(a, names=["3", "3"]))[0].title == "1 label 3"
 
     def test_the_most_used_come_first_and_weight_zero_last(self) -> None:
         a = [block(0, slice(5 * i, 5 * i + 4), slice(0, 4 + i)) for i in range(4)]

@@ -89,7 +89,7 @@ class Prompt:
             raise InputError("give exactly one of --point, --box and --mask")
         point, box = _numbers("--point", self.point), _numbers("--box", self.box)
         with ProgressLines() as progress:
-            progress.begin(f"reading {self.fixed} and {self.moving}")
+            progress.begin(f"reading {self.fixed.name} and {self.moving.name}")
             fixed, moving = read_image(self.fixed), read_image(self.moving)
         inputs, mask = {"fixed": self.fixed, "moving": self.moving}, None
         if self.mask is not None:

@@ -103,7 +103,7 @@ class Register:
             raise InputError("--labels-only wants --fixed-labels and --moving-labels")
         chosen = self.chosen()
         with ProgressLines() as progress, collected() as notes:
-            progress.begin(f"reading {self.fixed} and {self.moving}")
+            progress.begin(f"reading {self.fixed.name} and {self.moving.name}")
             fixed, moving = read_image(self.fixed, **chosen["fixed"]), read_image(self.moving, **chosen["moving"])
         check_pair(fixed.grid, moving.grid, str(self.fixed), str(self.moving))
         inputs = {"fixed": self.fixed, "moving": self.moving}

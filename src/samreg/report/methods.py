@@ -33,6 +33,12 @@ _LNCC = (
 )
 
 
+def _what(result: RegistrationResult) -> str:
+    if result.prompt is not None:
+        return "The counterpart of a region that was prompted in the fixed image was found in the moving image"
+    return "The moving image was registered to the fixed image" if result.field is not None else "Regions were paired"
+
+
 def paragraph(result: RegistrationResult, made: Mapping[str, Any]) -> str:
     """HTML of the paragraph and its references.
 
@@ -50,20 +56,19 @@ def paragraph(result: RegistrationResult, made: Mapping[str, Any]) -> str:
 
     version = f" {made['samreg']}" if "samreg" in made else ""
     sentences = [
-        f"The moving image was registered to the fixed image with samreg{version}, which represents the correspondence "
-        "as pairs of regions of interest [1]."
+        f"{_what(result)} with samreg{version}, which represents a correspondence as pairs of regions of interest [1]."
     ]
     origins = [origin for origin in result.origins if origin.segmenter]
     if origins and origins[0].segmenter not in ("labels", "none"):
         name = origins[0].segmenter
         sentences.append(
-            f"Regions were found in both images by the promptable segmentation network {name} "
-            f"{cite(_SEGMENTERS.get(name, _SAM))} without training on these images, and matched by the cosine "
+            f"Regions were outlined in both images by the promptable segmentation network {name} "
+            f"{cite(_SEGMENTERS.get(name, _SAM))}, without any training by the user, and compared by the cosine "
             "similarity of the mean image embedding under each region."
         )
-    counts = int((result.pairs.weights > 0).sum())
-    sentences.append(f"{len(result.pairs)} pairs of regions were found, {counts} of them with a weight in the fit.")
     if result.field is not None:
+        counts = int((result.pairs.weights > 0).sum())
+        sentences.append(f"Pairs of regions: {len(result.pairs)}, of which {counts} had a weight in the fit.")
         dense = fit.is_dense and not fit.regions_alone
         text = f"The transform was {_TRANSFORMS.get(fit.transform, fit.transform)}"
         if dense and fit.similarity == "lncc":

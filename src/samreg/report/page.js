@@ -116,7 +116,7 @@
       const step = coded[i];
       const share = step === 255 ? 0 : Math.max(-1, Math.min(1, (step - 128) / 64));
       const end = step === 0 ? FOLDED : share < 0 ? SMALLER : LARGER;
-      const weight = step === 0 ? 1 : 0.75 * Math.abs(share);
+      const weight = step === 0 ? 1 : 0.6 * Math.abs(share);
       for (let c = 0; c < 3; c++) out[i + c] = grey * (1 - weight) + end[c] * weight;
       out[i + 3] = 255;
     }
@@ -159,13 +159,13 @@
     const marks = data.outlines[side][index].filter(([s]) => shown.has(s) || s === current);
     const labels = new Map();
     for (const [s, path, x, y] of marks) {
-      const { number, name, colour } = data.structures[s];
+      const { number, title, colour } = data.structures[s];
       const group = svg("g", { class: "roi" + (current === s ? " on" : current !== null ? " dim" : ""),
         "data-structure": s }, layer);
       const place = { d: path, transform: `scale(${sx} ${sy})` };
       svg("path", { ...place, class: "halo" }, group);
       svg("path", { ...place, class: "line", stroke: css(colour), fill: css(colour) }, group);
-      svg("title", {}, group).textContent = `${number} ${name}`.trim();
+      svg("title", {}, group).textContent = title;
       if (!labels.has(s)) labels.set(s, { s, number, colour, x: x * sx, y: y * sy });
     }
     // Numbers stand beside the picture, each at its side, in the order of their regions from top to bottom.
@@ -190,8 +190,9 @@
       }
     }
     if (side === "fixed" && data.prompt && (data.planes.fixed.n === 1 || data.prompt.slice === index)) {
-      svg("path", { class: "prompt", d: data.prompt.path.replace(/(-?[\d.]+) (-?[\d.]+)/g,
-        (_, x, y) => `${x * sx} ${y * sy}`) }, layer);
+      const d = data.prompt.path.replace(/(-?[\d.]+) (-?[\d.]+)/g, (_, x, y) => `${x * sx} ${y * sy}`);
+      svg("path", { class: "prompt under", d }, layer);
+      svg("path", { class: "prompt", d }, layer);
     }
   };
 

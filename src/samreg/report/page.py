@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from samreg.checks.finished import body_of, every
 from samreg.config import describe
 from samreg.geometry.image import Image
 from samreg.io.palette import pair_colour
@@ -23,7 +22,7 @@ from samreg.report.pair_table import pair_table
 from samreg.report.prompted import prompt_mark
 from samreg.report.slices import black_and_white, plane_of, to_bytes
 from samreg.report.slides import Slides
-from samreg.report.structures import Structure, counted, result_structures, size_text
+from samreg.report.structures import Structure, body_mask, counted, result_structures, size_text
 from samreg.report.svg import marks_of, picture
 from samreg.report.tables import chip, details, facts, geometry_row, geometry_text, pretty, section, table
 from samreg.result import RegistrationResult
@@ -57,7 +56,7 @@ def render_registration(
     known = result_structures(result) if structures is None else tuple(structures)
     slides = Slides.of(result, warped, known)
     determinant = None if result.field is None else result.field.jacobian_determinant()
-    body = _body(result.fixed)
+    body = body_mask(result.fixed)
     data = slides.describe(determinant)
     mark = prompt_mark(result, slides.plane)
     if mark is not None:
@@ -76,8 +75,9 @@ def render_registration(
     links = "".join(f"<li><a href='#{name}'>{title}</a></li>" for name, (title, _) in shown.items())
     title = f"{result.moving.name} → {result.fixed.name}"
     head = (
-        f"<h1>{escape(title)}</h1><p class='soft'>The moving image ({escape(result.moving.name)}) was registered onto "
-        f"the fixed image ({escape(result.fixed.name)}) by pairs of regions. {_DEVICE}</p>"
+        f"<h1>{escape(title)}</h1><p class='soft'>The moving image ({escape(result.moving.name)}) was "
+        f"{'registered onto' if result.field is not None else 'compared with'} the fixed image "
+        f"({escape(result.fixed.name)}) by pairs of regions. {_DEVICE}</p>"
         f"<nav aria-label='Contents'><ul>{links}</ul></nav>"
     )
     parts = "".join(section(name, title, html) for name, (title, html) in shown.items())
@@ -116,13 +116,6 @@ def render_regions(regions: Regions) -> str:
     return page(image.name, body)
 
 
-def _body(image: Image) -> tuple[tuple[slice, ...], np.ndarray]:
-    """Every how many voxels the body was looked for, and where it is."""
-    step = every(image.grid.shape)
-    low, high = black_and_white(image)
-    return step, body_of((image.grey()[step] - low) / (high - low))
-
-
 def _verdict(
     result: RegistrationResult,
     structures: tuple[Structure, ...],
@@ -151,6 +144,8 @@ def _verdict(
                 "of the field is folded",
             ),
         ]
+    if result.score is not None:
+        rows.insert(1, ("", f"{result.score:.2f}", "score, from 0 to 1, to put results of one kind of images in order"))
     rows += [("", value, name) for name, value in extra.items()]
     rows.append(("", f"{sum(result.seconds.values()):.1f} s", "of computing"))
     told = (*result.notes, *(c.message for c in result.checks if c.message and c.state == "pass"))

@@ -6,13 +6,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy import ndimage
 
 from samreg.geometry.field import DisplacementField
 from samreg.geometry.grid import Grid
 from samreg.geometry.image import Image
 from samreg.geometry.rois import RoiSet
-from samreg.initial.search import TISSUE
 from samreg.report.jpeg import jpeg_uri
 from samreg.report.png import data_uri
 from samreg.report.slices import (
@@ -101,7 +99,7 @@ class Slides:
             "before": before,
             "outsideBefore": self._outside(still),
             "partner": partner_slices(self.plane, self.moving_plane, result.pairs, result.field),
-            "structures": [{"number": s.number, "name": s.name, "colour": list(s.colour)} for s in self.structures],
+            "structures": [{"number": s.number, "title": s.title, "colour": list(s.colour)} for s in self.structures],
             "outlines": {
                 "fixed": self._outlines(result.pairs.fixed, self.plane),
                 "moving": self._outlines(result.pairs.moving, self.moving_plane),
@@ -161,6 +159,10 @@ class Slides:
         ]
 
     def _jacobian(self, determinant: np.ndarray) -> list[str]:
+        from scipy import ndimage
+
+        from samreg.initial.search import TISSUE
+
         low, high = black_and_white(self.result.fixed)
         drawn = []
         for k in range(self.plane.n_slices):

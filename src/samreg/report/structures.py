@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from samreg.checks.finished import body_of, every
 from samreg.geometry.grid import Grid
 from samreg.geometry.image import Image
 from samreg.geometry.rois import PairedRois, Roi, RoiSet
@@ -21,7 +20,7 @@ from samreg.metrics.pair_overlap import pair_dice
 from samreg.report.slices import black_and_white, matching_axis
 from samreg.result import RegistrationResult
 
-__all__ = ["Structure", "counted", "result_structures", "size_text", "structures_of"]
+__all__ = ["Structure", "body_mask", "counted", "result_structures", "size_text", "structures_of"]
 
 _SAME = 0.5
 """IoU of regions of neighbouring slices, in both images, from which they are one structure."""
@@ -68,8 +67,8 @@ class Structure:
 
     @property
     def title(self) -> str:
-        """Number and name."""
-        return f"{self.number} {self.name}".strip()
+        """Number and name; a name that is the value of a label says so."""
+        return f"{self.number} {'label ' if self.name.isdigit() else ''}{self.name}".strip()
 
 
 def structures_of(
@@ -163,11 +162,18 @@ def size_text(size: float, grid: Grid) -> str:
     return f"{value:,.0f} {unit}" if value >= 100 else f"{value:.3g} {unit}"
 
 
-def _in_body(rois: RoiSet, image: Image) -> np.ndarray:
-    """(k,) share of each region that lies where the image shows a body."""
+def body_mask(image: Image) -> tuple[tuple[slice, ...], np.ndarray]:
+    """Where an image shows a body, and of which voxels that is said: every so many along each axis."""
+    from samreg.checks.finished import body_of, every  # loads torch, which a page that is only imported has no use for
+
     step = every(image.grid.shape)
     low, high = black_and_white(image)
-    body = body_of((image.grey()[step] - low) / (high - low))
+    return step, body_of((image.grey()[step] - low) / (high - low))
+
+
+def _in_body(rois: RoiSet, image: Image) -> np.ndarray:
+    """(k,) share of each region that lies where the image shows a body."""
+    step, body = body_mask(image)
     strides = np.asarray([part.step for part in step])
     last = np.asarray(body.shape) - 1
     shares = []

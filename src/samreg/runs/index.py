@@ -41,6 +41,7 @@ def _entry(out: Path, pair: PairRecord, record: Record, metrics: Sequence[str]) 
     wrong = [f"{name}: {state}" for name, state in states.items() if state in ("look", "fail")]
     numbers = [
         _number("confidence", record.get("confidence"), ".2f"),
+        _number("score", record.get("score"), ".2f"),
         _number("pairs", record.get("n_pairs"), "d"),
         _number("seconds", record.get("seconds"), ".1f"),
         *(_number(all_metrics()[name].title("mm"), _metric(record, name), ".3g") for name in metrics),
