@@ -104,6 +104,34 @@ def test_each_region_for_itself(moving: Grid, seed: int, n: int) -> None:
             assert (roi.name, roi.quality) == (rois[i].name, rois[i].quality)
 
 
+@pytest.mark.filterwarnings("ignore:no voxel of the fixed image:samreg.errors.InputWarning")
+@settings(max_examples=60, deadline=None)
+@given(moving=grids(), seed=st.integers(0, 10_000), n=st.integers(1, 12), exclusive=st.booleans())
+def test_what_covers_a_voxel_of_the_result_is_in_it(moving: Grid, seed: int, n: int, exclusive: bool) -> None:
+    """Thin, single and overlapping regions of which the centre of some result voxel comes: none is lost."""
+    random = np.random.default_rng(seed)
+    d = moving.ndim
+    labels, masks = np.zeros(moving.shape, np.int32), []
+    for k in range(n):
+        start = random.integers(0, np.asarray(moving.shape))
+        stop = start + np.where(random.random(d) < 0.6, 1, random.integers(1, 6, d))
+        box = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
+        labels[box] = k + 1
+        masks.append(np.zeros(moving.shape, bool))
+        masks[-1][box] = True
+    u = random.normal(0, 0.7 * min(moving.spacing), (*moving.shape, d)).astype(np.float32)
+    field = DisplacementField(u, moving)
+    index = np.rint(field.moving_index(moving).reshape(-1, d))[:, ::-1].astype(int)
+    inside = ((index >= 0) & (index < moving.shape)).all(axis=1)
+    voxels = tuple(index[inside].T)
+    if exclusive:
+        covering = set(labels[voxels].tolist()) - {0}
+        assert covering <= set(field.warp_labels(labels, moving).ravel().tolist())
+    else:
+        covering = {i for i, mask in enumerate(masks) if mask[voxels].any()}
+        assert covering <= set(field.warp_rois(RoiSet.from_masks(masks, moving))[1])
+
+
 def test_thousands_of_labels_cost_no_passes_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """A pass over the points is counted, not timed: benchmarks/labels.py times it."""
     from samreg.geometry.ops import labels as module

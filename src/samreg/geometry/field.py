@@ -158,7 +158,8 @@ class DisplacementField:
     def warp_labels(self, labels: LabelArray, moving: Grid) -> FixedLabelArray:
         """A label map on the fixed grid: each label is sampled linearly, the largest share wins.
 
-        A tie goes to the larger label, and the background loses every tie. One pass, whatever the number of labels.
+        A tie goes to the larger label, and the background loses every tie. A label that wins nowhere, for example a
+        thin one, takes the voxels whose centres come from its own. One pass, whatever the number of labels.
 
         Args:
             labels: `(*moving.shape)` integers, 0 is background.
@@ -169,17 +170,18 @@ class DisplacementField:
         """
         import torch
 
-        from samreg.geometry.ops.labels import largest_share
+        from samreg.geometry.ops.labels import largest_share, with_all
 
         index = torch.from_numpy(self._reached(moving).reshape(-1, moving.ndim))
-        out = largest_share(torch.from_numpy(np.ascontiguousarray(labels)), index)
+        values = torch.from_numpy(np.ascontiguousarray(labels))
+        out = with_all(values, index, largest_share(values, index))
         return out.to(torch.int32).reshape(self.grid.shape).numpy()
 
     def warp_rois(self, rois: RoiSet) -> tuple[RoiSet, list[int]]:
         """Regions of the moving image on the fixed grid, each for itself, so that overlaps stay.
 
-        A voxel belongs to a region whose mask, sampled linearly, is at least one half there. Regions share a pass where
-        they do not overlap.
+        A voxel belongs to a region whose mask, sampled linearly, is at least one half there. A region of which that is
+        true nowhere takes the voxels whose centres come from its own. Regions share a pass where they do not overlap.
 
         Args:
             rois: regions of the moving image, on any grid of its world.
@@ -189,7 +191,7 @@ class DisplacementField:
         """
         import torch
 
-        from samreg.geometry.ops.labels import at_least_half
+        from samreg.geometry.ops.labels import at_least_half, nearest
 
         index = torch.from_numpy(self._reached(rois.grid).reshape(-1, rois.grid.ndim))
         layer = layers(rois)
@@ -200,6 +202,11 @@ class DisplacementField:
                 if layer[i] == number:
                     values[roi.box][roi.mask] = i + 1
             point, value = (t.numpy() for t in at_least_half(torch.from_numpy(values), index))
+            lost = np.setdiff1d(values[values > 0], value)
+            if lost.size:
+                own = nearest(torch.from_numpy(values), index).numpy()
+                more = np.flatnonzero(np.isin(own, lost))
+                point, value = np.concatenate([point, more]), np.concatenate([value, own[more]])
             order = np.argsort(value, kind="stable")
             point, value = point[order], value[order]
             for rows in np.split(np.arange(len(value)), np.flatnonzero(np.diff(value)) + 1):

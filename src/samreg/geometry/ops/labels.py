@@ -12,11 +12,12 @@ from itertools import product
 import torch
 from torch import Tensor
 
-__all__ = ["at_least_half", "largest_share"]
+__all__ = ["at_least_half", "largest_share", "nearest", "with_all"]
 
 _AT_ONCE = 1 << 18  # points
 _TIE = 1e-6  # of a share: rounding of indices must not decide a tie
 _EDGE = 1e-6  # voxels, as `samreg.geometry.ops.resample.sample` has it
+_COUNTED = 1 << 22  # values between which counting is faster than sorting
 _LEAST = torch.iinfo(torch.int64).min
 
 
@@ -66,6 +67,60 @@ def at_least_half(labels: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
             points.append(rows[mixed[first]])
             values.append(around[first, k])
     return torch.cat(points), torch.cat(values)
+
+
+def nearest(labels: Tensor, index: Tensor) -> Tensor:
+    """The label of the voxel in which each point lies; 0 beyond the outer edges of the voxels.
+
+    Args:
+        labels: (*shape) integers.
+        index: (n, d) float64 continuous indices, (x, y, z).
+
+    Returns:
+        (n,) int64.
+    """
+    sizes = torch.tensor(labels.shape)
+    at = index.flip(-1)
+    inside = ((at >= -0.5 - _EDGE) & (at <= sizes - 0.5 + _EDGE)).all(dim=1)
+    voxel = torch.minimum((at.nan_to_num() + 0.5).floor().clamp(min=0), sizes - 1.0).long()
+    return torch.where(inside, labels[tuple(voxel.unbind(1))].long(), 0)
+
+
+def with_all(labels: Tensor, index: Tensor, found: Tensor) -> Tensor:
+    """What was found, and the labels that it lost: each takes the points that lie in its own voxels.
+
+    A thin structure may have the largest share nowhere. What is given back belongs to the label it goes to by
+    `nearest`, so that no two labels ask for the same point, and every label comes out that holds a point at all.
+
+    Args:
+        labels: as of `nearest`.
+        index: as of `nearest`.
+        found: (n,) int64 the label of each point by some other rule.
+    """
+    held = _present(labels)
+    held = held[held != 0]
+    own: Tensor | None = None
+    while True:
+        lost = held[~torch.isin(held, _present(found))]
+        if not len(lost):
+            return found
+        own = nearest(labels, index) if own is None else own
+        take = torch.isin(own, lost)
+        if not take.any():
+            return found
+        # A label that loses its only point here is lost in the next round; points that were taken stay.
+        found = torch.where(take, own, found)
+
+
+def _present(values: Tensor) -> Tensor:
+    """The different values, in ascending order."""
+    if values.numel() == 0:
+        return values.reshape(-1).long()
+    flat = values.reshape(-1).long()
+    low, high = flat.aminmax()
+    if int(high) - int(low) >= _COUNTED:
+        return torch.unique(flat)
+    return torch.nonzero(torch.bincount(flat - low))[:, 0] + low
 
 
 def _parts(labels: Tensor, index: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor, Tensor]]:
