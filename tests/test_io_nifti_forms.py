@@ -58,6 +58,24 @@ def matrix_of(path: Path) -> np.ndarray:
     return LPS @ grid.matrix
 
 
+class TestOrientation:
+    """Which way the patient lies is known where a form says more than the default."""
+
+    @pytest.mark.parametrize(
+        ("sform", "qform", "edit", "known"),
+        [
+            (GOOD, None, {}, True),
+            (None, GOOD, {}, True),
+            (None, None, {}, False),
+            (np.diag([-1.0, -1, 1, 1]), None, {"pixdim": (1, 1.4, 1.4, 10, 0, 0, 0, 0)}, False),  # ACDC
+            (np.eye(4), np.eye(4), {}, True),
+        ],
+        ids=["sform", "qform", "neither", "default", "default with a qform"],
+    )
+    def test_it_is_recorded(self, tmp_path: Path, sform: Any, qform: Any, edit: Any, known: bool) -> None:
+        assert read_image(write(tmp_path / "i.nii", sform, qform, **edit)).oriented == known
+
+
 class TestBothForms:
     @settings(max_examples=40, deadline=None)
     @given(

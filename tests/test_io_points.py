@@ -92,6 +92,14 @@ class TestUndefinedPoints:
         np.testing.assert_array_equal(a, [[-1, -2, 3], [-7, -8, 9]])
         np.testing.assert_array_equal(b, [[1, 2, 3], [7, 8, 9]])
 
+    def test_empty_cells_between_others(self, tmp_path: Path) -> None:
+        (tmp_path / "f.csv").write_text("x,y\n1,2\n,\n5,6\n,\n,\n")
+        (tmp_path / "m.csv").write_text("x,y\n10,20\n30,40\n50,60\n")
+        with pytest.warns(InputWarning, match="rows 2"):
+            a, b = read_point_pairs(tmp_path / "f.csv", tmp_path / "m.csv")
+        np.testing.assert_array_equal(a, [[1, 2], [5, 6]])
+        np.testing.assert_array_equal(b, [[10, 20], [50, 60]])
+
     def test_another_order_of_the_same_labels(self, tmp_path: Path) -> None:
         (tmp_path / "f.csv").write_text("label,x,y\nA,1,2\nB,3,4\n")
         (tmp_path / "m.csv").write_text("label,x,y\nB,30,40\nA,10,20\n")

@@ -19,7 +19,7 @@ from results import photograph_result, true_result
 from samreg.errors import InputError
 from samreg.files import check_output, sha256_of, staged
 from samreg.geometry.rois import PairedRois
-from samreg.io.images import read_image, read_labels, write_image
+from samreg.io.images import read_image, read_labels, read_values, write_image
 from samreg.regions.regions import FeatureVolume, Regions
 from samreg.result import Origin, RegistrationResult, StartRecord
 from samreg.runs.run_folder import read_run, write_run
@@ -80,6 +80,16 @@ class TestContent:
         warped = read_image(run / "warped.nii.gz")
         assert warped.grid.same_as(result.fixed.grid)
         np.testing.assert_allclose(warped.data, result.field.warp(result.moving).data, atol=1e-3)
+
+    @pytest.mark.parametrize(("dtype", "kept"), [("uint8", True), ("int8", False), ("float64", False)])
+    def test_warped_keeps_whole_numbers_where_they_hold_it(self, tmp_path: Path, dtype: str, kept: bool) -> None:
+        case = true_result(2)
+        data = 200 * (case.moving.data - case.moving.data.min()) / np.ptp(case.moving.data)
+        moving = replace(case.moving, data=data, stored=np.dtype(dtype))
+        write_run(replace(case, moving=moving), tmp_path / "run", inverse=False)
+        warped, _ = read_values(tmp_path / "run" / "warped.nii.gz")
+        assert warped.dtype == np.dtype(dtype if kept else "float32")
+        np.testing.assert_allclose(warped, case.field.warp(moving).data, atol=0.5 if kept else 1e-3)
 
     @pytest.mark.parametrize("how", ["transform.h5", "displacement.nii.gz"])
     def test_itk_makes_the_same_warped_image(self, run: Path, how: str) -> None:

@@ -267,6 +267,14 @@ class TestOrientation:
             assert plane.letters == ("R", "L", "A", "P")
             assert plane.name == "axial"
 
+    def test_nothing_names_the_sides_of_a_patient_who_may_lie_any_way(self) -> None:
+        assert plane_of(Grid((3, 10, 12), (1, 1, 5)), oriented=False).letters == ("", "", "", "")
+        result = true_result(3)
+        unknown = replace(result, fixed=replace(result.fixed, oriented=False))
+        for case, said in ((result, False), (unknown, True)):
+            page = render_registration(case, case.field.warp(case.moving))
+            assert (f"the header of {case.fixed.name} records no orientation" in page) == said
+
     def test_coronal_and_sagittal(self) -> None:
         grid = Grid((20, 20, 20), (1, 1, 1))
         assert plane_of(grid, 1).letters == ("R", "L", "S", "I")

@@ -24,6 +24,8 @@ class Image:
         data: float32 `(*grid.shape)`, or `(*grid.shape, 3)` for RGB.
         grid: geometry of the voxels.
         name: what to call the image in messages and reports, for example the file it came from.
+        stored: type of the values in the file it came from; None where that is not known.
+        oriented: whether it is known which way the patient lies; a grid has axes of the world all the same.
 
     Raises:
         GeometryError: if the data do not have the shape of the grid.
@@ -33,6 +35,8 @@ class Image:
     data: VoxelArray
     grid: Grid
     name: str = "image"
+    stored: np.dtype | None = None
+    oriented: bool = True
 
     def __post_init__(self) -> None:
         data = np.asarray(self.data)

@@ -7,6 +7,7 @@ with one slice of a volume stays 3D. What a reader had to decide is told as an `
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ from samreg.geometry.image import Image
 from samreg.io.foreign import foreign_format
 from samreg.io.formats import FORMATS, Format, format_of, inspect
 from samreg.io.itk import quiet, to_itk
-from samreg.io.nifti import read_nifti
+from samreg.io.nifti import is_oriented, read_nifti
 from samreg.io.pictures import read_picture
 from samreg.io.volumes import read_meta, read_nrrd
 from samreg.types import LabelArray
@@ -57,7 +58,11 @@ def read_image(path: str | Path, *, frame: int | None = None, series: str | int 
             if the image has several frames or series and none was chosen, no one geometry, vectors, NaN or infinite
             values, or one value everywhere.
     """
-    return checked_image(*read_values(path, frame=frame, series=series), path)
+    source = Path(path)
+    image = checked_image(*read_values(source, frame=frame, series=series), source)
+    if source.is_file() and (kind := format_of(source)) is not None and kind.name == "NIfTI":
+        return replace(image, oriented=is_oriented(source))
+    return image
 
 
 def read_values(
@@ -87,7 +92,7 @@ def checked_image(data: np.ndarray, grid: Grid, path: str | Path) -> Image:
     Raises:
         ImageReadError: if there are NaN or infinite values, or one value everywhere.
     """
-    source = Path(path)
+    source, stored = Path(path), data.dtype
     with np.errstate(over="ignore", invalid="ignore"):
         data = data.astype(np.float32)
     bad = int(data.size - np.isfinite(data).sum())
@@ -95,7 +100,7 @@ def checked_image(data: np.ndarray, grid: Grid, path: str | Path) -> Image:
         raise ImageReadError(f"{source}: holds {bad} NaN or infinite values; replace them, for example by 0")
     if data.min() == data.max():
         raise ImageReadError(f"{source}: every voxel is {data.flat[0]:g}; there is nothing to register in it")
-    return Image(data, grid, source.name or source.resolve().name)
+    return Image(data, grid, source.name or source.resolve().name, stored)
 
 
 def read_labels(

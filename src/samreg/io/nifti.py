@@ -18,9 +18,9 @@ import numpy as np
 from samreg.errors import ImageReadError
 from samreg.geometry.grid import Grid
 from samreg.io.frames import chosen_frame
-from samreg.io.nifti_forms import Forms, nifti_grid
+from samreg.io.nifti_forms import Forms, nifti_grid, records_orientation
 
-__all__ = ["check_nifti", "is_nifti", "read_nifti"]
+__all__ = ["check_nifti", "is_nifti", "is_oriented", "read_nifti"]
 
 _CHUNK, _HEAD = 1 << 20, 2048
 _MAGIC_1, _MAGIC_2 = (b"n+1", b"ni1"), (b"n+2", b"ni2")
@@ -89,6 +89,12 @@ def read_nifti(source: Path, frame: int | None = None) -> tuple[np.ndarray, Grid
     grid = _grid(header, shape, source)
     data = data.reshape(*grid.shape, data.shape[-1])
     return (data[..., 0] if data.shape[-1] == 1 else data), grid
+
+
+def is_oriented(source: Path) -> bool:
+    """Whether the header of a NIfTI file says which way the patient lies."""
+    header = _header(_head(source), source)
+    return records_orientation(_forms(header, header.dim[1:3]))
 
 
 def check_nifti(source: Path) -> None:
@@ -175,13 +181,15 @@ def _header(head: bytes, source: Path) -> _Header:
 
 
 def _grid(header: _Header, shape: tuple[int, ...], source: Path) -> Grid:
-    pixdim, codes, quaternion, qoffset, rows = header.forms
     if header.units not in _TO_MM:
         raise ImageReadError(f"{source}: its lengths are in an unknown unit (xyzt_units {header.units}); correct it")
-    mm = _TO_MM[header.units]
-    return nifti_grid(
-        Forms(shape, pixdim[1:4] * mm, pixdim[0], codes[0], quaternion, qoffset * mm, codes[1], rows * mm), source
-    )
+    return nifti_grid(_forms(header, shape), source)
+
+
+def _forms(header: _Header, shape: tuple[int, ...]) -> Forms:
+    pixdim, codes, quaternion, qoffset, rows = header.forms
+    mm = _TO_MM.get(header.units, 1.0)
+    return Forms(shape, pixdim[1:4] * mm, pixdim[0], codes[0], quaternion, qoffset * mm, codes[1], rows * mm)
 
 
 def _times(header: _Header) -> str:

@@ -16,7 +16,7 @@ from samreg.geometry.grid import Grid
 from samreg.io.notes import note
 from samreg.types import Matrix
 
-__all__ = ["Forms", "nifti_grid"]
+__all__ = ["Forms", "nifti_grid", "records_orientation"]
 
 _ONE = 1e-3  # a scale within this of 1 is 1
 _SAME_SCALE = 0.01  # relative; two spacings that differ by less are one spacing, rounded
@@ -81,6 +81,18 @@ def nifti_grid(forms: Forms, source: Path) -> Grid:
     except _UnusableError as error:
         raise ImageReadError(f"{source}: {error}") from None
     return _as_grid(_TO_LPS @ matrix, forms, source)
+
+
+def records_orientation(forms: Forms) -> bool:
+    """Whether the header says which way the patient lies.
+
+    It does not where there is no form, and where a lone sform has a scale of 1 throughout, no offset and axes along
+    those of the world: programs write that where they know nothing (ACDC; pixdim holds the spacing there).
+    """
+    if forms.qform_code > 0 or forms.sform_code <= 0:
+        return forms.qform_code > 0
+    default = np.allclose(np.abs(forms.sform[:, :3]), np.eye(3), atol=_ONE)
+    return not (default and np.allclose(forms.sform[:, 3], 0.0))
 
 
 def _of_both(forms: Forms, source: Path) -> Matrix:

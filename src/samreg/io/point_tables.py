@@ -61,7 +61,7 @@ def _encodings(content: bytes) -> tuple[str, ...]:
 
 
 def read_table(text: str, source: Path, grid: Grid | None = None) -> tuple[Points, list[str]]:
-    """Points of a table, NaN where its column `defined` says that one is not placed, and their labels.
+    """Points of a table, and their labels; NaN where the column `defined`, or empty cells, say that one is not placed.
 
     Args:
         text: the table.
@@ -125,7 +125,10 @@ def _cells(text: str) -> tuple[list[str] | None, list[list[str]], str | None]:
     mark = next((m for m in (";", ",") if lines and m in lines[0]), None)
     if mark:
         table = csv.reader(io.StringIO("\n".join(lines)), delimiter=mark)
-        return heading, [row for row in table if any(map(str.strip, row))], mark
+        rows = list(table)
+        while rows and not any(map(str.strip, rows[-1])):
+            rows.pop()  # spreadsheets write empty rows at the end; one between others is a point without a place
+        return heading, rows, mark
     return heading, [line.split() for line in lines], None
 
 
@@ -150,9 +153,9 @@ def _named(head: list[str], rows: list[list[str]], source: Path, grid: Grid | No
     names = [name for name in system if name in head]
     if any(head.count(name) > 1 for name in names):
         raise ImageReadError(f"{source}: has two columns of one name ({', '.join(head)}); keep one of each")
-    placed = [_is_placed(row, head) for row in rows]
-    points = np.full((len(rows), len(names)), np.nan)
     columns = [head.index(name) for name in names]
+    placed = [_is_placed(row, head) and any("".join(row[i : i + 1]).strip() for i in columns) for row in rows]
+    points = np.full((len(rows), len(names)), np.nan)
     points[placed] = _numbers([row for row, keep in zip(rows, placed, strict=True) if keep], columns, source)
     label = next((head.index(name) for name in ("label", "name", "id") if name in head), None)
     labels = [row[label].strip() if label is not None and label < len(row) else "" for row in rows]

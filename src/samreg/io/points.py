@@ -114,7 +114,7 @@ def write_points(points: Points, path: str | Path, labels: Sequence[str] | None 
     """Write points as .csv, .txt, .fcsv or .mrk.json (3D only for the last two), chosen by the file name.
 
     Args:
-        points: (n, d) world points; NaN in one that is not defined, which .mrk.json alone can say.
+        points: (n, d) world points; NaN in one that is not defined, which of these .mrk.json alone can say.
         path: the file.
         labels: of each point in Slicer's files; its number by default.
 
@@ -128,7 +128,7 @@ def write_points(points: Points, path: str | Path, labels: Sequence[str] | None 
     if suffix in (".fcsv", ".json") and rows.shape[1] != 3:
         raise InputError(f"{target}: 3D Slicer's markups are 3D and these points are {rows.shape[1]}D; choose .csv")
     if suffix != ".json" and np.isnan(rows).any():
-        raise InputError(f"{target}: {suffix} cannot say that a point is not defined; choose .mrk.json")
+        raise InputError(f"{target}: {suffix} cannot say that a point is not defined; choose .csv or .mrk.json")
     names = [str(i) for i in range(1, len(rows) + 1)] if labels is None else list(labels)
     if suffix in (".csv", ".txt"):
         text = (_as_csv if suffix == ".csv" else _as_text)(rows)

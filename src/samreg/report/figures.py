@@ -49,6 +49,11 @@ def pairs_of(slides: Slides) -> str:
         beside = "Beside each fixed slice is the moving slice that holds most of its partners. "
         if any(slides.plane.letters):
             beside += "Slices are shown as radiologists see them. "
+        unknown = [i.name for i in (slides.result.fixed, slides.result.moving) if not i.oriented]
+        if unknown:
+            beside += (
+                f"Nothing names the sides of the patient: the header of {' and of '.join(unknown)} records no orientation. "
+            )
     return (
         f"<div class='controls'>{_slice(slides)}{_window()}</div><div class='views'>"
         f"{_figure('pairs', 'fixed', 'Fixed')}{_figure('pairs', 'moving', 'Moving')}</div>"

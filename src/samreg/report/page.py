@@ -88,7 +88,7 @@ def render_registration(
 def render_regions(regions: Regions) -> str:
     """The page of one segmented image: its regions on up to twelve slices, and a table."""
     image, rois = regions.image, regions.rois
-    plane = plane_of(image.grid, regions.slice_axis)
+    plane = plane_of(image.grid, regions.slice_axis, image.oriented)
     window = black_and_white(image)
     titles = [f"region {i + 1}, quality {roi.quality:.2f}" for i, roi in enumerate(rois.rois)]
     figures = []

@@ -80,8 +80,11 @@ class Plane:
         return (np.stack(rows[::-1], axis=1) + 0.5) / self.step
 
 
-def plane_of(grid: Grid, axis: int | None = None) -> Plane:
-    """The plane in which a grid is shown: across the axis of the coarsest spacing unless told otherwise."""
+def plane_of(grid: Grid, axis: int | None = None, oriented: bool = True) -> Plane:
+    """The plane in which a grid is shown: across the axis of the coarsest spacing unless told otherwise.
+
+    Without a known orientation (`Image.oriented`) nothing names the sides of the patient.
+    """
     if grid.ndim == 2:
         width, height = grid.extent
         step = max(1, -(-max(grid.shape) // _MOST_PIXELS))
@@ -99,7 +102,7 @@ def plane_of(grid: Grid, axis: int | None = None) -> Plane:
     extent = grid.extent[::-1]
     height, width = extent[rows_axis], extent[columns_axis]
     sides = (height, width) if transpose else (width, height)
-    if grid.unit == "mm":
+    if grid.unit == "mm" and oriented:
         ends = [_LETTERS[right][:: 1 if right_sign > 0 else -1], _LETTERS[down][:: 1 if down_sign > 0 else -1]]
         letters = (ends[0][0], ends[0][1], ends[1][0], ends[1][1])
     else:

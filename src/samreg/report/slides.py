@@ -58,9 +58,9 @@ class Slides:
     @classmethod
     def of(cls, result: RegistrationResult, warped: Image | None, structures: tuple[Structure, ...]) -> Slides:
         """Choose the planes."""
-        plane = plane_of(result.fixed.grid)
+        plane = plane_of(result.fixed.grid, oriented=result.fixed.oriented)
         axis = None if plane.axis is None else matching_axis(result.fixed.grid, plane.axis, result.moving.grid)
-        moving = plane_of(result.moving.grid, axis)
+        moving = plane_of(result.moving.grid, axis, result.moving.oriented)
         return cls(result, warped, structures, _small(plane, result.fixed.grid), _small(moving, result.moving.grid))
 
     @property

@@ -146,7 +146,9 @@ def _write_files(
     result: RegistrationResult, warped: Image | None, stage: Path, inverse: bool, structures: Sequence[Structure]
 ) -> InverseResult | None:
     if result.field is not None and warped is not None:
-        write_image(warped, stage / "warped.nii.gz")
+        stored = result.moving.stored
+        whole = stored is not None and np.issubdtype(stored, np.integer)
+        write_image(warped, stage / "warped.nii.gz", stored if whole else None)
         if warped.grid.unit == "px" and warped.grid.ndim == 2:
             write_image(warped, stage / "warped.png")
     write_transforms(result, stage)
@@ -255,6 +257,7 @@ def _described(image: Image, path: str | Path | None, chosen: Mapping[str, Any] 
         "frame": (chosen or {}).get("frame"),
         "series": (chosen or {}).get("series"),
         "colour": image.is_colour,
+        "oriented": image.oriented,
         "grid": {
             "shape_zyx": list(grid.shape),
             "spacing": list(grid.spacing),

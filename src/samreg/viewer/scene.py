@@ -44,10 +44,11 @@ class Scene:
     notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.plane = plane_of(self.run.fixed_grid)
+        known = {side: entry.get("oriented", True) for side, entry in self.run.manifest["images"].items()}
+        self.plane = plane_of(self.run.fixed_grid, oriented=known["fixed"])
         axis = self.plane.axis
         along = None if axis is None else matching_axis(self.run.fixed_grid, axis, self.run.moving_grid)
-        self.moving_plane = plane_of(self.run.moving_grid, along)
+        self.moving_plane = plane_of(self.run.moving_grid, along, known["moving"])
         shown = self.fixed or self.warped
         if shown is None:
             raise InputError(f"{self.run.folder}: neither the fixed image nor warped.nii.gz can be read")
