@@ -27,6 +27,7 @@ from samreg.checks import (
     overlap,
     pairs,
     perturbed,
+    resegmented,
     start,
     swapped,
 )
@@ -225,7 +226,7 @@ class TestEachCheck:
         assert states(blank.check(finished(full, Image(holes, STACK)))) == {"blank_slices": state}
         assert states(blank.check(finished(Image(holes, STACK), full))) == {"blank_slices": state}
 
-    @pytest.mark.parametrize(("rows", "state"), [(range(0), "pass"), (range(3), "pass"), (range(9, 12), "look")])
+    @pytest.mark.parametrize(("rows", "state"), [(range(3), "pass"), (range(9, 12), "pass"), (range(9, 16), "look")])
     def test_blank_rows_of_a_flat_image_count_between_others(self, rows: range, state: str) -> None:
         data = np.random.default_rng(0).uniform(0, 1, GRID.shape).astype(np.float32)
         full = Image(data, GRID)
@@ -274,6 +275,21 @@ class TestEachCheck:
 
     def _features(self) -> np.ndarray:
         return np.random.default_rng(1).standard_normal((6, *self._cells().shape)).astype(np.float16)
+
+    @pytest.mark.parametrize(("moved", "state"), [(0, "pass"), (12, "look")])
+    def test_regions_found_anew_in_the_warped_image(self, moved: int, state: str) -> None:
+        case = finished()
+        with_regions = dataclasses.replace(case.images.fixed, rois=boxes(GRID, (4, 4), (12, 20), size=8))
+        images = dataclasses.replace(case.images, fixed=with_regions)
+
+        def segment(image: Image) -> Regions:
+            assert image.grid.same_as(GRID)
+            corners = [(4 + moved, 4 + moved), (12 + moved, 20 + moved)]
+            return dataclasses.replace(Regions.none(image), rois=boxes(GRID, *corners, size=8))
+
+        assert resegmented.check(dataclasses.replace(case, images=images)) is None
+        found = resegmented.check(dataclasses.replace(case, images=images, segment=segment))
+        assert states(found) == {"resegmented": state}
 
     def test_grey_values_that_run_against_each_other(self) -> None:
         image = disc()
@@ -380,7 +396,9 @@ class TestExpensiveChecks:
         assert found.value is not None
         assert 0 < found.value < 5
         assert torch.equal(case.start.displacement, before)
-        assert perturbed.spread(case).shape == case.images.fixed_grid.shape
+        assert case.maps["spread"].shape == case.images.fixed_grid.shape
+        inside = case.maps["spread"][case.fixed_step][case.fixed_body]
+        assert found.value == pytest.approx(float(np.percentile(inside, 90)))
 
 
 def _quick(folder: Path, out: Path, *options: str) -> list[str]:

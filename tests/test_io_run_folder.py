@@ -81,6 +81,12 @@ class TestContent:
         assert warped.grid.same_as(result.fixed.grid)
         np.testing.assert_allclose(warped.data, result.field.warp(result.moving).data, atol=1e-3)
 
+    def test_maps_of_the_checks_are_files(self, tmp_path: Path) -> None:
+        case = true_result(2)
+        values = np.random.default_rng(0).uniform(0, 5, case.fixed.grid.shape).astype(np.float32)
+        write_run(replace(case, maps={"spread": values}), tmp_path / "run", inverse=False)
+        np.testing.assert_array_equal(read_image(tmp_path / "run" / "spread.nii.gz").data, values)
+
     @pytest.mark.parametrize(("dtype", "kept"), [("uint8", True), ("int8", False), ("float64", False)])
     def test_warped_keeps_whole_numbers_where_they_hold_it(self, tmp_path: Path, dtype: str, kept: bool) -> None:
         case = true_result(2)

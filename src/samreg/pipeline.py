@@ -235,6 +235,7 @@ def register_regions(
         checks=found,
         notes=(*_masked(fixed, "fixed"), *_masked(moving, "moving"), *said, *start.notes, *fitted.notes),
         landmarks=None if landmarks is None else LandmarkRecord.of(landmarks, fitted.field),
+        maps=finished.maps,
     )
 
 

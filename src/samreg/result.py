@@ -16,7 +16,7 @@ from samreg.geometry.image import Image
 from samreg.geometry.inverse import InverseResult
 from samreg.geometry.landmarks import LandmarkRecord
 from samreg.geometry.rois import PairedRois
-from samreg.types import Matrix
+from samreg.types import Matrix, ScalarArray
 
 __all__ = [
     "STATES",
@@ -214,6 +214,8 @@ class RegistrationResult:
         checks: what each check found.
         notes: what else the user should know, one sentence each.
         landmarks: how far landmarks that pulled the transform were apart before and after; None without any.
+        maps: what checks measured at every voxel of the fixed image, by name: with `checks="all"` `spread`, how far the
+            field moves when one image is perturbed, in world units.
     """
 
     fixed: Image
@@ -237,6 +239,7 @@ class RegistrationResult:
     checks: tuple[CheckResult, ...] = ()
     notes: tuple[str, ...] = ()
     landmarks: LandmarkRecord | None = None
+    maps: Mapping[str, ScalarArray] = dataclasses.field(default_factory=dict)
 
     def __repr__(self) -> str:
         """At most ten lines: images, pairs, transform, confidence, time and the first warnings."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
@@ -60,6 +60,7 @@ class Finished:
         fitted: the transform.
         config: the settings.
         segment: finds regions in a further image, as they were found in both; None where nothing may be segmented.
+        maps: what checks measured at every voxel of the fixed image, by name; they put it here.
     """
 
     images: ImagePair
@@ -68,6 +69,7 @@ class Finished:
     fitted: FittedTransform
     config: RegisterConfig
     segment: Callable[[Image], Regions] | None = None
+    maps: dict[str, ScalarArray] = field(default_factory=dict)
 
     @cached_property
     def overlaps(self) -> np.ndarray:

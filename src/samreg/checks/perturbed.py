@@ -24,7 +24,8 @@ def check(finished: Finished) -> CheckResult | None:
     """The 90th percentile in the body of how far the field moves when the moving image is perturbed."""
     if finished.fitted.field is None or not finished.config.fit.is_dense:
         return None
-    inside = spread(finished)[finished.fixed_step][finished.fixed_body]
+    finished.maps["spread"] = spread(finished)
+    inside = finished.maps["spread"][finished.fixed_step][finished.fixed_body]
     value, grid = float(np.percentile(inside, 90)), finished.images.fixed_grid
     limit = MATCH_TOLERANCE * float(np.linalg.norm(grid.extent))
     return judge(
@@ -35,7 +36,7 @@ def check(finished: Finished) -> CheckResult | None:
         unit=grid.unit,
         source="3 % of the image's diagonal: half of the distance up to which the search calls two matches alike",
         says=f"a shift by a voxel, noise or a bias field moves a tenth of the body by {value:.1f} {grid.unit} or more",
-        advice="the images say little there: use the result as a rough one",
+        advice="spread.nii.gz shows where: the images say little there, and the result is a rough one",
     )
 
 

@@ -33,6 +33,7 @@ BUILT_IN = {
 EXPENSIVE = {
     "swapped": "samreg.checks.swapped:check",
     "perturbed": "samreg.checks.perturbed:check",
+    "resegmented": "samreg.checks.resegmented:check",
     "handedness": "samreg.checks.handedness:check",
 }
 """What registers again, so that it costs as much as the run: with `--checks all` only."""

@@ -151,6 +151,8 @@ def _write_files(
         write_image(warped, stage / "warped.nii.gz", stored if whole else None)
         if warped.grid.unit == "px" and warped.grid.ndim == 2:
             write_image(warped, stage / "warped.png")
+    for name, values in result.maps.items():
+        write_image(Image(values, result.fixed.grid, name), stage / f"{name}.nii.gz")
     write_transforms(result, stage)
     write_pair_files(result.pairs, stage, structures)
     return write_inverse(result, stage) if inverse else None

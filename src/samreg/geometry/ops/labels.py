@@ -83,7 +83,8 @@ def nearest(labels: Tensor, index: Tensor) -> Tensor:
     at = index.flip(-1)
     inside = ((at >= -0.5 - _EDGE) & (at <= sizes - 0.5 + _EDGE)).all(dim=1)
     voxel = torch.minimum((at.nan_to_num() + 0.5).floor().clamp(min=0), sizes - 1.0).long()
-    return torch.where(inside, labels[tuple(voxel.unbind(1))].long(), 0)
+    found: Tensor = torch.where(inside, labels[tuple(voxel.unbind(1))].long(), 0)
+    return found
 
 
 def with_all(labels: Tensor, index: Tensor, found: Tensor) -> Tensor:
@@ -119,7 +120,8 @@ def _present(values: Tensor) -> Tensor:
     flat = values.reshape(-1).long()
     low, high = flat.aminmax()
     if int(high) - int(low) >= _COUNTED:
-        return torch.unique(flat)
+        different: Tensor = torch.unique(flat)
+        return different
     return torch.nonzero(torch.bincount(flat - low))[:, 0] + low
 
 
