@@ -52,7 +52,8 @@ def pairs_of(slides: Slides) -> str:
         unknown = [i.name for i in (slides.result.fixed, slides.result.moving) if not i.oriented]
         if unknown:
             beside += (
-                f"Nothing names the sides of the patient: the header of {' and of '.join(unknown)} records no orientation. "
+                f"Nothing names the sides of the patient: the header of {' and of '.join(unknown)} records no "
+                "orientation. "
             )
     return (
         f"<div class='controls'>{_slice(slides)}{_window()}</div><div class='views'>"
