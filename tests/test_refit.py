@@ -18,6 +18,7 @@ from samreg.geometry.phantom import phantom
 from samreg.geometry.rois import Roi, RoiSet
 from samreg.io.rois import read_segmentation, write_segmentation
 from samreg.io.segments import segment_entries
+from samreg.regions.regions import Regions
 from samreg.runs.pair_files import edit_pairs
 from samreg.runs.refit import config_of
 from samreg.runs.run_folder import read_run
@@ -203,6 +204,35 @@ class TestFit:
         assert len(found.pairs) == 7
         assert found.manifest["config"] == read_run(run).manifest["config"]
         assert found.manifest["images"] == read_run(run).manifest["images"]
+
+    def test_one_pair_rejected_and_one_added_is_the_same_from_python_the_command_line_and_edited_files(
+        self, run: Path, tmp_path: Path
+    ) -> None:
+        before = read_run(run)
+        by_file, by_command = (shutil.copytree(run, tmp_path / name) for name in "ab")
+        for folder in (by_file, by_command):
+            for side in SIDES:
+                add(folder, side, "cyst", "Segment_1")
+        mark(by_file, 8, False)
+        assert main(["pairs", str(by_command), "--drop", "8"]) == 0
+        assert main(["fit", str(by_command), "--out", str(tmp_path / "again")]) == 0
+
+        images = [samreg.read_image(before.manifest["images"][side]["path"]) for side in SIDES]
+        cysts = []
+        for image in images:
+            mask = np.zeros(image.grid.shape, bool)
+            mask[20:30, 40:55] = True
+            cysts.append(RoiSet.from_masks([mask], image.grid, names=["cyst"]))
+        kept = before.pairs.select(range(7)).concatenate(samreg.PairedRois(*cysts, np.ones(1), np.ones(1)))
+        nothing = [Regions.none(image) for image in images]
+        in_python = samreg.register_regions(*nothing, config_of(before.manifest["config"]), extra_pairs=kept)
+
+        fields = [in_python.field.u, samreg.fit_run(by_file).field.u, read_run(tmp_path / "again").transform().u]
+        assert np.abs(fields[0] - before.transform().u).max() > 0.5
+        for u in fields[1:]:
+            np.testing.assert_array_equal(u, fields[0])
+        assert [row["name"] for row in read_run(tmp_path / "again").rows][-1] == "cyst"
+        assert len(read_run(tmp_path / "again").pairs) == 8
 
     def test_nothing_changed_gives_the_same_field(self, run: Path) -> None:
         np.testing.assert_array_equal(samreg.fit_run(run).field.u, read_run(run).transform().u)
