@@ -55,7 +55,7 @@ def write_acdc(path: Path) -> None:
     image = nib.Nifti1Image(np.arange(120, dtype=np.float32).reshape(6, 5, 4), np.eye(4))
     image.header["pixdim"][1:4] = 1.5, 1.5, 10.0
     image.header["qform_code"], image.header["sform_code"] = 0, 1
-    path.write_bytes(image.to_bytes())
+    nib.save(image, path)
 
 
 def in_array_order(image: Any) -> np.ndarray:
