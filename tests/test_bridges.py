@@ -11,6 +11,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import torch
 
 from results import photograph_result, true_result
 from samreg import bridges
@@ -154,6 +155,8 @@ def test_nan_is_no_value_of_an_image() -> None:
         (sitk.Image([4, 4], sitk.sitkFloat32), "fixed is a SimpleITK.Image .*from_sitk"),
         (nib.Nifti1Image(np.zeros((2, 2, 2), np.float32), np.eye(4)), "from_nibabel"),
         (np.zeros((4, 4)), "from_numpy"),
+        (torch.zeros(1, 4, 4), r"fixed is a torch\.Tensor .*from_torch"),
+        (bridges.to_monai(image("identity-2d")), "from_monai"),
         ("scan.nii.gz", "read_image"),
         (Path("scan.nii.gz"), "read_image"),
     ],

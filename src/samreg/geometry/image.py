@@ -101,8 +101,11 @@ class Image:
 
 _HOW = {
     "SimpleITK": "samreg.bridges.from_sitk(image)",
+    "itk": "samreg.bridges.from_itk(image)",
+    "monai": "samreg.bridges.from_monai(tensor)",
     "nibabel": "samreg.bridges.from_nibabel(image)",
     "numpy": "samreg.bridges.from_numpy(array, spacing)",
+    "torch": "samreg.bridges.from_torch(tensor, spacing)",
     "builtins": "samreg.read_image(path)",
     "pathlib": "samreg.read_image(path)",
 }
