@@ -82,8 +82,9 @@ class Slides:
         result = self.result
         windows = black_and_white(result.fixed), black_and_white(result.moving)
         still = DisplacementField.identity(result.fixed.grid)
+        fill = result.moving.background
         before = [
-            jpeg_uri(to_bytes(self.plane.take(_carried(self._part(still, k), result.moving).data, 0), windows[1]))
+            jpeg_uri(to_bytes(self.plane.take(_carried(self._part(still, k), result.moving, fill).data, 0), windows[1]))
             for k in range(self.plane.n_slices)
         ]
         moving = self._stack(result.moving, self.moving_plane, windows[1])
@@ -118,7 +119,7 @@ class Slides:
 
         field = self.result.field if when == "after" else None
         part = self._part(field or DisplacementField.identity(self.result.fixed.grid), self.first)
-        other = self.plane.take(_carried(part, self.result.moving).data, 0)
+        other = self.plane.take(_carried(part, self.result.moving, self.result.moving.background).data, 0)
         fixed = self.plane.take(self.result.fixed.data, self.first)
         a = _grey(to_bytes(fixed, black_and_white(self.result.fixed)))
         b = _grey(to_bytes(other, black_and_white(self.result.moving)))
@@ -204,11 +205,11 @@ def _beyond(field: DisplacementField, moving: Grid) -> np.ndarray:
     return result
 
 
-def _carried(field: DisplacementField, moving: Image) -> Image:
-    """The moving image on the grid of a field; its background where the two do not meet, which is no surprise here."""
+def _carried(field: DisplacementField, moving: Image, fill: tuple[float, ...]) -> Image:
+    """The moving image on the grid of a field; `fill`, its background, where the two do not meet: no surprise here."""
     if field.coverage(moving.grid) > 0:
-        return field.warp(moving)
-    value = np.asarray(moving.background[: 3 if moving.is_colour else 1], dtype=np.float32)
+        return field.warp(moving) if moving.is_colour else field.warp(moving, fill=fill[0])
+    value = np.asarray(fill, dtype=np.float32)
     shape = (*field.grid.shape, 3) if moving.is_colour else field.grid.shape
     return Image(np.broadcast_to(value if moving.is_colour else value[0], shape), field.grid, moving.name)
 
