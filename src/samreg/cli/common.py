@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,27 +69,28 @@ def rois_on(grid: Grid, rois: RoiSet, what: str) -> RoiSet:
     return kept
 
 
-def pairs_from_labels(fixed: Path, moving: Path, fixed_grid: Grid, moving_grid: Grid) -> PairedRois:
-    """Pairs of the regions that two label files have in common, by segment name, or by label value.
+def pairs_from_labels(
+    fixed: Path, moving: Path, fixed_grid: Grid, moving_grid: Grid, names: Path | None = None
+) -> PairedRois:
+    """Pairs of the regions that two label files have in common, by name where both have names, else by label value.
 
-    Names count where both files are segmentations (.seg.nrrd); the value counts otherwise.
+    Args:
+        fixed: label map, segmentation (.seg.nrrd, DICOM SEG) or folder of masks of the fixed image.
+        moving: the same of the moving image.
+        fixed_grid: grid of the fixed image.
+        moving_grid: grid of the moving image.
+        names: of label values (ITK-SNAP, dataset.json of nnU-Net); those beside a label map are found without it.
     """
+    from samreg.io.known_regions import read_known_regions
+    from samreg.io.label_names import read_label_names
     from samreg.regions.known import pair_by_name
 
-    sides = []
-    named = all(path.name.lower().endswith(".seg.nrrd") for path in (fixed, moving))
-    for path, grid in ((fixed, fixed_grid), (moving, moving_grid)):
-        sides.append(rois_on(grid, _named_rois(path, named), str(path)))
-    return pair_by_name(*sides)
-
-
-def _named_rois(path: Path, by_name: bool) -> RoiSet:
-    from samreg.io.rois import read_rois, read_segmentation
-
-    if by_name or not path.name.lower().endswith(".seg.nrrd"):
-        return read_rois(path)
-    rois, values = read_segmentation(path)
-    return replace(rois, rois=tuple(replace(roi, name=str(v)) for roi, v in zip(rois.rois, values, strict=True)))
+    given = None if names is None else read_label_names(names)
+    sides = [(path, read_known_regions(path, given)) for path in (fixed, moving)]
+    named = all(known.named for _, known in sides)
+    rois = [known.rois if named else known.by_value(path) for path, known in sides]
+    grids = zip(rois, (fixed_grid, moving_grid), (fixed, moving), strict=True)
+    return pair_by_name(*(rois_on(grid, part, str(path)) for part, grid, path in grids))
 
 
 def show(*things: object) -> None:

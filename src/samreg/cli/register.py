@@ -33,9 +33,12 @@ class Register:
     out: Annotated[Path, tyro.conf.arg(metavar="RUN", aliases=("-o",))]
     """Folder for the result; must not exist or be empty."""
     fixed_labels: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """Known regions of the fixed image (label map or .seg.nrrd), paired by value or name."""
+    """Known regions of the fixed image (label map, .seg.nrrd, DICOM SEG or a folder of masks), paired by name or
+    value."""
     moving_labels: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """Known regions of the moving image."""
+    label_names: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """Names of label values: an ITK-SNAP label file or nnU-Net's dataset.json; one beside the label map is found."""
     labels_only: bool = False
     """Run no segmenter: the known regions, exactly as they are, and the grey values drive the fit."""
     fixed_mask: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
@@ -110,7 +113,9 @@ class Register:
         pairs = None
         if self.fixed_labels is not None and self.moving_labels is not None:
             with collected() as more:
-                pairs = pairs_from_labels(self.fixed_labels, self.moving_labels, fixed.grid, moving.grid)
+                pairs = pairs_from_labels(
+                    self.fixed_labels, self.moving_labels, fixed.grid, moving.grid, self.label_names
+                )
             notes += more
             inputs |= {"fixed_labels": self.fixed_labels, "moving_labels": self.moving_labels}
         from samreg.runs.guides import GUIDES, Guides

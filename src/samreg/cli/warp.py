@@ -17,6 +17,7 @@ from samreg.errors import ConfigError, GeometryError, ImageReadError, InputError
 if TYPE_CHECKING:
     from samreg.geometry.field import DisplacementField
     from samreg.geometry.grid import Grid
+    from samreg.geometry.image import Image
     from samreg.runs.chain import Passage
     from samreg.types import LabelArray
 
@@ -41,9 +42,12 @@ class Warp:
     """The file to write; its ending chooses the format."""
     inverse: bool = False
     """Carry what lies in the fixed image onto the moving grid."""
-    interpolation: Literal["auto", "linear", "nearest", "label"] = "auto"
-    """How values between voxels are made: label for label maps and .seg.nrrd, linear for grey values and colour; auto
-    looks whether the values are labels (docs/conventions.md)."""
+    reference: Annotated[Path | None, tyro.conf.arg(metavar="IMAGE")] = None
+    """Grid of the result, where it is not to be that of the fixed image (with --inverse: of the moving image)."""
+    interpolation: Literal["auto", "linear", "nearest", "label", "bspline", "sinc"] = "auto"
+    """How values between voxels are made: label for label maps and .seg.nrrd, linear for grey values and colour,
+    where bspline and sinc (cubic, Lanczos) are sharper and overshoot at edges; auto looks whether the values are labels
+    (docs/conventions.md)."""
     fill: float | Literal["auto"] = "auto"
     """Grey value where there is no moving image; auto is the image's own background. Labels are filled with 0."""
     overwrite: bool = False
@@ -65,6 +69,8 @@ class Warp:
         if not self.run_folder:
             raise InputError("warp wants a run: give --run and the folder that samreg register wrote")
         run = passage([read_run(folder) for folder in self.run_folder], self.inverse)
+        if self.reference is not None:
+            run = self._onto(run, self.reference)
         if _is_segmentation(self.image) and self.interpolation not in ("auto", "label"):
             raise ConfigError(f"{self.image}: its segments are carried as labels, not {self.interpolation}")
         frames = self._n_frames()
@@ -78,6 +84,25 @@ class Warp:
             self._image(run)
         report(file=str(self.out))
         show(f"written to {self.out}")
+
+    def _onto(self, run: Passage, reference: Path) -> Passage:
+        """The passage onto the grid of another image of the same world; beyond the field its edge goes on."""
+        from samreg.geometry.field import DisplacementField
+        from samreg.io.images import read_values
+
+        grid = read_values(reference)[1]
+        if run.field.coverage(run.source) and DisplacementField.identity(grid).coverage(run.target) == 0:
+            raise GeometryError(
+                f"{reference}: lies nowhere in the {run.target_name} image; --reference wants a grid of its world"
+            )
+        return dataclasses.replace(run, field=DisplacementField.identity(grid).compose(run.field), target=grid)
+
+    def _warped(self, field: DisplacementField, image: Image) -> Image:
+        if self.interpolation in ("bspline", "sinc"):
+            from samreg.io.resample import warp_smoothly
+
+            return warp_smoothly(field, image, self.interpolation, self.fill)
+        return field.warp(image, "nearest" if self.interpolation == "nearest" else "linear", self.fill)
 
     def _n_frames(self) -> int:
         from samreg.io.series import frame_count
@@ -97,10 +122,10 @@ class Warp:
         labels = self.interpolation == "label"
         if self.interpolation == "auto":
             labels = first._as_labels(values, grid) is not None
+        how = "label" if labels else "linear" if self.interpolation == "auto" else self.interpolation
         if labels:
             self._filled_with_0()
         field, dtype = self._fitting(run, grid), values.dtype
-        how: Literal["linear", "nearest"] = "nearest" if self.interpolation == "nearest" else "linear"
         warped = []
         for frame in range(1, count + 1):
             if labels:
@@ -108,12 +133,12 @@ class Warp:
                 data: np.ndarray = field.warp_labels(read, own)
             else:
                 image = checked_image(*read_values(self.image, frame=frame, series=self.series), self.image)
-                data = field.warp(image, how, self.fill).data
+                data = self._warped(field, image).data
             warped.append(as_type(data, dtype))
         # A type that holds every frame.
         kind = np.result_type(*(frame.dtype for frame in warped))
         write_frames([frame.astype(kind) for frame in warped], run.target, self.out, frame_step(self.image))
-        show(f"interpolation: {'label' if labels else how}; {count} frames")
+        show(f"interpolation: {how}; {count} frames")
 
     def _image(self, run: Passage) -> None:
         from samreg.io.images import checked_image, read_values, write_image
@@ -137,7 +162,7 @@ class Warp:
             )
         field = self._fitting(run, grid)
         image = checked_image(values, grid, self.image)
-        warped = field.warp(image, "nearest" if self.interpolation == "nearest" else "linear", self.fill)
+        warped = self._warped(field, image)
         if np.ptp(warped.data) == 0:
             note(f"{self.image}: the result is {warped.data.flat[0]:g} everywhere")
         write_image(warped, self.out, values.dtype)

@@ -5,12 +5,16 @@
 
     T(x) = A(x + v(x)),   v(x) = A⁻¹(x + u(x)) - x,   so that T(x) = x + u(x).
 
-Linear interpolation and an affine map commute, so this holds between voxel centres too. Beyond the fixed grid ITK
-takes v = 0, which leaves the affine part.
+Linear interpolation and an affine map commute, so this holds between voxel centres too. Beyond its field ITK takes
+v = 0, which leaves the affine part. The field of `transform.h5` therefore reaches two voxels further than the fixed
+grid, with the u of the nearest edge, as samreg itself has it there. ITK takes a NIfTI file of one slice for an image of
+the plane: `displacement.nii.gz` of such a volume holds the slice three times, one above the other.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,11 +36,14 @@ if TYPE_CHECKING:
 __all__ = ["read_displacement", "read_transform", "write_affine", "write_displacement", "write_transform"]
 
 _SMALL = 64  # values; not worth compressing
+_MARGIN = 2  # voxels of the field of a composite transform beyond the fixed grid
 _NEGLIGIBLE = 1e-5  # of the smallest spacing; a smaller v is rounding
 
 
 def write_displacement(field: DisplacementField, path: str | Path) -> Path:
-    """Write u as an ITK displacement field (.nii.gz, .nii, .nrrd or .mha)."""
+    """Write u as an ITK displacement field (.nii.gz, .nii, .nrrd or .mha); one slice of a volume becomes three."""
+    if field.grid.ndim == 3 and 1 in field.grid.shape:
+        field = _padded(field, [int(n == 1) for n in field.grid.shape])
     return save(to_itk(field.u, field.grid), Path(path))
 
 
@@ -45,8 +52,7 @@ def read_displacement(path: str | Path, grid: Grid | None = None, unit: Unit = "
 
     Args:
         path: a vector image with as many components as dimensions.
-        grid: the fixed grid, where it is known. It keeps a unit that the file cannot say, and volumes of one slice
-            volumes: ITK takes them for 2D.
+        grid: the fixed grid, where it is known. It keeps a unit that the file cannot say, and volumes of one slice.
         unit: unit of the world coordinates where the grid is not known.
 
     Raises:
@@ -60,6 +66,13 @@ def read_displacement(path: str | Path, grid: Grid | None = None, unit: Unit = "
     d, components = image.GetDimension(), image.GetNumberOfComponentsPerPixel()
     if grid is not None:
         data = array_of(image).astype(np.float32)
+        if data.ndim == grid.ndim + 1 and 1 in grid.shape:
+            data = data[
+                tuple(
+                    slice(1, 2) if (m, n) == (1, 3) else slice(None)
+                    for m, n in zip(grid.shape, data.shape, strict=False)
+                )
+            ]
         if data.size != grid.n_voxels * grid.ndim or components != grid.ndim:
             raise ImageReadError(f"{source}: holds {data.shape} values, its grid has shape {grid.shape}")
         return DisplacementField(data.reshape(*grid.shape, grid.ndim), grid)
@@ -89,17 +102,15 @@ def write_transform(field: DisplacementField, path: str | Path, affine: Matrix |
     target = Path(path)
     if target.suffix != ".h5":
         raise InputError(f"{target}: an ITK composite transform is written to a file name that ends in .h5")
-    grid, d = field.grid, field.grid.ndim
-    residual = field.u.astype(float)
+    d = field.grid.ndim
     parts: list[tuple[str, np.ndarray, np.ndarray]] = []
     if affine is not None:
         matrix = np.asarray(affine, dtype=float)
-        x = grid.voxel_centres()
-        inverse = np.linalg.inv(matrix)
-        residual = (x + residual) @ inverse[:d, :d].T + inverse[:d, d] - x
         parameters = np.concatenate([matrix[:d, :d].ravel(), matrix[:d, d]])
         parts.append((f"AffineTransform_double_{d}_{d}", np.zeros(d), parameters))
-    if affine is None or np.abs(residual).max() > _NEGLIGIBLE * min(grid.spacing):
+    if affine is None or np.abs(_beside(field, affine)).max() > _NEGLIGIBLE * min(field.grid.spacing):
+        wide = _padded(field, [_MARGIN] * d)
+        grid, residual = wide.grid, _beside(wide, affine)
         fixed = np.concatenate([grid.shape[::-1], grid.origin, grid.spacing, np.ravel(grid.direction)])
         # Rounded to float32, as u is: the zeros behind compress away.
         parts.append((f"DisplacementFieldTransform_double_{d}_{d}", fixed, residual.astype(np.float32).ravel()))
@@ -112,6 +123,25 @@ def write_transform(field: DisplacementField, path: str | Path, affine: Matrix |
     except OSError as error:
         raise InputError(f"{target}: cannot be written: {error.strerror or error}") from None
     return target
+
+
+def _beside(field: DisplacementField, affine: Matrix | None) -> np.ndarray:
+    """v(x) = A⁻¹(x + u(x)) - x, (*shape, d): what is left of a field beside its affine part."""
+    u = field.u.astype(float)
+    if affine is None:
+        return u
+    x, d, inverse = field.grid.voxel_centres(), field.grid.ndim, np.linalg.inv(affine)
+    result: np.ndarray = (x + u) @ inverse[:d, :d].T + inverse[:d, d] - x
+    return result
+
+
+def _padded(field: DisplacementField, margin: Sequence[int]) -> DisplacementField:
+    """The field on a grid with so many more voxels on both sides of each array axis, with the u of its edges."""
+    grid = field.grid
+    shape = tuple(n + 2 * m for n, m in zip(grid.shape, margin, strict=True))
+    origin = grid.index_to_world(-np.asarray(margin[::-1], dtype=float)[None])[0]
+    wide = replace(grid, shape=shape, origin=tuple(map(float, origin)))
+    return DisplacementField(np.pad(field.u, [*((m, m) for m in margin), (0, 0)], mode="edge"), wide)
 
 
 def write_affine(affine: Matrix, path: str | Path) -> Path:

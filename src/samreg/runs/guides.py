@@ -13,7 +13,7 @@ from samreg.errors import InputError
 from samreg.geometry.grid import Grid
 from samreg.geometry.image import Image
 from samreg.geometry.landmarks import Landmarks
-from samreg.io.images import read_labels
+from samreg.io.known_regions import read_known_regions
 from samreg.io.points import read_point_pairs
 
 __all__ = ["GUIDES", "MASKS", "POINTS", "Guides", "read_mask"]
@@ -69,6 +69,6 @@ class Guides:
 
 
 def read_mask(path: str | Path) -> Image:
-    """A mask: any label map or segmentation, whose values other than 0 belong to it."""
-    labels, grid = read_labels(path)
-    return Image(np.asarray(labels != 0, dtype=np.float32), grid, Path(path).name)
+    """A mask: any label map, segmentation or folder of masks; all regions of it belong to it."""
+    rois = read_known_regions(path).rois
+    return Image(np.asarray(rois.label_map() != 0, dtype=np.float32), rois.grid, Path(path).name)

@@ -13,7 +13,7 @@ from samreg.geometry.field import DisplacementField
 from samreg.geometry.grid import Grid
 from samreg.geometry.rois import RoiSet
 from samreg.io.frames import chosen_frame
-from samreg.io.rois import read_rois
+from samreg.io.known_regions import read_known_regions
 from samreg.io.series import frame_count
 from samreg.io.tables import PairRecord, split_image_name
 from samreg.runs.run_folder import read_run
@@ -66,9 +66,7 @@ def frame_pairs(path: Path, fixed_frame: int = 1) -> list[PairRecord]:
     ]
 
 
-def write_motion(
-    out: Path, runs: Mapping[int, Path], fixed_frame: int, labels: Path | None = None, names: Mapping[int, str] = {}
-) -> Path:
+def write_motion(out: Path, runs: Mapping[int, Path], fixed_frame: int, labels: Path | None = None) -> Path:
     """`motion.csv`: how far each region of the fixed frame moved in every frame.
 
     Args:
@@ -76,7 +74,6 @@ def write_motion(
         runs: run folder of each frame.
         fixed_frame: the frame that all were registered to.
         labels: label map or segmentation of that frame; without it, the regions that are paired in half the frames.
-        names: of the labels, by value.
 
     Raises:
         InputError: if the labels lie on another grid than the frame.
@@ -86,7 +83,7 @@ def write_motion(
     grid = next(iter(opened.values())).fixed_grid if opened else None
     rows: list[Sequence[object]] = []
     if grid is not None and fields:
-        regions = _labelled(labels, grid, names) if labels else _recurring([run.pairs.fixed for run in opened.values()])
+        regions = _labelled(labels, grid) if labels else _recurring([run.pairs.fixed for run in opened.values()])
         rows = _rows(fields, {"whole image": np.ones(grid.shape, dtype=bool), **regions})
         still = DisplacementField.identity(grid)
         rows += _rows({fixed_frame: still}, {"whole image": np.ones(grid.shape, dtype=bool), **regions})
@@ -123,12 +120,11 @@ def _rows(fields: Mapping[int, DisplacementField], regions: Mapping[str, MaskArr
     return rows
 
 
-def _labelled(path: Path, grid: Grid, names: Mapping[int, str]) -> dict[str, MaskArray]:
-    rois = read_rois(path)
+def _labelled(path: Path, grid: Grid) -> dict[str, MaskArray]:
+    rois = read_known_regions(path).rois
     if not rois.grid.same_as(grid):
         raise InputError(f"{path}: lies on another grid than the fixed frame; give labels of that frame")
-    named = {str(value): name for value, name in names.items()}
-    return {named.get(roi.name, roi.name): mask for roi, mask in zip(rois.rois, rois.masks(), strict=True)}
+    return {roi.name: mask for roi, mask in zip(rois.rois, rois.masks(), strict=True)}
 
 
 def _recurring(sets: Sequence[RoiSet]) -> dict[str, MaskArray]:
