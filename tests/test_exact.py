@@ -12,10 +12,12 @@ from benchmarks.exact_cases import CASES_2D, CASES_3D, Case
 from scipy.spatial.transform import Rotation
 
 from samreg import Image, read_image
+from samreg.fit.terms.lncc import Lncc
 from samreg.geometry.grid import Grid
 from samreg.geometry.phantom import phantom
 from samreg.initial.affine import Candidate
-from samreg.initial.hypotheses import best_start, edge_agreement, global_search
+from samreg.initial.edges import edge_agreement
+from samreg.initial.hypotheses import best_start, global_search
 from samreg.initial.pyramid import GreyPyramid, resample
 from samreg.initial.refine import nearest_of_kind, plausible_map, refine
 from samreg.regions.slices import window
@@ -159,6 +161,22 @@ def test_resampling_keeps_the_centre_of_a_blob() -> None:
     out = resample(line, grid, (101, 67), 101 / 67)[0, 50]
     at = (torch.arange(67.0) + 0.5) * 101 / 67 - 0.5
     assert abs(float((out * at).sum() / out.sum()) - 37.3) < 0.02
+
+
+def test_lncc_leaves_out_what_is_not_held() -> None:
+    random = torch.Generator().manual_seed(0)
+    f = torch.rand(1, 40, 40, generator=random)
+    held = torch.ones(1, 40, 40)
+    held[..., 20:] = 0
+    lncc = Lncc(f, (7, 7))
+    broken = torch.where(held > 0, f, torch.rand(1, 40, 40, generator=random))
+    whole, masked = lncc.squared(f), lncc.squared(broken, held)
+    torch.testing.assert_close(masked[..., :17], whole[..., :17])  # windows that lie inside
+    assert float(masked[..., :20].min()) > 0.9  # and those that are cut
+    assert float(masked[..., 25:].abs().max()) == 0
+    w = broken.clone().requires_grad_(True)
+    (slope,) = torch.autograd.grad(lncc(w, held), w)
+    assert float(slope[..., 20:].abs().max()) == 0
 
 
 def _grey_error(case: Case, kind: str) -> float:

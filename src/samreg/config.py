@@ -178,7 +178,7 @@ class FlowConfig:
     flow_smoothing: float = 2.0
     """Standard deviation of the smoothing of each step of the flow, in working voxels."""
     flow_iterations: tuple[int, ...] = (40, 40, 30)
-    """Steps of the flow at most at each level, coarse to fine; the last one has the working size."""
+    """Steps of the flow at most at each level, coarse to fine; levels beyond take the last number."""
 
     def __post_init__(self) -> None:
         for name in ("flow_roi_weight", "flow_feature_weight", "flow_smoothing"):
@@ -229,7 +229,8 @@ class FitConfig:
     similarity: str = "lncc"
     """What compares grey values: lncc, or the name of a term of another package."""
     work_size: int = 128
-    """Working voxels along the longest axis; each coarser level of the flow has half as many as the next."""
+    """Working voxels along the longest axis at elastic levels, and the least at the last level of the flow, which
+    begins at about a quarter of them."""
     flow: FlowConfig = field(default_factory=FlowConfig)
     """The flow of a ddf."""
     elastic: ElasticConfig = field(default_factory=ElasticConfig)

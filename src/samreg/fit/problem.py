@@ -108,7 +108,7 @@ class DenseProblem:
         )
 
 
-def working_shape(problem: DenseProblem, size: int) -> tuple[int, ...]:
+def working_shape(problem: DenseProblem, size: float) -> tuple[int, ...]:
     """Voxels of a level: about `size` along the longest axis, isotropic, never finer than the fixed image.
 
     Where displacement may cross thick slices, the fixed image is interpolated between them, so that the local

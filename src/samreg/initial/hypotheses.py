@@ -1,8 +1,6 @@
 """Where a global map may start: candidates, their refinement, and the choice by what no candidate was fitted to.
 
-Candidates are refined by grey values and compared by the direction of edges (normalised gradients; Haber and
-Modersitzki, MICCAI 2006): the mean over the fixed image's edges of cos^2 between the gradients of both images, against
-what chance gives, 1/d. What the moving image does not hold counts as chance, so that no map wins by what it leaves out.
+Candidates are refined by grey values and compared by the direction of edges (`initial.edges`).
 """
 
 from __future__ import annotations
@@ -22,12 +20,13 @@ from samreg.geometry.ops.displacement import derivatives
 from samreg.geometry.ops.resample import sample
 from samreg.geometry.ops.smoothing import gaussian
 from samreg.initial.affine import Candidate
-from samreg.initial.pyramid import GreyLevel, GreyPyramid, resample
+from samreg.initial.edges import edge_agreement
+from samreg.initial.pyramid import GreyPyramid, resample
 from samreg.initial.refine import Kind, Refined, plausible_map, refine
 from samreg.result import TriedStart
 from samreg.types import Matrix
 
-__all__ = ["Tried", "best_start", "edge_agreement", "global_search", "moment_candidate", "rotations"]
+__all__ = ["Tried", "best_start", "global_search", "moment_candidate", "rotations"]
 
 _SEARCH_VOXELS = {2: 40, 3: 18}
 """Voxels along the longest axis of the fixed image in the search over turns."""
@@ -67,29 +66,6 @@ class Tried:
         return TriedStart(
             round(self.agreement, 4), round(self.refined.cost, 4), round(self.refined.overlap, 3), self.refined.refused
         )
-
-
-def edge_agreement(level: GreyLevel, matrix: Matrix, displacement: Tensor | None = None) -> float:
-    """How much better than chance the edges of both images run along each other behind a map; 1 is perfect.
-
-    Args:
-        level: both images.
-        matrix: (d + 1, d + 1) fixed world to moving world.
-        displacement: (d, *shape) in voxels of the level, before the map; none by default.
-    """
-    d = level.fixed_grid.ndim
-    warped, inside = level.warped(matrix, displacement)
-    size = torch.tensor(level.fixed_grid.array_spacing).reshape(-1, *([1] * d)) / level.pixel
-    f, w = (torch.stack(derivatives(v[0])) / size for v in (level.fixed, warped))
-    f_length, w_length = f.square().sum(0), w.square().sum(0)
-    floors = [1e-6 + 0.1 * float(v.mean()) for v in (f_length, w_length)]
-    alike = (f * w).sum(0).square() / ((f_length + floors[0]) * (w_length + floors[1]))
-    chance = 1 / d
-    weight = (f_length / (f_length + floors[0])) * f_length.sqrt()
-    held = inside[0] > 0
-    value = torch.where(held, alike, torch.tensor(chance))
-    mean = float((weight * value).sum() / weight.sum().clamp(min=1e-9))
-    return (mean - chance) / (1 - chance)
 
 
 def moment_candidate(pyramid: GreyPyramid) -> Candidate:

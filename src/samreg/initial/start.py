@@ -15,6 +15,7 @@ from samreg.geometry.frame import from_field
 from samreg.geometry.rois import PairedRois
 from samreg.initial.affine import Candidate
 from samreg.initial.descriptors import Descriptors
+from samreg.initial.edges import agreement_behind
 from samreg.initial.hypotheses import best_start, moment_candidate
 from samreg.initial.overlaps import affine_of_pairs
 from samreg.initial.problem import ImagePair
@@ -27,6 +28,8 @@ __all__ = ["RoughFit", "Start", "find_start"]
 
 _REFINED_VOXELS = 200_000
 """Working voxels of the finest level at which grey values refine the start."""
+_JUDGED_AT = (1, 2)
+"""Levels at which edges judge where the embeddings put things: 1/48 and 1/96 of the image."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +45,7 @@ class Start:
         record: how the affine map was chosen; None where it was not searched for.
         rough: whether a rough fit brought the images near each other.
         refined: whether grey values refined the affine map, so that a rigid or affine registration ends with it.
+        pyramid: both images, as the refinement saw them; None where there was none.
         given: whether it is a transform that the user gave, which the dense fit keeps in all its detail.
         notes: what the user should know, one sentence each.
     """
@@ -53,6 +57,7 @@ class Start:
     record: StartRecord | None = None
     rough: bool = False
     refined: bool = False
+    pyramid: GreyPyramid | None = None
     given: bool = False
     notes: tuple[str, ...] = ()
 
@@ -68,7 +73,9 @@ def find_start(
     given: PairedRois | None = None,
     initial: DisplacementField | None = None,
 ) -> Start:
-    """An affine map and large displacements from the embeddings; between people grey values refine them roughly.
+    """An affine map and large displacements from the embeddings, refined by grey values.
+
+    Where edges agree better without the displacement, it is left out. Stacks whose slices correspond keep their grid.
 
     Images that were not segmented start from the affine map of the pairs that are given. Where a transform is given,
     nothing is searched for.
@@ -99,8 +106,10 @@ def find_start(
     if not images.same_slices:
         affine, record, candidates = affine_start(found, images, config.seed)
         start = replace(start, affine=affine, record=record)
+    if not images.same_slices or not config.fit.is_dense:
+        start = _refined(images, start, found, candidates, config)
     if not config.fit.is_dense:
-        return _refined(images, start, found, candidates, config)
+        return start
     cells = one_way(found, start.affine, images.stack_axis)
     if not images.same_slices:
         cells = both_ways(found, start.affine, cells)
@@ -110,13 +119,22 @@ def find_start(
         # Pairs between people are checked against the images brought near each other, not against the search alone.
         guide = refine(images, start, config)
         start = replace(start, guide=guide, displacement=guide, rough=True)
-    return start
+    return _judged(start) if search else start
+
+
+def _judged(start: Start) -> Start:
+    """The start without its displacement where edges agree better so."""
+    if start.pyramid is None:
+        return start
+    nothing = torch.zeros_like(start.guide)
+    without, with_it = (agreement_behind(start.pyramid, start.affine, u, _JUDGED_AT) for u in (nothing, start.guide))
+    return start if with_it >= without else replace(start, guide=nothing, displacement=nothing)
 
 
 def _refined(
     images: ImagePair, start: Start, found: Descriptors, candidates: list[Candidate], config: RegisterConfig
 ) -> Start:
-    """The rigid or affine map that the edges of both images agree on best, to a part of a voxel.
+    """The start at the rigid or affine map that the edges of both images agree on best, to a part of a voxel.
 
     Where regions alone count, grey values have no say, and the pairs give the map.
     """
@@ -132,7 +150,7 @@ def _refined(
     )
     record = start.record or StartRecord("headers", {}, 0, 0.0)
     record = replace(record, chosen=tried[0].name, tried={t.name: t.record() for t in tried})
-    return replace(start, affine=matrix, record=record, refined=True)
+    return replace(start, affine=matrix, record=record, refined=True, pyramid=pyramid)
 
 
 def _from_initial(images: ImagePair, config: RegisterConfig, initial: DisplacementField) -> Start:
