@@ -75,20 +75,20 @@ def fit_transform(
     dense = fit_dense(problem, config, None if progress is None else (lambda done, n: progress("fit", done, n)))
     notes: tuple[str, ...] = ()
     if config.transform == "ddf" and start.pyramid is not None:
-        dense, notes = _judged(problem, start.pyramid, dense, config)
+        dense, notes = _judged(problem, start, start.pyramid, dense, config)
     moved = to_field(dense.displacement, images.fixed_grid, start.affine)
     return FittedTransform(start.affine, moved, dense.displacement, dense.losses, dense.iterations, notes)
 
 
 def _judged(
-    problem: DenseProblem, pyramid: GreyPyramid, dense: DenseFit, config: FitConfig
+    problem: DenseProblem, start: Start, pyramid: GreyPyramid, dense: DenseFit, config: FitConfig
 ) -> tuple[DenseFit, tuple[str, ...]]:
     """The fit after a look at edges: finished without guidance in one anatomy, or left out where it brought nothing."""
     if is_one_anatomy(pyramid, problem.affine, dense.displacement):
         # Embeddings and the regions found with them have led as near as their cells allow: grey values finish.
         alone = replace(config, flow=replace(config.flow, flow_feature_weight=0.0, flow_roi_weight=0.0))
         dense = fit_dense(replace(problem, start=dense.displacement), alone)
-    if has_earned_its_place(pyramid, problem.affine, dense.displacement):
+    if not start.alike or has_earned_its_place(pyramid, problem.affine, dense.displacement):
         return dense, ()
     return replace(dense, displacement=torch.zeros_like(dense.displacement)), (_UNEARNED,)
 

@@ -36,6 +36,8 @@ _TISSUE = 0.03
 _SURE = 0.5
 """Agreement of edges that ends the search for other starts. Copies of one image have .5 to .8, a brain and itself
 turned by half a turn .35."""
+_ALIKE = 0.25
+"""Cost of a refined map below which both images show one anatomy. Copies have .003 to .2, people .31 to .45."""
 _PROBES = 9
 _STAYS = 0.06
 """Voxels: what grey values move by less than this was aligned before. Interpolation alone can do as much."""
@@ -54,12 +56,14 @@ class Tried:
         start: its map before.
         refined: after.
         agreement: of edges, -1/(d - 1) to 1; 0 is chance.
+        alike: whether edges or grey values behind the map agree as those of different people do not.
     """
 
     name: str
     start: Matrix
     refined: Refined
     agreement: float
+    alike: bool = False
 
     def record(self) -> TriedStart:
         """What the manifest keeps."""
@@ -182,7 +186,7 @@ def best_start(
     """Refine candidates by grey values and take the one whose edges agree best.
 
     All are refined at the coarsest level, the best of them at the next, and the winner to the finest. Where none agrees
-    well, the search over turns and scales brings more. A later candidate has to win clearly.
+    well, the search over turns and scales brings more. A later candidate has to win clearly, and to show one anatomy.
 
     Args:
         pyramid: both images.
@@ -202,9 +206,12 @@ def best_start(
     best = max(tried, key=lambda t: t.agreement)
     if best.agreement < first.agreement + _MARGIN or best.refined.overlap < _LEAST_OVERLAP:
         best = first
-    final = refine(pyramid, best.refined.matrix, kind, first=min(end + 1, len(pyramid.pixels) - 1))
-    level = pyramid.level(len(pyramid.pixels) - 1 if len(pyramid.pixels) <= end + 2 else end + 1)
-    before, after = (edge_agreement(level, m) for m in (best.start, final.matrix))
+    final, after, alike = _finish(pyramid, best, kind)
+    if not alike and best is not first:
+        # Between people edges may agree better behind a map that turns one body around.
+        best = first
+        final, after, alike = _finish(pyramid, best, kind)
+    before = edge_agreement(pyramid.level(_judged_at(pyramid)), best.start)
     matrix, why = final.matrix, final.refused
     if _motion(pyramid, best.start, final.matrix) < _STAYS:
         matrix, why = best.start, f"it moved nothing by more than {_STAYS:g} voxel"
@@ -213,13 +220,25 @@ def best_start(
     elif judge is not None and best is first:
         # Between people the outlines of organs say less than the embeddings do; where edges agree, it is one anatomy.
         costs = judge(best.start), judge(final.matrix)
-        if costs[1] > costs[0] and after < _SURE * final.overlap:
+        if costs[1] > costs[0] and not alike:
             matrix, why = (
                 best.start,
                 f"embeddings agree less after the refinement ({costs[1]:.3f}, {costs[0]:.3f} before)",
             )
-    winner = Tried(best.name, best.start, replace(final, matrix=matrix, refused=why), after)
+    winner = Tried(best.name, best.start, replace(final, matrix=matrix, refused=why), after, alike)
     return matrix, [winner, *(t for t in tried if t is not best)]
+
+
+def _judged_at(pyramid: GreyPyramid) -> int:
+    """The level at which edges judge a refined map: the third, or the finest."""
+    return min(2, len(pyramid.pixels) - 1)
+
+
+def _finish(pyramid: GreyPyramid, tried: Tried, kind: Kind) -> tuple[Refined, float, bool]:
+    """A candidate refined to the finest level, the agreement of its edges, and whether that is one anatomy's."""
+    final = refine(pyramid, tried.refined.matrix, kind, first=_judged_at(pyramid))
+    after = edge_agreement(pyramid.level(_judged_at(pyramid)), final.matrix)
+    return final, after, after >= _SURE * final.overlap or final.cost < _ALIKE
 
 
 def _motion(pyramid: GreyPyramid, before: Matrix, after: Matrix) -> float:

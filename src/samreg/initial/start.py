@@ -46,6 +46,7 @@ class Start:
         rough: whether a rough fit brought the images near each other.
         refined: whether grey values refined the affine map, so that a rigid or affine registration ends with it.
         pyramid: both images, as the refinement saw them; None where there was none.
+        alike: whether both images show one anatomy behind the affine map: edges and grey values agree.
         given: whether it is a transform that the user gave, which the dense fit keeps in all its detail.
         notes: what the user should know, one sentence each.
     """
@@ -58,6 +59,7 @@ class Start:
     rough: bool = False
     refined: bool = False
     pyramid: GreyPyramid | None = None
+    alike: bool = False
     given: bool = False
     notes: tuple[str, ...] = ()
 
@@ -75,7 +77,8 @@ def find_start(
 ) -> Start:
     """An affine map and large displacements from the embeddings, refined by grey values.
 
-    Where edges agree better without the displacement, it is left out. Stacks whose slices correspond keep their grid.
+    Where both images show one anatomy, grey values give the affine map, and edges say whether the displacement stays.
+    Between people the map is that of the embeddings. Stacks whose slices correspond keep their grid.
 
     Images that were not segmented start from the affine map of the pairs that are given. Where a transform is given,
     nothing is searched for.
@@ -124,7 +127,7 @@ def find_start(
 
 def _judged(start: Start) -> Start:
     """The start without its displacement where edges agree better so."""
-    if start.pyramid is None:
+    if start.pyramid is None or not start.alike:
         return start
     nothing = torch.zeros_like(start.guide)
     without, with_it = (agreement_behind(start.pyramid, start.affine, u, _JUDGED_AT) for u in (nothing, start.guide))
@@ -149,8 +152,11 @@ def _refined(
         None if kind == "rigid" else lambda m: embedding_cost(found, images, m),
     )
     record = start.record or StartRecord("headers", {}, 0, 0.0)
-    record = replace(record, chosen=tried[0].name, tried={t.name: t.record() for t in tried})
-    return replace(start, affine=matrix, record=record, refined=True, pyramid=pyramid)
+    record = replace(record, tried={t.name: t.record() for t in tried})
+    start = replace(start, record=record, pyramid=pyramid, alike=tried[0].alike)
+    if config.fit.is_dense and not start.alike:
+        return start
+    return replace(start, affine=matrix, record=replace(record, chosen=tried[0].name), refined=True)
 
 
 def _from_initial(images: ImagePair, config: RegisterConfig, initial: DisplacementField) -> Start:

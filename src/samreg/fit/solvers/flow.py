@@ -21,7 +21,7 @@ from samreg.config import FitConfig, FlowConfig
 from samreg.fit.level import Level
 from samreg.fit.objective import Objective, has_converged
 from samreg.fit.problem import DenseProblem, Weights, working_shape
-from samreg.geometry.ops.displacement import per_axis, warp
+from samreg.geometry.ops.displacement import central_determinant, per_axis, warp
 from samreg.geometry.ops.smoothing import gaussian
 
 __all__ = ["flow_weights", "minimise_by_flow", "plan"]
@@ -32,7 +32,7 @@ at most."""
 _LONGEST_STEP = 0.5
 """Longest displacement of a step, in working voxels."""
 _LNCC_WINDOW = 7
-_MOST_VOXELS = 400_000, 128
+_MOST_VOXELS = 150_000, 128
 """Working voxels up to which the last level is finer than the working size, at most as fine as the fixed image, for
 this working size. A working size half as large allows voxels twice as large."""
 _COARSEST = 4
@@ -45,6 +45,9 @@ _DISAGREES = 0.1
 """1 - LNCC^2 from which embeddings guide with all their weight."""
 _AROUND = 3.0
 """Neighbourhood in which grey values agree or not, in standard deviations of the smoothing of a step."""
+_CALM = 0.0
+_LIMIT = 1.1
+_LEAST_DETERMINANT = 1e-2
 _PATIENCE = 6
 """Steps without a lower objective after which steps become half as long,"""
 _SHORTEST = 0.1
@@ -117,6 +120,7 @@ def minimise_by_flow(
     size = per_axis([s / pixel for s in objective.spacing])
     update = [smoothing * pixel / s for s in objective.spacing]
     total = [objective.field_smoothing * pixel / s for s in objective.spacing]
+    wide = [_CALM * pixel / s for s in objective.spacing]
     around = [_AROUND * s for s in update]
     v = start.detach().clone()
     best, lowest, missed = v, float("inf"), 0
@@ -153,5 +157,22 @@ def minimise_by_flow(
             downhill[objective.frozen] = 0.0
         longest = (downhill * size).square().sum(0).sqrt().max()
         step = downhill * (reach / longest.clamp(min=1e-20))
-        v = gaussian(step + warp(v, step), total)
+        v = _calmed(gaussian(step + warp(v, step), total), wide)
     return best, len(history)
+
+
+def _calmed(v: Tensor, sigma: list[float]) -> Tensor:
+    """A displacement, smoothed more the further its local volume is from what it was.
+
+    The share of the smoothing at a voxel is (log det(I + grad v) / limit)^2, 1 at most: what hardly changes its volume
+    is left alone, as in images of one person, and nothing is stretched or squeezed beyond what tissue does.
+
+    Args:
+        v: (d, *shape) in voxels, array order.
+        sigma: of the smoothing, in voxels along each array axis.
+    """
+    if max(sigma) <= 0:
+        return v
+    log = central_determinant(v).clamp(min=_LEAST_DETERMINANT).log()
+    share = gaussian((log / _LIMIT).square().clamp(max=1)[None], [0.5 * s for s in sigma])
+    return v + share * (gaussian(v, sigma) - v)
