@@ -60,7 +60,8 @@ class Objective:
         self.grey_frame = Frame(fixed_grid, problem.moving_grid.with_shape(dense), problem.affine)
         self.spacing = fixed_grid.array_spacing
         self.frozen = problem.frozen_axis
-        self.field_smoothing = problem.field_smoothing
+        self.field_smoothing = problem.field_smoothing * problem.stiffness
+        self.stiffness = problem.stiffness
         pixel = min(x for n, x in zip(shape, self.spacing, strict=True) if n > 1)
         fixed, moving = (torch.from_numpy(np.ascontiguousarray(v))[None] for v in (problem.fixed, problem.moving))
         self.fixed = resample(fixed, problem.fixed_grid, shape, pixel)

@@ -70,6 +70,7 @@ class DenseProblem:
         frozen_axis: array axis along which the refinement does not move, or None.
         slice_axis: array axis along which the pairs are one slice thick, or None.
         field_smoothing: smoothing of the whole displacement after each step of a flow, in working voxels.
+        stiffness: how much the field resists changes of local volume and bends; 1 by default.
         similarity: name of the term that compares grey values.
         keep_start: add what the levels change to `start` as it is, instead of to what a level resolves of it.
     """
@@ -85,6 +86,7 @@ class DenseProblem:
     frozen_axis: int | None
     slice_axis: int | None = None
     field_smoothing: float = FIELD_SMOOTHING
+    stiffness: float = 1.0
     similarity: str = "lncc"
     keep_start: bool = False
 
@@ -103,6 +105,7 @@ class DenseProblem:
             images.frozen_axis,
             images.roi_axis,
             FIELD_SMOOTHING if images.segmented else SMOOTHING_WITHOUT_EMBEDDINGS,
+            config.stiffness,
             config.similarity,
             start.given,
         )

@@ -45,8 +45,12 @@ _DISAGREES = 0.1
 """1 - LNCC^2 from which embeddings guide with all their weight."""
 _AROUND = 3.0
 """Neighbourhood in which grey values agree or not, in standard deviations of the smoothing of a step."""
-_CALM = 0.0
-_LIMIT = 1.1
+_SMOOTHING = 2.0
+"""Standard deviation of the smoothing of each step, in working voxels."""
+_CALM = 1.5
+"""Standard deviation of the smoothing of the displacement where its local volume changes much, in working voxels."""
+_LIMIT = 0.9
+"""|log det(I + grad v)| from which that smoothing is whole, at a stiffness of 1: volumes 2.5 times as large or small."""
 _LEAST_DETERMINANT = 1e-2
 _PATIENCE = 6
 """Steps without a lower objective after which steps become half as long,"""
@@ -73,7 +77,7 @@ def plan(problem: DenseProblem, config: FitConfig) -> list[Level]:
     for number in range(n_levels):
         shape = working_shape(problem, size / 2 ** (n_levels - 1 - number))
         most = flow.flow_iterations[min(number, len(flow.flow_iterations) - 1)]
-        run = partial(minimise_by_flow, smoothing=flow.flow_smoothing, most=most)
+        run = partial(minimise_by_flow, most=most)
         levels.append(Level(shape, flow_weights(flow), most, run, given_only=number > 0))
     return levels
 
@@ -102,7 +106,7 @@ def flow_weights(config: FlowConfig) -> Weights:
 
 
 def minimise_by_flow(
-    objective: Objective, start: Tensor, progress: Callable[[int], None], *, smoothing: float, most: int
+    objective: Objective, start: Tensor, progress: Callable[[int], None], *, most: int
 ) -> tuple[Tensor, int]:
     """Compose steps until the similarity no longer rises.
 
@@ -110,7 +114,6 @@ def minimise_by_flow(
         objective: of the level; its smoothness and folding terms should be left out: the smoothing does their work.
         start: (d, *shape) displacement in voxels of the level, array order.
         progress: called with the steps done.
-        smoothing: standard deviation of the smoothing of each step, in working voxels.
         most: steps at most.
 
     Returns:
@@ -118,7 +121,7 @@ def minimise_by_flow(
     """
     pixel = min(objective.spacing)
     size = per_axis([s / pixel for s in objective.spacing])
-    update = [smoothing * pixel / s for s in objective.spacing]
+    update = [_SMOOTHING * pixel / s for s in objective.spacing]
     total = [objective.field_smoothing * pixel / s for s in objective.spacing]
     wide = [_CALM * pixel / s for s in objective.spacing]
     around = [_AROUND * s for s in update]
@@ -157,22 +160,21 @@ def minimise_by_flow(
             downhill[objective.frozen] = 0.0
         longest = (downhill * size).square().sum(0).sqrt().max()
         step = downhill * (reach / longest.clamp(min=1e-20))
-        v = _calmed(gaussian(step + warp(v, step), total), wide)
+        v = _calmed(gaussian(step + warp(v, step), total), wide, objective.stiffness)
     return best, len(history)
 
 
-def _calmed(v: Tensor, sigma: list[float]) -> Tensor:
+def _calmed(v: Tensor, sigma: list[float], stiffness: float) -> Tensor:
     """A displacement, smoothed more the further its local volume is from what it was.
 
-    The share of the smoothing at a voxel is (log det(I + grad v) / limit)^2, 1 at most: what hardly changes its volume
-    is left alone, as in images of one person, and nothing is stretched or squeezed beyond what tissue does.
+    The share of the smoothing at a voxel is (stiffness log det(I + grad v) / limit)^2, 1 at most: what hardly changes
+    its volume is left alone, as in images of one person, and nothing is stretched or squeezed beyond what tissue does.
 
     Args:
         v: (d, *shape) in voxels, array order.
         sigma: of the smoothing, in voxels along each array axis.
+        stiffness: 0 smooths nothing.
     """
-    if max(sigma) <= 0:
-        return v
     log = central_determinant(v).clamp(min=_LEAST_DETERMINANT).log()
-    share = gaussian((log / _LIMIT).square().clamp(max=1)[None], [0.5 * s for s in sigma])
+    share = gaussian((log * (stiffness / _LIMIT)).square().clamp(max=1)[None], [0.5 * s for s in sigma])
     return v + share * (gaussian(v, sigma) - v)
