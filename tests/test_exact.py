@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import dataclasses
-
 import numpy as np
 import pytest
 import torch
@@ -217,7 +215,8 @@ def _seen(image: Image) -> Regions:
 
 @pytest.mark.parametrize("name", ["turn-20", "half-cut", "smooth-5"])
 def test_a_dense_registration_of_a_moved_copy_is_exact(name: str) -> None:
-    case = CASES_2D[name](_noise_image(3))
+    # The phantom is flat inside: only a texture shows where a smooth map has moved it.
+    case = CASES_2D[name](_noise_image(3) if name == "smooth-5" else phantom(2).fixed)
     result = register_regions(_seen(case.fixed), _seen(case.moving))
     assert result.field is not None
     found = result.field.transform_points(case.points)
@@ -257,7 +256,7 @@ def test_a_field_between_two_bodies_keeps_plausible_volumes() -> None:
     )  # fmt: skip
     outside, spread = [], []
     for stiffness in (0.0, 1.0, 3.0):
-        fit = fit_dense(dataclasses.replace(problem, stiffness=stiffness), FitConfig(stiffness=stiffness))
+        fit = fit_dense(replace(problem, stiffness=stiffness), FitConfig(stiffness=stiffness))
         log = central_determinant(fit.displacement).log()
         outside.append(float((log.abs() > np.log(3)).float().mean()))
         spread.append(float(log.std()))

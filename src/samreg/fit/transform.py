@@ -13,7 +13,7 @@ from torch import Tensor
 from samreg.config import FitConfig
 from samreg.fit.evidence import has_earned_its_place, is_one_anatomy
 from samreg.fit.levels import DenseFit, fit_dense
-from samreg.fit.problem import DenseProblem
+from samreg.fit.problem import FIELD_SMOOTHING, DenseProblem
 from samreg.geometry.field import DisplacementField
 from samreg.geometry.frame import to_field
 from samreg.geometry.rois import PairedRois
@@ -65,15 +65,16 @@ def fit_transform(
         config: kind of transform, weights, levels.
         progress: called along the way.
     """
-    zero = torch.zeros_like(start.displacement)
+    zero, notes = torch.zeros_like(start.displacement), tuple[str, ...]()
     if config.transform == "none":
         return FittedTransform(None, None, zero)
     if not config.is_dense:
-        affine, notes = (start.affine, ()) if start.refined else _global_map(pairs, start.affine, config.transform)
+        affine = start.affine
+        if not start.refined:
+            affine, notes = _global_map(pairs, start.affine, config.transform)
         return FittedTransform(affine, DisplacementField.from_matrix(affine, images.fixed_grid), zero, notes=notes)
     problem = DenseProblem.of(images, pairs, start, config)
     dense = fit_dense(problem, config, None if progress is None else (lambda done, n: progress("fit", done, n)))
-    notes: tuple[str, ...] = ()
     if config.transform == "ddf" and start.pyramid is not None:
         dense, notes = _judged(problem, start, start.pyramid, dense, config)
     moved = to_field(dense.displacement, images.fixed_grid, start.affine)
@@ -87,7 +88,7 @@ def _judged(
     if is_one_anatomy(pyramid, problem.affine, dense.displacement):
         # Embeddings and the regions found with them have led as near as their cells allow: grey values finish.
         alone = replace(config, flow=replace(config.flow, flow_feature_weight=0.0, flow_roi_weight=0.0))
-        dense = fit_dense(replace(problem, start=dense.displacement), alone)
+        dense = fit_dense(replace(problem, start=dense.displacement, field_smoothing=FIELD_SMOOTHING), alone)
     if not start.alike or has_earned_its_place(pyramid, problem.affine, dense.displacement):
         return dense, ()
     return replace(dense, displacement=torch.zeros_like(dense.displacement)), (_UNEARNED,)

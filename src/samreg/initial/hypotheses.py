@@ -186,7 +186,8 @@ def best_start(
     """Refine candidates by grey values and take the one whose edges agree best.
 
     All are refined at the coarsest level, the best of them at the next, and the winner to the finest. Where none agrees
-    well, the search over turns and scales brings more. A later candidate has to win clearly, and to show one anatomy.
+    well, or the winner does not show one anatomy, the search over turns and scales brings more. A later candidate has
+    to win clearly, and to show one anatomy.
 
     Args:
         pyramid: both images.
@@ -200,17 +201,19 @@ def best_start(
     """
     end = min(1, len(pyramid.pixels) - 1)
     tried = _rounds(pyramid, candidates, kind, end)
-    if max((t.agreement for t in tried), default=-1.0) < _SURE:
+    searched = max((t.agreement for t in tried), default=-1.0) < _SURE
+    if searched:
         tried += _rounds(pyramid, global_search(pyramid), kind, end)
-    first = tried[0]
-    best = max(tried, key=lambda t: t.agreement)
-    if best.agreement < first.agreement + _MARGIN or best.refined.overlap < _LEAST_OVERLAP:
-        best = first
+    first, best = tried[0], _best(tried)
     final, after, alike = _finish(pyramid, best, kind)
+    if not alike and not searched:
+        tried += _rounds(pyramid, global_search(pyramid), kind, end)
+        other = _best(tried)
+        if other is not best:
+            best, (final, after, alike) = other, _finish(pyramid, other, kind)
     if not alike and best is not first:
         # Between people edges may agree better behind a map that turns one body around.
-        best = first
-        final, after, alike = _finish(pyramid, best, kind)
+        best, (final, after, alike) = first, _finish(pyramid, first, kind)
     before = edge_agreement(pyramid.level(_judged_at(pyramid)), best.start)
     matrix, why = final.matrix, final.refused
     if _motion(pyramid, best.start, final.matrix) < _STAYS:
@@ -227,6 +230,13 @@ def best_start(
             )
     winner = Tried(best.name, best.start, replace(final, matrix=matrix, refused=why), after, alike)
     return matrix, [winner, *(t for t in tried if t is not best)]
+
+
+def _best(tried: Sequence[Tried]) -> Tried:
+    """The candidate with the best edges; the first one where no other wins clearly and with enough overlap."""
+    best = max(tried, key=lambda t: t.agreement)
+    clear = best.agreement >= tried[0].agreement + _MARGIN and best.refined.overlap >= _LEAST_OVERLAP
+    return best if clear else tried[0]
 
 
 def _judged_at(pyramid: GreyPyramid) -> int:

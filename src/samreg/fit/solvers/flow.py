@@ -49,9 +49,10 @@ _SMOOTHING = 2.0
 """Standard deviation of the smoothing of each step, in working voxels."""
 _CALM = 1.5
 """Standard deviation of the smoothing of the displacement where its local volume changes much, in working voxels."""
-_LIMIT = 0.9
-"""|log det(I + grad v)| from which that smoothing is whole, at a stiffness of 1: volumes 2.5 times as large or small."""
+_LIMIT = 1.1
+"""|log det(I + grad v)| from which that smoothing is whole, at a stiffness of 1: volumes three times as large."""
 _LEAST_DETERMINANT = 1e-2
+"""Bounds the logarithm where the field folds."""
 _PATIENCE = 6
 """Steps without a lower objective after which steps become half as long,"""
 _SHORTEST = 0.1
@@ -167,7 +168,7 @@ def minimise_by_flow(
 def _calmed(v: Tensor, sigma: list[float], stiffness: float) -> Tensor:
     """A displacement, smoothed more the further its local volume is from what it was.
 
-    The share of the smoothing at a voxel is (stiffness log det(I + grad v) / limit)^2, 1 at most: what hardly changes
+    The share of the smoothing at a voxel is (stiffness log det(I + grad v) / limit)^4, 1 at most: what hardly changes
     its volume is left alone, as in images of one person, and nothing is stretched or squeezed beyond what tissue does.
 
     Args:
@@ -176,5 +177,5 @@ def _calmed(v: Tensor, sigma: list[float], stiffness: float) -> Tensor:
         stiffness: 0 smooths nothing.
     """
     log = central_determinant(v).clamp(min=_LEAST_DETERMINANT).log()
-    share = gaussian((log * (stiffness / _LIMIT)).square().clamp(max=1)[None], [0.5 * s for s in sigma])
+    share = gaussian((log * (stiffness / _LIMIT)).pow(4).clamp(max=1)[None], [0.5 * s for s in sigma])
     return v + share * (gaussian(v, sigma) - v)
