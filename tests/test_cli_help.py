@@ -31,7 +31,7 @@ def test_register_fits_on_one_screen(capsys: pytest.CaptureFixture[str]) -> None
     text = "\n".join(lines)
     for word in ("-o, --out RUN", "--preset", "--config FILE", "--json", "--help-all", "samreg register ed.nii.gz"):
         assert word in text
-    assert "--flow-smoothing" not in text
+    assert "--flow-roi-weight" not in text
 
 
 def test_help_all_has_every_option_once(capsys: pytest.CaptureFixture[str]) -> None:

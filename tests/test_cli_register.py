@@ -79,9 +79,9 @@ def test_the_same_seed_gives_the_same_bytes(run: Path, images: Path) -> None:
 
 
 def test_settings_without_effect_are_named(images: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    idle = ["--labels-only", "--transform", "rigid", "--flow-smoothing", "3", "--smoothness", "1"]
+    idle = ["--labels-only", "--transform", "rigid", "--stiffness", "3", "--smoothness", "1"]
     assert main(command(images, tmp_path / "run", *idle)) == 0
-    note = "without effect in this registration (transform rigid): --flow-smoothing, --smoothness"
+    note = "without effect in this registration (transform rigid): --stiffness, --smoothness"
     assert f"note: {note}\n" in capfd.readouterr().out
     assert note in read_run(tmp_path / "run").manifest["warnings"]
 

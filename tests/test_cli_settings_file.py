@@ -26,7 +26,7 @@ max-pairs = 9
 epsilon = 0.7
 verify = false
 [fit.flow]
-flow_smoothing = 3
+flow_roi_weight = 3
 flow_iterations = [5, 6]
 [segment]
 slice_axis = 0
@@ -46,10 +46,10 @@ def test_flat_and_nested_settings_over_a_preset(tmp_path: Path) -> None:
         match=dataclasses.replace(fast.match, epsilon=0.7, verify=False, max_pairs=9),
         segment=dataclasses.replace(fast.segment, slice_axis="0"),
         fit=dataclasses.replace(
-            fast.fit, flow=dataclasses.replace(fast.fit.flow, flow_smoothing=3.0, flow_iterations=(5, 6))
+            fast.fit, flow=dataclasses.replace(fast.fit.flow, flow_roi_weight=3.0, flow_iterations=(5, 6))
         ),
     )
-    assert isinstance(read.fit.flow.flow_smoothing, float)
+    assert isinstance(read.fit.flow.flow_roi_weight, float)
 
 
 def test_options_win_and_the_preset_of_the_command_line_replaces_that_of_the_file(tmp_path: Path) -> None:

@@ -9,15 +9,31 @@ import numpy as np
 import pytest
 import torch
 from benchmarks.exact_cases import CASES_2D, CASES_3D, Case
+from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from samreg import Image, read_image
+from samreg import Image, preset, read_image
+from samreg.config import FitConfig
+from samreg.fit.levels import fit_dense
+from samreg.fit.problem import DenseProblem
+from samreg.fit.terms.lncc import Lncc
+from samreg.geometry.frame import Frame
 from samreg.geometry.grid import Grid
+from samreg.geometry.ops.displacement import central_determinant
+from samreg.geometry.ops.resample import resize
 from samreg.geometry.phantom import phantom
+from samreg.geometry.rois import PairedRois, RoiSet
 from samreg.initial.affine import Candidate
-from samreg.initial.hypotheses import best_start, edge_agreement, global_search
+from samreg.initial.descriptors import Descriptors
+from samreg.initial.edges import edge_agreement
+from samreg.initial.hypotheses import best_start, global_search
+from samreg.initial.problem import ImagePair
 from samreg.initial.pyramid import GreyPyramid, resample
 from samreg.initial.refine import nearest_of_kind, plausible_map, refine
+from samreg.initial.search import affine_start
+from samreg.initial.start import find_start
+from samreg.pipeline import register_regions
+from samreg.regions.regions import FeatureVolume, Regions
 from samreg.regions.slices import window
 
 _TURN = {2: np.deg2rad(7.0), 3: np.deg2rad(5.0)}
@@ -159,6 +175,94 @@ def test_resampling_keeps_the_centre_of_a_blob() -> None:
     out = resample(line, grid, (101, 67), 101 / 67)[0, 50]
     at = (torch.arange(67.0) + 0.5) * 101 / 67 - 0.5
     assert abs(float((out * at).sum() / out.sum()) - 37.3) < 0.02
+
+
+def test_lncc_leaves_out_what_is_not_held() -> None:
+    random = torch.Generator().manual_seed(0)
+    f = torch.rand(1, 40, 40, generator=random)
+    held = torch.ones(1, 40, 40)
+    held[..., 20:] = 0
+    lncc = Lncc(f, (7, 7))
+    broken = torch.where(held > 0, f, torch.rand(1, 40, 40, generator=random))
+    whole, masked = lncc.squared(f), lncc.squared(broken, held)
+    torch.testing.assert_close(masked[..., :17], whole[..., :17])  # windows that lie inside
+    assert float(masked[..., :20].min()) > 0.9  # and those that are cut
+    assert float(masked[..., 25:].abs().max()) == 0
+    w = broken.clone().requires_grad_(True)
+    (slope,) = torch.autograd.grad(lncc(w, held), w)
+    assert float(slope[..., 20:].abs().max()) == 0
+
+
+def test_a_grid_says_which_indices_it_holds() -> None:
+    fixed = Grid((4, 6), (1.0, 1.0))
+    frame = Frame(fixed, Grid((4, 3), (1.0, 1.0)), np.eye(3))
+    held = frame.held(frame.identity())
+    assert held is not None
+    assert held[0].tolist() == [[1.0, 1.0, 1.0, 0.0, 0.0, 0.0]] * 4
+    assert Frame(fixed, fixed, np.eye(3)).held(frame.identity()) is None
+
+
+def _seen(image: Image) -> Regions:
+    """An image as a segmenter sees it that finds nothing: grey values and their slopes are the embedding."""
+    grey = window(image)
+    channels = [ndimage.gaussian_filter(grey, 4.0, order) for order in (0, (0, 1), (1, 0), (2, 0), (0, 2), (1, 1))]
+    small = image.grid.with_shape([n // 4 for n in image.grid.shape])
+    data = resize(torch.from_numpy(np.stack([c / c.std() for c in channels])), small.shape).numpy()
+    features = FeatureVolume(data.astype(np.float16), small)
+    nothing = RoiSet((), image.grid)
+    return Regions(image, nothing, np.zeros((0, 6), np.float32), features, None, np.zeros(0, int), None)
+
+
+@pytest.mark.parametrize("name", ["turn-20", "half-cut", "smooth-5"])
+def test_a_dense_registration_of_a_moved_copy_is_exact(name: str) -> None:
+    # The phantom is flat inside: only a texture shows where a smooth map has moved it.
+    case = CASES_2D[name](_noise_image(3) if name == "smooth-5" else phantom(2).fixed)
+    result = register_regions(_seen(case.fixed), _seen(case.moving))
+    assert result.field is not None
+    found = result.field.transform_points(case.points)
+    error = np.linalg.norm(found - case.truth, axis=1) / case.voxel
+    assert np.median(error) < (0.2 if name == "smooth-5" else 0.05)
+
+
+def test_images_of_two_bodies_start_from_the_embeddings() -> None:
+    a, b = (_seen(_noise_image(seed)) for seed in (1, 2))
+    config = preset("default")
+    images = ImagePair.of(a, b, config)
+    start = find_start(images, config, lambda _images, start, _config: start.guide)
+    assert start.record is not None
+    assert not start.alike
+    assert np.array_equal(start.affine, affine_start(Descriptors.of(*_features(a, b)), images, 0)[0])
+    copy = find_start(ImagePair.of(a, a, config), config, lambda _images, start, _config: start.guide)
+    assert copy.alike
+
+
+def _noise_image(seed: int) -> Image:
+    noise = np.random.default_rng(seed).random((96, 96))
+    return Image(ndimage.gaussian_filter(noise, 2.0).astype(np.float32), Grid((96, 96), (1.0, 1.0)), f"noise {seed}")
+
+
+def _features(a: Regions, b: Regions) -> tuple[FeatureVolume, FeatureVolume]:
+    assert a.features is not None
+    assert b.features is not None
+    return a.features, b.features
+
+
+def test_a_field_between_two_bodies_keeps_plausible_volumes() -> None:
+    a, b = (_noise_image(seed) for seed in (1, 2))
+    nothing = PairedRois.none(a.grid, b.grid)
+    grey = [window(i) for i in (a, b)]
+    problem = DenseProblem(
+        grey[0], grey[1], a.grid, b.grid, np.eye(3), nothing, None, torch.zeros(2, 96, 96), None
+    )  # fmt: skip
+    outside, spread = [], []
+    for stiffness in (0.0, 1.0, 3.0):
+        fit = fit_dense(replace(problem, stiffness=stiffness), FitConfig(stiffness=stiffness))
+        log = central_determinant(fit.displacement).log()
+        outside.append(float((log.abs() > np.log(3)).float().mean()))
+        spread.append(float(log.std()))
+    assert outside[0] > 0.05
+    assert max(outside[1:]) < 0.01
+    assert spread[0] > 1.2 * spread[1] > 1.5 * spread[2]
 
 
 def _grey_error(case: Case, kind: str) -> float:

@@ -53,7 +53,8 @@ REFUSED: list[tuple[type, dict[str, Any]]] = [
     (ElasticConfig, {"max_iterations": -1}),
     (FlowConfig, {"flow_iterations": ()}),
     (FlowConfig, {"flow_iterations": (40, -1)}),
-    (FlowConfig, {"flow_smoothing": -1.0}),
+    (FitConfig, {"stiffness": -1.0}),
+    (FlowConfig, {"flow_feature_weight": -1.0}),
     (MatchConfig, {"lift": "3d"}),
     (MatchConfig, {"method": "hungarian"}),
     (MatchConfig, {"method": "optimal"}),
@@ -253,10 +254,10 @@ class TestIdle:
         assert idle_options(flow, rough_fit=False) == ["--roi-weight", "--smoothness"]
 
     def test_flow_settings_act_in_the_flow(self) -> None:
-        changed = FlowConfig(flow_smoothing=3.0)
+        changed = FlowConfig(flow_feature_weight=3.0)
         flow, elastic = (RegisterConfig(fit=FitConfig(transform=t, flow=changed)) for t in ("ddf", "svf"))
         assert idle_options(flow, rough_fit=False) == []
-        assert idle_options(elastic, rough_fit=True) == ["--flow-smoothing"]
+        assert idle_options(elastic, rough_fit=True) == ["--flow-feature-weight"]
 
     def test_nothing_is_proposed_where_the_segmenter_knows_its_classes(self) -> None:
         config = RegisterConfig(segment=SegmentConfig(proposals=ProposalConfig(max_rois=5)))

@@ -175,13 +175,11 @@ class FlowConfig:
     """Weight of the region term in the flow; after its first level, of regions only those that were given."""
     flow_feature_weight: float = 4.5
     """Weight of the similarity of the segmenter's embeddings in the flow."""
-    flow_smoothing: float = 2.0
-    """Standard deviation of the smoothing of each step of the flow, in working voxels."""
     flow_iterations: tuple[int, ...] = (40, 40, 30)
-    """Steps of the flow at most at each level, coarse to fine; the last one has the working size."""
+    """Steps of the flow at most at each level, coarse to fine; levels beyond take the last number."""
 
     def __post_init__(self) -> None:
-        for name in ("flow_roi_weight", "flow_feature_weight", "flow_smoothing"):
+        for name in ("flow_roi_weight", "flow_feature_weight"):
             check_number(self, name, 0)
         check_numbers(self, "flow_iterations", 0, whole=True)
 
@@ -228,8 +226,11 @@ class FitConfig:
     alone, none (pairs only), or the name of a solver of another package."""
     similarity: str = "lncc"
     """What compares grey values: lncc, or the name of a term of another package."""
+    stiffness: float = 1.0
+    """How much a dense field resists changes of local volume and bends: 2 is stiffer than the default, 0.5 softer."""
     work_size: int = 128
-    """Working voxels along the longest axis; each coarser level of the flow has half as many as the next."""
+    """Working voxels along the longest axis at elastic levels, and the least at the last level of the flow, which
+    begins at about a quarter of them."""
     flow: FlowConfig = field(default_factory=FlowConfig)
     """The flow of a ddf."""
     elastic: ElasticConfig = field(default_factory=ElasticConfig)
@@ -240,6 +241,7 @@ class FitConfig:
             check_choice(self, "transform", known_transforms())
         if self.similarity not in _SIMILARITIES:
             check_choice(self, "similarity", known_similarities())
+        check_number(self, "stiffness", 0)
         check_number(self, "work_size", 8, whole=True)
         _check_part(self, "flow", FlowConfig)
         _check_part(self, "elastic", ElasticConfig)

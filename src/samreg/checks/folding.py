@@ -31,5 +31,5 @@ def check(finished: Finished) -> CheckResult | None:
         source="tissue does not fold, and real fields of three hearts, a prostate, three hippocampi, a brain and two "
         "retinas have no folded cell; a thousandth is left to single voxels",
         says=f"{100 * folded:.2g} % of the field is folded",
-        advice="do not trust it there; a stiffer field (--flow-smoothing, --smoothness) folds less",
+        advice="do not trust it there; a stiffer field (--stiffness 2) folds less",
     )

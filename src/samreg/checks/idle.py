@@ -47,7 +47,7 @@ def idle_options(config: RegisterConfig, *, rough_fit: bool, classes: bool = Fal
         elif key.startswith("segment.proposals."):
             acts = not classes
         else:
-            acts = key not in ("fit.work_size", "fit.similarity") or dense
+            acts = key not in ("fit.work_size", "fit.similarity", "fit.stiffness") or dense
         if not acts:
             idle.append(flag_of(name))
     return idle

@@ -34,13 +34,13 @@ class Page:
     examples: tuple[str, ...] = ()
 
 
-USED = ("segmenter", "device", "epsilon", "transform")
+USED = ("segmenter", "device", "epsilon", "transform", "stiffness")
 """The settings that `--help` shows where a command has many."""
 
 PAGES = {
     "register": Page(
         (
-            ("result", ("out", "overwrite", "transform")),
+            ("result", ("out", "overwrite", "transform", "stiffness")),
             ("settings", ("preset", "config_file", "segmenter", "device")),
             ("pairs", ("epsilon", "max_pairs", "fixed_labels", "moving_labels", "labels_only")),
         ),

@@ -5,7 +5,7 @@ A TOML file names settings as the options do, flat or in the tables of `samreg.c
     preset = "fast"
     epsilon = 0.7
     [fit.flow]
-    flow_smoothing = 3
+    flow_roi_weight = 3
 
 The preset comes first, then the file, then what the command line says. A manifest holds every setting.
 """

@@ -22,15 +22,23 @@ from samreg.fit.problem import DenseProblem, Weights
 from samreg.fit.terms import BUILT_IN, Similarity
 from samreg.fit.terms.embeddings import EmbeddingTerm
 from samreg.fit.terms.landmarks import LandmarkTerm
+from samreg.fit.terms.lncc import Lncc
 from samreg.fit.terms.masked import Inside, MaskedLncc, masked_similarity
 from samreg.fit.terms.penalties import fold_penalty
 from samreg.fit.terms.regions import RegionTerm
 from samreg.geometry.frame import Frame
 from samreg.geometry.ops.displacement import bending_energy, derivatives, gradient_energy, transposed_jacobian
-from samreg.geometry.ops.resample import resize
+from samreg.geometry.ops.smoothing import gaussian
+from samreg.initial.pyramid import resample
 
 __all__ = ["Objective", "has_converged"]
 
+_DENSE = 1.5
+"""Voxels of the moving image a working voxel along each axis."""
+_MEETS = 0.02
+"""Voxels by which grids may miss each other and still meet."""
+_UNSEEN = 0.02
+"""Say of the grey values below which embeddings are trusted whatever these show."""
 _STOP_WINDOW = 12
 _TOLERANCE = 1e-3
 """Relative fall of the loss over that many steps below which a level has converged."""
@@ -49,15 +57,18 @@ class Objective:
         self.weights = weights
         fixed_grid = problem.fixed_grid.with_shape(shape)
         shrink = [n / m for n, m in zip(problem.fixed_grid.shape, shape, strict=True)]
-        moving_shape = _matching_shape(problem, shrink)
-        moving_grid = problem.moving_grid.with_shape(moving_shape)
-        self.frame = Frame(fixed_grid, moving_grid, problem.affine)
-        self.fixed = resize(torch.from_numpy(np.ascontiguousarray(problem.fixed))[None], shape)
-        self.moving = resize(torch.from_numpy(np.ascontiguousarray(problem.moving))[None], moving_shape)
+        self.frame = Frame(fixed_grid, problem.moving_grid.with_shape(_matching_shape(problem, shrink)), problem.affine)
+        # Linear interpolation between denser voxels is nearly a spline's; where voxels lie on voxels it is exact.
+        dense = self.frame.moving.shape if _voxels_meet(self.frame) else _matching_shape(problem, shrink, _DENSE)
+        self.grey_frame = Frame(fixed_grid, problem.moving_grid.with_shape(dense), problem.affine)
         self.spacing = fixed_grid.array_spacing
         self.frozen = problem.frozen_axis
-        self.field_smoothing = problem.field_smoothing
+        self.field_smoothing = problem.field_smoothing * problem.stiffness
+        self.stiffness = problem.stiffness
         pixel = min(x for n, x in zip(shape, self.spacing, strict=True) if n > 1)
+        fixed, moving = (torch.from_numpy(np.ascontiguousarray(v))[None] for v in (problem.fixed, problem.moving))
+        self.fixed = resample(fixed, problem.fixed_grid, shape, pixel)
+        self.moving = resample(moving, problem.moving_grid, dense, pixel)
         self.identity = self.frame.identity()
         self.regions = self.embeddings = self.inside = None
         self.similarity: Similarity | MaskedLncc | None = None
@@ -91,8 +102,29 @@ class Objective:
         terms = self._other_terms(u)
         if self.similarity is not None:
             at = self.identity + u
-            terms["similarity"] = self.weights.similarity * self._likeness(self.frame.warp(self.moving, at), at)
+            terms["similarity"] = self.weights.similarity * self._likeness(self.grey_frame.warp(self.moving, at), at)
         return terms
+
+    @property
+    def cell(self) -> float:
+        """Length of a cell of the embeddings in voxels of the level; 1 where there are none."""
+        return 1.0 if self.embeddings is None else self.embeddings.cell
+
+    def disagreement(self, u: Tensor, sigma: Sequence[float]) -> Tensor:
+        """1 - LNCC^2 around each voxel, (1, *shape) in [0, 1]; 1 where grey values have nothing to say.
+
+        Args:
+            u: (d, *shape) displacement in voxels of the level, array order.
+            sigma: of the neighbourhood, in voxels along each array axis.
+        """
+        lncc = self.similarity
+        if not isinstance(lncc, Lncc):
+            return torch.ones_like(u[:1])
+        with torch.no_grad():
+            at = self.identity + u
+            squared = lncc.squared(self.grey_frame.warp(self.moving, at), self.grey_frame.held(at))
+            lacking, say = (gaussian(v, sigma) + _UNSEEN for v in ((lncc.say - squared).clamp(min=0), lncc.say))
+            return lacking / say
 
     def similarity_and_slope(self, u: Tensor) -> tuple[float, Tensor]:
         """The grey values' share of E(u), and its derivative with respect to a small displacement w that goes before u.
@@ -110,19 +142,23 @@ class Objective:
             return 0.0, torch.zeros_like(u)
         at = self.identity + u
         with torch.no_grad():
-            warped = self.frame.warp(self.moving, at)
+            warped = self.grey_frame.warp(self.moving, at)
         warped.requires_grad_(True)
         similarity = self.weights.similarity * self._likeness(warped, at)
         (pull,) = torch.autograd.grad(similarity, warped)
         return float(similarity.detach()), pull * torch.stack(derivatives(warped.detach()[0]))
 
-    def guidance_and_slope(self, u: Tensor) -> tuple[float, Tensor]:
+    def guidance_and_slope(self, u: Tensor, trust: Tensor | None = None) -> tuple[float, Tensor]:
         """All other terms of E(u), as `similarity_and_slope` gives the first.
 
         They are found as dE/du, which J^T = (I + grad u)^T turns into the derivative with respect to a composed step.
+
+        Args:
+            u: (d, *shape) displacement in voxels of the level, array order.
+            trust: (1, *shape) weight of the embeddings at each voxel; 1 by default.
         """
         u = u.detach().requires_grad_(True)
-        others = self._other_terms(u)
+        others = self._other_terms(u, trust)
         if not others:
             return 0.0, torch.zeros_like(u)
         total = torch.stack(list(others.values())).sum()
@@ -133,12 +169,13 @@ class Objective:
         """The term of the grey values for the warped image at displaced indices (d, *shape), before its weight."""
         if self.similarity is None:
             return warped.new_zeros(())
+        held = self.grey_frame.held(at.detach())
         if isinstance(self.similarity, MaskedLncc):
             weight = torch.ones_like(warped) if self.inside is None else self.inside(at)
-            return self.similarity(warped, weight)
-        return self.similarity(warped)
+            return self.similarity(warped, weight if held is None else weight * held)
+        return self.similarity(warped, held)
 
-    def _other_terms(self, u: Tensor) -> dict[str, Tensor]:
+    def _other_terms(self, u: Tensor, trust: Tensor | None = None) -> dict[str, Tensor]:
         """All but the grey values."""
         weights, at = self.weights, self.identity + u
         terms: dict[str, Tensor] = {}
@@ -151,14 +188,17 @@ class Objective:
         if self.regions is not None:
             terms["regions"] = weights.regions * self.regions(at)
         if self.embeddings is not None:
-            terms["features"] = weights.features * self.embeddings(u)
+            terms["features"] = weights.features * self.embeddings(u, trust)
         if self.landmarks is not None:
             terms["landmarks"] = self.landmarks(u)
         return terms
 
 
-def _matching_shape(problem: DenseProblem, shrink: list[float]) -> tuple[int, ...]:
-    """Moving voxels of about the size of the level's fixed voxels, never finer than the moving image itself."""
+def _matching_shape(problem: DenseProblem, shrink: list[float], dense: float = 1.0) -> tuple[int, ...]:
+    """Moving voxels of about the size of the level's fixed voxels, `dense` times as many along each axis.
+
+    They are never smaller than the moving image's own by more than that; across a frozen axis they are not denser.
+    """
     size = [s * f for s, f in zip(problem.fixed_grid.array_spacing, shrink, strict=True)]
     linear = (
         np.linalg.inv(problem.moving_grid.matrix[:-1, :-1])
@@ -167,7 +207,17 @@ def _matching_shape(problem: DenseProblem, shrink: list[float]) -> tuple[int, ..
     )
     # Length in moving voxels of one level voxel along each moving axis, whichever fixed axis runs along it.
     reach = np.abs(linear * np.asarray(size)[::-1]).max(axis=1)[::-1]
-    return tuple(max(1, round(n / max(1.0, r))) for n, r in zip(problem.moving_grid.shape, reach, strict=True))
+    more = [1.0 if n == 1 or a == problem.frozen_axis else dense for a, n in enumerate(problem.moving_grid.shape)]
+    rows = zip(problem.moving_grid.shape, reach, more, strict=True)
+    return tuple(max(1, round(n * k / max(1.0, r))) for n, r, k in rows)
+
+
+def _voxels_meet(frame: Frame) -> bool:
+    """Whether every voxel of the one grid lies on one of the other."""
+    corners = torch.tensor(np.stack([np.zeros(frame.fixed.ndim), np.asarray(frame.fixed.shape) - 1.0], 1)).float()
+    index = frame.moving_index(corners)
+    turned = float(np.abs(frame.joint[:-1, :-1] - np.eye(frame.fixed.ndim)).max())
+    return bool((index - index.round()).abs().max() < _MEETS) and turned < 0.01
 
 
 def _window(window: int, pixel: float, spacing: float, frozen: bool) -> int:

@@ -17,13 +17,14 @@ from samreg.initial.problem import ImagePair
 from samreg.initial.start import Start
 from samreg.types import MaskArray, Matrix, ScalarArray
 
-__all__ = ["DenseProblem", "Weights", "working_shape"]
+__all__ = ["FIELD_SMOOTHING", "DenseProblem", "Weights", "working_shape"]
 
 FIELD_SMOOTHING = 0.4
 """Standard deviation of the smoothing of the whole displacement after each step, in working voxels."""
-SMOOTHING_WITHOUT_EMBEDDINGS = 0.8
-"""The same where no embeddings hold the field between given regions: halves the distance from the true field of the
-phantom (2.2 to 1.2 mm), at the same Dice on ACDC."""
+FIRMER_SMOOTHING = 0.8
+"""The same between different people, where grey values of tissue that does not correspond would bend the field, and
+where no embeddings hold it between given regions: halves the distance from the true field of the phantom (2.2 to
+1.2 mm), at the same Dice on ACDC."""
 _MAX_THICKNESS = 2.0
 """Working slices are at most so many working pixels apart."""
 
@@ -71,6 +72,7 @@ class DenseProblem:
         frozen_axis: array axis along which the refinement does not move, or None.
         slice_axis: array axis along which the pairs are one slice thick, or None.
         field_smoothing: smoothing of the whole displacement after each step of a flow, in working voxels.
+        stiffness: how much the field resists changes of local volume and bends; 1 by default.
         similarity: name of the term that compares grey values.
         keep_start: add what the levels change to `start` as it is, instead of to what a level resolves of it.
         inside: where the fixed and the moving image count, each on its grid; None is everywhere.
@@ -88,6 +90,7 @@ class DenseProblem:
     frozen_axis: int | None
     slice_axis: int | None = None
     field_smoothing: float = FIELD_SMOOTHING
+    stiffness: float = 1.0
     similarity: str = "lncc"
     keep_start: bool = False
     inside: tuple[MaskArray | None, MaskArray | None] = (None, None)
@@ -107,7 +110,8 @@ class DenseProblem:
             start.displacement,
             images.frozen_axis,
             images.roi_axis,
-            FIELD_SMOOTHING if images.segmented else SMOOTHING_WITHOUT_EMBEDDINGS,
+            FIELD_SMOOTHING if images.segmented and _same_body(images, start) else FIRMER_SMOOTHING,
+            config.stiffness,
             config.similarity,
             start.given,
             images.inside,
@@ -115,7 +119,12 @@ class DenseProblem:
         )
 
 
-def working_shape(problem: DenseProblem, size: int) -> tuple[int, ...]:
+def _same_body(images: ImagePair, start: Start) -> bool:
+    """Whether both images are known to show one body: they agree, they are one stack, or their transform was given."""
+    return start.alike or images.same_slices or start.given
+
+
+def working_shape(problem: DenseProblem, size: float) -> tuple[int, ...]:
     """Voxels of a level: about `size` along the longest axis, isotropic, never finer than the fixed image.
 
     Where displacement may cross thick slices, the fixed image is interpolated between them, so that the local

@@ -37,7 +37,7 @@ def rough_fit(problem: DenseProblem, config: FitConfig) -> Tensor:
     shape = working_shape(problem, config.work_size // 2)
     settings = config.elastic
     u, _ = minimise_elastic(
-        Objective(problem, replace(elastic_weights(settings), regions=0.0), shape),
+        Objective(problem, replace(elastic_weights(settings, config.stiffness), regions=0.0), shape),
         rescale(problem.start, shape),
         lambda _: None,
         control=settings.control[0],

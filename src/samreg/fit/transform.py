@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from dataclasses import field as default
 
 import numpy as np
@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from samreg.config import FitConfig
-from samreg.fit.levels import fit_dense
-from samreg.fit.problem import DenseProblem
+from samreg.fit.evidence import has_earned_its_place, is_one_anatomy
+from samreg.fit.levels import DenseFit, fit_dense
+from samreg.fit.problem import FIELD_SMOOTHING, DenseProblem
 from samreg.geometry.field import DisplacementField
 from samreg.geometry.frame import to_field
 from samreg.geometry.grid import Grid
@@ -20,6 +21,7 @@ from samreg.geometry.landmarks import Landmarks
 from samreg.geometry.rois import PairedRois
 from samreg.initial.affine import fit_affine, fit_rigid
 from samreg.initial.problem import ImagePair
+from samreg.initial.pyramid import GreyPyramid
 from samreg.initial.start import Start
 from samreg.types import Matrix, Progress
 
@@ -29,6 +31,9 @@ _LEAST_WEIGHT = 0.05
 """Weight of a doubtful pair in an affine fit, which needs some however doubtful they are."""
 _SPREAD = 5
 """Points along each axis that stand for a whole image."""
+
+
+_UNEARNED = "edges agree no better behind a dense displacement than behind the affine map: that alone is the result"
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,18 +69,36 @@ def fit_transform(
         config: kind of transform, weights, levels.
         progress: called along the way.
     """
-    zero = torch.zeros_like(start.displacement)
+    zero, notes = torch.zeros_like(start.displacement), tuple[str, ...]()
     if config.transform == "none":
         return FittedTransform(None, None, zero)
     if not config.is_dense:
-        affine, notes = (start.affine, ()) if start.refined else _global_map(pairs, start.affine, config.transform)
+        affine = start.affine
+        if not start.refined:
+            affine, notes = _global_map(pairs, start.affine, config.transform)
         if images.landmarks is not None:
             affine = pulled(affine, images.landmarks, images.fixed_grid, config.transform)
         return FittedTransform(affine, DisplacementField.from_matrix(affine, images.fixed_grid), zero, notes=notes)
     problem = DenseProblem.of(images, pairs, start, config)
     dense = fit_dense(problem, config, None if progress is None else (lambda done, n: progress("fit", done, n)))
+    if config.transform == "ddf" and start.pyramid is not None:
+        dense, notes = _judged(problem, start, start.pyramid, dense, config)
     moved = to_field(dense.displacement, images.fixed_grid, start.affine)
-    return FittedTransform(start.affine, moved, dense.displacement, dense.losses, dense.iterations)
+    return FittedTransform(start.affine, moved, dense.displacement, dense.losses, dense.iterations, notes)
+
+
+def _judged(
+    problem: DenseProblem, start: Start, pyramid: GreyPyramid, dense: DenseFit, config: FitConfig
+) -> tuple[DenseFit, tuple[str, ...]]:
+    """The fit after a look at edges: finished without guidance in one anatomy, or left out where it brought nothing."""
+    if is_one_anatomy(pyramid, problem.affine, dense.displacement):
+        # Embeddings and the regions found with them have led as near as their cells allow: grey values finish.
+        alone = replace(config, flow=replace(config.flow, flow_feature_weight=0.0, flow_roi_weight=0.0))
+        dense = fit_dense(replace(problem, start=dense.displacement, field_smoothing=FIELD_SMOOTHING), alone)
+    told = problem.landmarks is not None or (problem.pairs.given is not None and bool(problem.pairs.given.any()))
+    if told or not start.alike or has_earned_its_place(pyramid, problem.affine, dense.displacement):
+        return dense, ()
+    return replace(dense, displacement=torch.zeros_like(dense.displacement)), (_UNEARNED,)
 
 
 def pulled(affine: Matrix, landmarks: Landmarks, grid: Grid, kind: str) -> Matrix:

@@ -22,6 +22,7 @@ __all__ = ["Frame", "from_field", "to_field"]
 
 _FIT_POINTS = 1 << 16  # of the least squares; enough for an affine map
 _WORST_CONDITION = 1e3
+_SLACK = 1e-3  # voxels by which rounding may leave a grid
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +54,13 @@ class Frame:
         d = self.fixed.ndim
         joint = torch.from_numpy(self.joint).to(index)
         return torch.movedim(index.flip(0), 0, -1) @ joint[:d, :d].T + joint[:d, d]
+
+    def held(self, index: Tensor) -> Tensor | None:
+        """1 where the moving grid holds displaced fixed indices (d, *any), else 0, (1, *any); None if it holds all."""
+        at = self.moving_index(index)
+        size = torch.tensor(self.moving.shape[::-1]).to(at)
+        inside = ((at >= -0.5 - _SLACK) & (at <= size - 0.5 + _SLACK)).all(-1)
+        return None if bool(inside.all()) else inside[None].float()
 
     def warp(self, moving: Tensor, index: Tensor, *, border: bool = True, mode: str = "bilinear") -> Tensor:
         """Moving channels (c, *moving shape) at displaced fixed indices (d, *any); edge values or 0 beyond."""

@@ -1,8 +1,6 @@
 """Where a global map may start: candidates, their refinement, and the choice by what no candidate was fitted to.
 
-Candidates are refined by grey values and compared by the direction of edges (normalised gradients; Haber and
-Modersitzki, MICCAI 2006): the mean over the fixed image's edges of cos^2 between the gradients of both images, against
-what chance gives, 1/d. What the moving image does not hold counts as chance, so that no map wins by what it leaves out.
+Candidates are refined by grey values and compared by the direction of edges (`initial.edges`).
 """
 
 from __future__ import annotations
@@ -22,12 +20,13 @@ from samreg.geometry.ops.displacement import derivatives
 from samreg.geometry.ops.resample import sample
 from samreg.geometry.ops.smoothing import gaussian
 from samreg.initial.affine import Candidate
-from samreg.initial.pyramid import GreyLevel, GreyPyramid, resample
+from samreg.initial.edges import edge_agreement
+from samreg.initial.pyramid import GreyPyramid, resample
 from samreg.initial.refine import Kind, Refined, plausible_map, refine
 from samreg.result import TriedStart
 from samreg.types import Matrix
 
-__all__ = ["Tried", "best_start", "edge_agreement", "global_search", "moment_candidate", "rotations"]
+__all__ = ["Tried", "best_start", "global_search", "moment_candidate", "rotations"]
 
 _SEARCH_VOXELS = {2: 40, 3: 18}
 """Voxels along the longest axis of the fixed image in the search over turns."""
@@ -37,6 +36,8 @@ _TISSUE = 0.03
 _SURE = 0.5
 """Agreement of edges that ends the search for other starts. Copies of one image have .5 to .8, a brain and itself
 turned by half a turn .35."""
+_ALIKE = 0.25
+"""Cost of a refined map below which both images show one anatomy. Copies have .003 to .2, people .31 to .45."""
 _PROBES = 9
 _STAYS = 0.06
 """Voxels: what grey values move by less than this was aligned before. Interpolation alone can do as much."""
@@ -56,43 +57,20 @@ class Tried:
         start: its map before.
         refined: after.
         agreement: of edges, -1/(d - 1) to 1; 0 is chance.
+        alike: whether edges or grey values behind the map agree as those of different people do not.
     """
 
     name: str
     start: Matrix
     refined: Refined
     agreement: float
+    alike: bool = False
 
     def record(self) -> TriedStart:
         """What the manifest keeps."""
         return TriedStart(
             round(self.agreement, 4), round(self.refined.cost, 4), round(self.refined.overlap, 3), self.refined.refused
         )
-
-
-def edge_agreement(level: GreyLevel, matrix: Matrix, displacement: Tensor | None = None) -> float:
-    """How much better than chance the edges of both images run along each other behind a map; 1 is perfect.
-
-    Args:
-        level: both images.
-        matrix: (d + 1, d + 1) fixed world to moving world.
-        displacement: (d, *shape) in voxels of the level, before the map; none by default.
-    """
-    d = level.fixed_grid.ndim
-    warped, inside = level.warped(matrix, displacement)
-    size = torch.tensor(level.fixed_grid.array_spacing).reshape(-1, *([1] * d)) / level.pixel
-    f, w = (torch.stack(derivatives(v[0])) / size for v in (level.fixed, warped))
-    f_length, w_length = f.square().sum(0), w.square().sum(0)
-    floors = [1e-6 + 0.1 * float(v.mean()) for v in (f_length, w_length)]
-    alike = (f * w).sum(0).square() / ((f_length + floors[0]) * (w_length + floors[1]))
-    chance = 1 / d
-    weight = (f_length / (f_length + floors[0])) * f_length.sqrt()
-    if level.fixed_counts is not None:
-        weight = weight * level.fixed_counts[0]
-    held = inside[0] > 0
-    value = torch.where(held, alike, torch.tensor(chance))
-    mean = float((weight * value).sum() / weight.sum().clamp(min=1e-9))
-    return (mean - chance) / (1 - chance)
 
 
 def moment_candidate(pyramid: GreyPyramid) -> Candidate:
@@ -215,7 +193,8 @@ def best_start(
     """Refine candidates by grey values and take the one whose edges agree best.
 
     All are refined at the coarsest level, the best of them at the next, and the winner to the finest. Where none agrees
-    well, the search over turns and scales brings more. A later candidate has to win clearly.
+    well, or the winner does not show one anatomy, the search over turns and scales brings more. A later candidate has
+    to win clearly, and to show one anatomy.
 
     Args:
         pyramid: both images.
@@ -229,15 +208,20 @@ def best_start(
     """
     end = min(1, len(pyramid.pixels) - 1)
     tried = _rounds(pyramid, candidates, kind, end)
-    if max((t.agreement for t in tried), default=-1.0) < _SURE:
+    searched = max((t.agreement for t in tried), default=-1.0) < _SURE
+    if searched:
         tried += _rounds(pyramid, global_search(pyramid), kind, end)
-    first = tried[0]
-    best = max(tried, key=lambda t: t.agreement)
-    if best.agreement < first.agreement + _MARGIN or best.refined.overlap < _LEAST_OVERLAP:
-        best = first
-    final = refine(pyramid, best.refined.matrix, kind, first=min(end + 1, len(pyramid.pixels) - 1))
-    level = pyramid.level(len(pyramid.pixels) - 1 if len(pyramid.pixels) <= end + 2 else end + 1)
-    before, after = (edge_agreement(level, m) for m in (best.start, final.matrix))
+    first, best = tried[0], _best(tried)
+    final, after, alike = _finish(pyramid, best, kind)
+    if not alike and not searched:
+        tried += _rounds(pyramid, global_search(pyramid), kind, end)
+        other = _best(tried)
+        if other is not best:
+            best, (final, after, alike) = other, _finish(pyramid, other, kind)
+    if not alike and best is not first:
+        # Between people edges may agree better behind a map that turns one body around.
+        best, (final, after, alike) = first, _finish(pyramid, first, kind)
+    before = edge_agreement(pyramid.level(_judged_at(pyramid)), best.start)
     matrix, why = final.matrix, final.refused
     if _motion(pyramid, best.start, final.matrix) < _STAYS:
         matrix, why = best.start, f"it moved nothing by more than {_STAYS:g} voxel"
@@ -246,13 +230,32 @@ def best_start(
     elif judge is not None and best is first:
         # Between people the outlines of organs say less than the embeddings do; where edges agree, it is one anatomy.
         costs = judge(best.start), judge(final.matrix)
-        if costs[1] > costs[0] and after < _SURE * final.overlap:
+        if costs[1] > costs[0] and not alike:
             matrix, why = (
                 best.start,
                 f"embeddings agree less after the refinement ({costs[1]:.3f}, {costs[0]:.3f} before)",
             )
-    winner = Tried(best.name, best.start, replace(final, matrix=matrix, refused=why), after)
+    winner = Tried(best.name, best.start, replace(final, matrix=matrix, refused=why), after, alike)
     return matrix, [winner, *(t for t in tried if t is not best)]
+
+
+def _best(tried: Sequence[Tried]) -> Tried:
+    """The candidate with the best edges; the first one where no other wins clearly and with enough overlap."""
+    best = max(tried, key=lambda t: t.agreement)
+    clear = best.agreement >= tried[0].agreement + _MARGIN and best.refined.overlap >= _LEAST_OVERLAP
+    return best if clear else tried[0]
+
+
+def _judged_at(pyramid: GreyPyramid) -> int:
+    """The level at which edges judge a refined map: the third, or the finest."""
+    return min(2, len(pyramid.pixels) - 1)
+
+
+def _finish(pyramid: GreyPyramid, tried: Tried, kind: Kind) -> tuple[Refined, float, bool]:
+    """A candidate refined to the finest level, the agreement of its edges, and whether that is one anatomy's."""
+    final = refine(pyramid, tried.refined.matrix, kind, first=_judged_at(pyramid))
+    after = edge_agreement(pyramid.level(_judged_at(pyramid)), final.matrix)
+    return final, after, after >= _SURE * final.overlap or final.cost < _ALIKE
 
 
 def _motion(pyramid: GreyPyramid, before: Matrix, after: Matrix) -> float:

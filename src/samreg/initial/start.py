@@ -16,6 +16,7 @@ from samreg.geometry.landmarks import Landmarks
 from samreg.geometry.rois import PairedRois
 from samreg.initial.affine import Candidate, fit_affine, fit_rigid
 from samreg.initial.descriptors import Descriptors
+from samreg.initial.edges import agreement_behind
 from samreg.initial.hypotheses import best_start, moment_candidate
 from samreg.initial.overlaps import affine_of_pairs
 from samreg.initial.problem import ImagePair
@@ -30,6 +31,8 @@ _REFINED_VOXELS = 200_000
 """Working voxels of the finest level at which grey values refine the start."""
 _FAR = 0.05
 """Distance of landmarks under a start, as a share of the fixed image's diagonal, from which the start is doubted."""
+_JUDGED_AT = (1, 2)
+"""Levels at which edges judge where the embeddings put things: 1/48 and 1/96 of the image."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +48,8 @@ class Start:
         record: how the affine map was chosen; None where it was not searched for.
         rough: whether a rough fit brought the images near each other.
         refined: whether grey values refined the affine map, so that a rigid or affine registration ends with it.
+        pyramid: both images, as the refinement saw them; None where there was none.
+        alike: whether both images show one anatomy behind the affine map: edges and grey values agree.
         given: whether it is a transform that the user gave, which the dense fit keeps in all its detail.
         notes: what the user should know, one sentence each.
     """
@@ -56,6 +61,8 @@ class Start:
     record: StartRecord | None = None
     rough: bool = False
     refined: bool = False
+    pyramid: GreyPyramid | None = None
+    alike: bool = False
     given: bool = False
     notes: tuple[str, ...] = ()
 
@@ -71,7 +78,10 @@ def find_start(
     given: PairedRois | None = None,
     initial: DisplacementField | None = None,
 ) -> Start:
-    """An affine map and large displacements from the embeddings; between people grey values refine them roughly.
+    """An affine map and large displacements from the embeddings, refined by grey values.
+
+    Where both images show one anatomy, grey values give the affine map, and edges say whether the displacement stays.
+    Between people the map is that of the embeddings. Stacks whose slices correspond keep their grid.
 
     Images that were not segmented start from the affine map of the pairs that are given. Where a transform is given,
     nothing is searched for.
@@ -103,8 +113,10 @@ def find_start(
         affine, record, candidates = affine_start(found, images, config.seed)
         start = with_landmarks(replace(start, affine=affine, record=record), images)
         candidates = [Candidate("start", start.affine), *candidates] if start.notes else candidates
+    if not images.same_slices or not config.fit.is_dense:
+        start = _refined(images, start, found, candidates, config)
     if not config.fit.is_dense:
-        return _refined(images, start, found, candidates, config)
+        return start
     cells = one_way(found, start.affine, images.stack_axis)
     if not images.same_slices:
         cells = both_ways(found, start.affine, cells)
@@ -114,7 +126,16 @@ def find_start(
         # Pairs between people are checked against the images brought near each other, not against the search alone.
         guide = refine(images, start, config)
         start = replace(start, guide=guide, displacement=guide, rough=True)
-    return start
+    return _judged(start) if search else start
+
+
+def _judged(start: Start) -> Start:
+    """The start without its displacement where edges agree better so."""
+    if start.pyramid is None or not start.alike:
+        return start
+    nothing = torch.zeros_like(start.guide)
+    without, with_it = (agreement_behind(start.pyramid, start.affine, u, _JUDGED_AT) for u in (nothing, start.guide))
+    return start if with_it >= without else replace(start, guide=nothing, displacement=nothing)
 
 
 def with_landmarks(start: Start, images: ImagePair) -> Start:
@@ -147,7 +168,7 @@ def _apart(marks: Landmarks, matrix: Matrix) -> float:
 def _refined(
     images: ImagePair, start: Start, found: Descriptors, candidates: list[Candidate], config: RegisterConfig
 ) -> Start:
-    """The rigid or affine map that the edges of both images agree on best, to a part of a voxel.
+    """The start at the rigid or affine map that the edges of both images agree on best, to a part of a voxel.
 
     Where regions alone count, grey values have no say, and the pairs give the map.
     """
@@ -163,8 +184,11 @@ def _refined(
         None if kind == "rigid" else lambda m: embedding_cost(found, images, m),
     )
     record = start.record or StartRecord("headers", {}, 0, 0.0)
-    record = replace(record, chosen=tried[0].name, tried={t.name: t.record() for t in tried})
-    return replace(start, affine=matrix, record=record, refined=True)
+    record = replace(record, tried={t.name: t.record() for t in tried})
+    start = replace(start, record=record, pyramid=pyramid, alike=tried[0].alike)
+    if config.fit.is_dense and not start.alike:
+        return start
+    return replace(start, affine=matrix, record=replace(record, chosen=tried[0].name), refined=True)
 
 
 def _from_initial(images: ImagePair, config: RegisterConfig, initial: DisplacementField) -> Start:

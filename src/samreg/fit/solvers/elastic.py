@@ -34,7 +34,7 @@ _CODE_SHARES = Shares(mse=0.0, dice=1.0, cross_entropy=0.1)
 def plan(problem: DenseProblem, config: FitConfig) -> list[Level]:
     """Elastic levels: all have the working size, and control points that are ever closer."""
     elastic = config.elastic
-    shape, weights = working_shape(problem, config.work_size), elastic_weights(elastic)
+    shape, weights = working_shape(problem, config.work_size), elastic_weights(elastic, config.stiffness)
     velocity, most = config.transform == "svf", elastic.max_iterations
     return [
         Level(shape, weights, most, partial(minimise_elastic, control=control, most=most, velocity=velocity))
@@ -42,15 +42,15 @@ def plan(problem: DenseProblem, config: FitConfig) -> list[Level]:
     ]
 
 
-def elastic_weights(config: ElasticConfig) -> Weights:
-    """The weights of an elastic level."""
-    code = config.loss == "code"
+def elastic_weights(config: ElasticConfig, stiffness: float = 1.0) -> Weights:
+    """The weights of an elastic level; stiffness multiplies the penalty on the displacement."""
+    code, penalty = config.loss == "code", stiffness * config.smoothness
     return Weights(
         similarity=config.similarity_weight,
         regions=config.roi_weight,
         features=config.feature_weight,
-        smoothness=0.0 if code else config.smoothness,
-        bending=config.smoothness if code else 0.0,
+        smoothness=0.0 if code else penalty,
+        bending=penalty if code else 0.0,
         folding=_FOLDING if config.loss == "samreg" else 0.0,
         softness=_SHARP if config.regions_alone else _SOFT,
         window=_LNCC_WINDOW,

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,7 +21,7 @@ from samreg.config import FitConfig, FlowConfig
 from samreg.fit.level import Level
 from samreg.fit.objective import Objective, has_converged
 from samreg.fit.problem import DenseProblem, Weights, working_shape
-from samreg.geometry.ops.displacement import per_axis, warp
+from samreg.geometry.ops.displacement import central_determinant, per_axis, warp
 from samreg.geometry.ops.smoothing import gaussian
 
 __all__ = ["flow_weights", "minimise_by_flow", "plan"]
@@ -31,23 +32,67 @@ at most."""
 _LONGEST_STEP = 0.5
 """Longest displacement of a step, in working voxels."""
 _LNCC_WINDOW = 7
+_MOST_VOXELS = 150_000, 128
+"""Working voxels up to which the last level is finer than the working size, at most as fine as the fixed image, for
+this working size. A working size half as large allows voxels twice as large."""
+_COARSEST = 4
+"""The first level has about this part of the working size."""
+_FINER = 0.97
+"""Ratio of sizes that are tried for the last level."""
+_CELL = 2.0
+"""Working voxels in a cell of the embeddings up to which these guide with all their weight."""
+_DISAGREES = 0.1
+"""1 - LNCC^2 from which embeddings guide with all their weight."""
+_AROUND = 3.0
+"""Neighbourhood in which grey values agree or not, in standard deviations of the smoothing of a step."""
+_SMOOTHING = 2.0
+"""Standard deviation of the smoothing of each step, in working voxels."""
+_CALM = 1.5
+"""Standard deviation of the smoothing of the displacement where its local volume changes much, in working voxels."""
+_LIMIT = 1.1
+"""|log det(I + grad v)| from which that smoothing is whole, at a stiffness of 1: volumes three times as large."""
+_LEAST_DETERMINANT = 1e-2
+"""Bounds the logarithm where the field folds."""
+_PATIENCE = 6
+"""Steps without a lower objective after which steps become half as long,"""
+_SHORTEST = 0.1
+"""until they have this share of their first length."""
 
 
 def plan(problem: DenseProblem, config: FitConfig) -> list[Level]:
-    """Levels of the flow: each has twice the resolution of the one before, and the last one the working size.
+    """Levels of the flow: each has twice the resolution of the one before.
+
+    The first has about a quarter of the working size, and the last one the resolution of the fixed image, or what a
+    limited number of voxels allows; it has the working size at least.
 
     After the first level only pairs that were given guide it. At finer levels regions that were found cost most of the
     time and move hardly anything that they have not moved before; outlines that are known are followed to the last
     voxel.
     """
     flow = config.flow
-    finest = len(flow.flow_iterations) - 1
+    if not flow.flow_iterations:
+        return []
+    size = _finest_size(problem, config.work_size)
+    n_levels = 1 + max(0, round(float(np.log2(_COARSEST * size / config.work_size))))
     levels = []
-    for number, most in enumerate(flow.flow_iterations):
-        shape = working_shape(problem, max(1, config.work_size >> (finest - number)))
-        run = partial(minimise_by_flow, smoothing=flow.flow_smoothing, most=most)
+    for number in range(n_levels):
+        shape = working_shape(problem, size / 2 ** (n_levels - 1 - number))
+        most = flow.flow_iterations[min(number, len(flow.flow_iterations) - 1)]
+        run = partial(minimise_by_flow, most=most)
         levels.append(Level(shape, flow_weights(flow), most, run, given_only=number > 0))
     return levels
+
+
+def _finest_size(problem: DenseProblem, work_size: int) -> float:
+    """Working voxels along the longest axis at the last level."""
+    grid = problem.fixed_grid
+    lengths = [(n * s, s) for n, s in zip(grid.shape, grid.array_spacing, strict=True) if n > 1]
+    size = float(max(length for length, _ in lengths) / min(s for _, s in lengths))
+    least = min(size, float(work_size))
+    most = _MOST_VOXELS[0] * (work_size / _MOST_VOXELS[1]) ** len(lengths)
+    while size > least and np.prod(working_shape(problem, size)) > most:
+        size = max(least, _FINER * size)
+    return size
 
 
 def flow_weights(config: FlowConfig) -> Weights:
@@ -62,7 +107,7 @@ def flow_weights(config: FlowConfig) -> Weights:
 
 
 def minimise_by_flow(
-    objective: Objective, start: Tensor, progress: Callable[[int], None], *, smoothing: float, most: int
+    objective: Objective, start: Tensor, progress: Callable[[int], None], *, most: int
 ) -> tuple[Tensor, int]:
     """Compose steps until the similarity no longer rises.
 
@@ -70,7 +115,6 @@ def minimise_by_flow(
         objective: of the level; its smoothness and folding terms should be left out: the smoothing does their work.
         start: (d, *shape) displacement in voxels of the level, array order.
         progress: called with the steps done.
-        smoothing: standard deviation of the smoothing of each step, in working voxels.
         most: steps at most.
 
     Returns:
@@ -78,21 +122,36 @@ def minimise_by_flow(
     """
     pixel = min(objective.spacing)
     size = per_axis([s / pixel for s in objective.spacing])
-    update = [smoothing * pixel / s for s in objective.spacing]
+    update = [_SMOOTHING * pixel / s for s in objective.spacing]
     total = [objective.field_smoothing * pixel / s for s in objective.spacing]
+    wide = [_CALM * pixel / s for s in objective.spacing]
+    around = [_AROUND * s for s in update]
     v = start.detach().clone()
-    best = v
+    best, lowest, missed = v, float("inf"), 0
+    reach = _LONGEST_STEP
+    # Embeddings know where, to a part of their cell: smaller voxels are the grey values' own.
+    fade = min(1.0, (_CELL / objective.cell) ** 2)
     history: list[float] = []
     guidance = 0.0, torch.zeros_like(v)
     for i in range(most):
         if i % _GUIDANCE_EVERY == 0:
-            guidance = objective.guidance_and_slope(v)
+            # Where grey values agree already, the embeddings have nothing to add.
+            trust = (objective.disagreement(v, around) / _DISAGREES).clamp(max=1)
+            guidance = objective.guidance_and_slope(v, fade * trust)
         similarity, slope = objective.similarity_and_slope(v)
         loss, slope = similarity + guidance[0], slope + guidance[1]
-        if loss <= min(history, default=loss):
-            # Steps have a length whatever the slope: near the end, and on an image and itself, they only wander.
-            best = v
         history.append(loss)
+        if loss < lowest:
+            best, lowest, missed = v, loss, 0
+        else:
+            missed += 1
+        if missed >= _PATIENCE:
+            # Steps have a length whatever the slope: near the end they have to become shorter.
+            v, reach, missed = best, reach / 2, 0
+            if reach < _SHORTEST * _LONGEST_STEP:
+                break
+            similarity, slope = objective.similarity_and_slope(v)
+            slope = slope + guidance[1]
         progress(i + 1)
         if has_converged(history):
             break
@@ -101,6 +160,22 @@ def minimise_by_flow(
         if objective.frozen is not None:
             downhill[objective.frozen] = 0.0
         longest = (downhill * size).square().sum(0).sqrt().max()
-        step = downhill * (_LONGEST_STEP / longest.clamp(min=1e-20))
-        v = gaussian(step + warp(v, step), total)
+        step = downhill * (reach / longest.clamp(min=1e-20))
+        v = _calmed(gaussian(step + warp(v, step), total), wide, objective.stiffness)
     return best, len(history)
+
+
+def _calmed(v: Tensor, sigma: list[float], stiffness: float) -> Tensor:
+    """A displacement, smoothed more the further its local volume is from what it was.
+
+    The share of the smoothing at a voxel is (stiffness log det(I + grad v) / limit)^4, 1 at most: what hardly changes
+    its volume is left alone, as in images of one person, and nothing is stretched or squeezed beyond what tissue does.
+
+    Args:
+        v: (d, *shape) in voxels, array order.
+        sigma: of the smoothing, in voxels along each array axis.
+        stiffness: 0 smooths nothing.
+    """
+    log = central_determinant(v).clamp(min=_LEAST_DETERMINANT).log()
+    share = gaussian((log * (stiffness / _LIMIT)).pow(4).clamp(max=1)[None], [0.5 * s for s in sigma])
+    return v + share * (gaussian(v, sigma) - v)

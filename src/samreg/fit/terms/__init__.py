@@ -20,10 +20,11 @@ BUILT_IN = {"lncc": "samreg.fit.terms.lncc:Lncc"}
 class Similarity(Protocol):
     """A term that compares grey values; it is made of the fixed image (1, *shape) and a window size an axis."""
 
-    def __call__(self, warped: Tensor) -> Tensor:
+    def __call__(self, warped: Tensor, held: Tensor | None = None) -> Tensor:
         """The term, 0 for a perfect match.
 
         Args:
             warped: (1, *shape) the warped moving image in [0, 1].
+            held: (1, *shape) 1 where there is a moving image, 0 beyond its edge; None is everywhere.
         """
         ...

@@ -23,6 +23,9 @@ _CHANNELS = 16
 class EmbeddingTerm:
     """1 - mean cosine of the embeddings that a displacement brings together, in [0, 2].
 
+    What the moving image does not hold resembles nothing, and pulls nowhere. `cell` is the length of a cell of the
+    embeddings, in voxels of the level.
+
     Args:
         descriptors: the embeddings of both images.
         level: grid of the displacement.
@@ -40,14 +43,26 @@ class EmbeddingTerm:
         # Where the cells of the embedding lie among the voxels of the level, and a voxel's length in cells.
         to_level = Frame(grid, level, np.eye(grid.ndim + 1))
         self.cells = to_level.moving_index(to_level.identity())
+        pixel = min(s for n, s in zip(level.shape, level.array_spacing, strict=True) if n > 1)
+        self.cell = sorted(grid.array_spacing)[grid.ndim // 2] / pixel
         self.scale = per_axis([a / b for a, b in zip(level.array_spacing, grid.array_spacing, strict=True)])
 
-    def __call__(self, u: Tensor) -> Tensor:
-        """The term of a displacement (d, *level shape) in voxels of the level, array order."""
+    def __call__(self, u: Tensor, trust: Tensor | None = None) -> Tensor:
+        """The term of a displacement.
+
+        Args:
+            u: (d, *level shape) in voxels of the level, array order.
+            trust: (1, *level shape) weight of the embeddings at each voxel; 1 by default.
+        """
         cells = self.frame.identity() + sample_border(u, self.cells) * self.scale
         warped = self.frame.warp(self.moving, cells)
         length = warped.square().sum(0).clamp(min=1e-12).sqrt()
         cost = 1 - (self.fixed * warped).sum(0) / length
+        held = self.frame.held(cells.detach())
+        if held is not None:
+            cost = cost * held[0]
+        if trust is not None:
+            cost = cost * sample_border(trust, self.cells)[0]
         if self.counts is None:
             return cost.mean()
         with torch.no_grad():

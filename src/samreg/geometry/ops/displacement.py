@@ -13,6 +13,7 @@ from samreg.geometry.ops.smoothing import gaussian
 
 __all__ = [
     "bending_energy",
+    "central_determinant",
     "corner_jacobian",
     "derivatives",
     "exponential",
@@ -189,10 +190,11 @@ def _folded(u: Tensor, floor: float) -> Tensor:
     for axis, n in enumerate(u.shape[1:]):
         if n > 1:
             bad = torch.maximum(bad, torch.roll(bad, 1, axis))
-    return torch.maximum(bad, (_central_determinant(u) <= floor).float())
+    return torch.maximum(bad, (central_determinant(u) <= floor).float())
 
 
-def _central_determinant(u: Tensor) -> Tensor:
+def central_determinant(u: Tensor) -> Tensor:
+    """(*shape) det(I + grad u) at the voxels, by central differences; u (d, *shape) in voxels, array order."""
     return _determinant(derivatives(u, u.shape[0]))
 
 
