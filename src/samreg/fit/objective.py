@@ -52,8 +52,8 @@ class Objective:
         moving_shape = _matching_shape(problem, shrink)
         moving_grid = problem.moving_grid.with_shape(moving_shape)
         self.frame = Frame(fixed_grid, moving_grid, problem.affine)
-        self.fixed = resize(torch.from_numpy(np.ascontiguousarray(problem.fixed))[None], shape)
-        self.moving = resize(torch.from_numpy(np.ascontiguousarray(problem.moving))[None], moving_shape)
+        self.fixed = resize(torch.as_tensor(np.ascontiguousarray(problem.fixed))[None], shape)
+        self.moving = resize(torch.as_tensor(np.ascontiguousarray(problem.moving))[None], moving_shape)
         self.spacing = fixed_grid.array_spacing
         self.frozen = problem.frozen_axis
         self.field_smoothing = problem.field_smoothing

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from dataclasses import field as default
 
 import numpy as np
@@ -15,6 +15,7 @@ from samreg.fit.levels import fit_dense
 from samreg.fit.problem import DenseProblem
 from samreg.geometry.field import DisplacementField
 from samreg.geometry.frame import to_field
+from samreg.geometry.ops.devices import on_device
 from samreg.geometry.grid import Grid
 from samreg.geometry.landmarks import Landmarks
 from samreg.geometry.rois import PairedRois
@@ -64,6 +65,15 @@ def fit_transform(
         config: kind of transform, weights, levels.
         progress: called along the way.
     """
+    with on_device(images.device):
+        fitted = _fitted(images, pairs, start, config, progress)
+    return replace(fitted, displacement=fitted.displacement.cpu())
+
+
+def _fitted(
+    images: ImagePair, pairs: PairedRois, start: Start, config: FitConfig, progress: Progress | None
+) -> FittedTransform:
+    """`fit_transform` on the device of the block around it."""
     zero = torch.zeros_like(start.displacement)
     if config.transform == "none":
         return FittedTransform(None, None, zero)
