@@ -29,7 +29,6 @@ import torch
 
 import samreg
 from samreg.config import RegisterConfig, SegmentConfig
-from samreg.geometry.grid import Grid
 from samreg.geometry.image import Image
 from samreg.geometry.phantom import phantom
 from samreg.regions.everything.boxes import box_grid, informative

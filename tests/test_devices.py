@@ -119,7 +119,9 @@ class _Fills:
             low, high = prompts.points[:, 0] - 5, prompts.points[:, 0] + 5
         middle, half = (low + high) / 2 * encoding.scale, np.maximum(high - low, 1) / 2 * encoding.scale
         y, x = np.mgrid[:64, :64]
-        far = ((x - middle[:, :1, None]) / half[:, :1, None]) ** 2 + ((y - middle[:, 1:, None]) / half[:, 1:, None]) ** 2
+        far = ((x - middle[:, :1, None]) / half[:, :1, None]) ** 2 + (
+            (y - middle[:, 1:, None]) / half[:, 1:, None]
+        ) ** 2
         logits = torch.as_tensor((4 * (1 - far)).astype(np.float32))[:, None].to(self.device)
         quality = torch.as_tensor((0.9 - 0.001 * middle.sum(1)).astype(np.float32))[:, None].to(self.device)
         return Masks(logits[..., ::4, ::4] if coarse else logits, quality)
@@ -128,7 +130,7 @@ class _Fills:
 @pytest.mark.parametrize("rules", ["samreg", "paper"])
 @pytest.mark.parametrize("kind", ["boxes", "points"])
 def test_the_same_regions_on_a_device(kind: str, rules: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(RULES, rules, dataclasses.replace(RULES[rules], points_per_side=6))
+    monkeypatch.setitem(RULES, rules, dataclasses.replace(RULES[rules], points_per_side=6, min_stability=0.0))
     values = ndimage.gaussian_filter(np.random.default_rng(0).random((3, 48, 64)), (0, 3, 3)).astype(np.float32)
     image = Image(values, Grid((3, 48, 64), (1.0, 1.0, 5.0)), "noise")
     settings = SegmentConfig(proposals=ProposalConfig(mask_rules=rules, areas=(0.001, 0.5), max_rois=12))
@@ -138,8 +140,9 @@ def test_the_same_regions_on_a_device(kind: str, rules: str, monkeypatch: pytest
         there = EverythingMode(segmenter).find(image, settings)
     if kind == "boxes" or rules == "samreg":
         assert max(segmenter.calls) == 2
-    assert len(here) == len(there) > 5
-    assert here.features is not None and there.features is not None
+    assert len(here) == len(there) > 2
+    assert here.features is not None
+    assert there.features is not None
     np.testing.assert_array_equal(there.features.data, here.features.data)
     np.testing.assert_allclose(there.prototypes, here.prototypes, rtol=1e-5, atol=1e-6)
     for one, other in zip(here.rois.rois, there.rois.rois, strict=True):
@@ -199,7 +202,8 @@ def test_the_same_transform_on_a_device(transform: str, grid: Grid, monkeypatch:
     with pretend_device():
         there = samreg.register_regions(*regions, _settings(transform), extra_pairs=given)
     assert len(here.pairs) == len(there.pairs) > 2
-    assert here.field is not None and there.field is not None
+    assert here.field is not None
+    assert there.field is not None
     assert np.abs(here.field.u).max() > 1
     np.testing.assert_allclose(there.field.u, here.field.u, atol=0.1 * min(grid.spacing))
     assert {c.name: c.state for c in there.checks} == {c.name: c.state for c in here.checks}
@@ -213,7 +217,8 @@ def test_the_same_transform_on_a_device_from_a_given_start(monkeypatch: pytest.M
     monkeypatch.setattr(problem, "fit_device", lambda _: DEVICE)
     with pretend_device():
         there = samreg.register_regions(*none, _settings("ddf"), initial=initial)
-    assert here.field is not None and there.field is not None
+    assert here.field is not None
+    assert there.field is not None
     np.testing.assert_allclose(there.field.u, here.field.u, atol=0.1)
 
 

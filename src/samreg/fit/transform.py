@@ -15,9 +15,9 @@ from samreg.fit.levels import fit_dense
 from samreg.fit.problem import DenseProblem
 from samreg.geometry.field import DisplacementField
 from samreg.geometry.frame import to_field
-from samreg.geometry.ops.devices import on_device
 from samreg.geometry.grid import Grid
 from samreg.geometry.landmarks import Landmarks
+from samreg.geometry.ops.devices import on_device
 from samreg.geometry.rois import PairedRois
 from samreg.initial.affine import fit_affine, fit_rigid
 from samreg.initial.problem import ImagePair

@@ -114,7 +114,11 @@ def mutual_matches(
     forward, backward = similarity.argmax(1), similarity.argmax(0)
     mutual = torch.nonzero(backward[forward] == torch.arange(len(forward)))[:, 0]
     partners = forward[mutual]
-    return points[0][mutual.numpy(force=True)], points[1][partners.numpy(force=True)], similarity[mutual, partners].numpy(force=True)
+    return (
+        points[0][mutual.numpy(force=True)],
+        points[1][partners.numpy(force=True)],
+        similarity[mutual, partners].numpy(force=True),
+    )
 
 
 def ransac_affine(

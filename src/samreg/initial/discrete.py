@@ -105,7 +105,9 @@ def coupled_convex(cost: Tensor, search: Search) -> Tensor:
     shape = cost.shape[1:]
     # Some rows and some cells at a time: a table of costs is the largest thing here, and nothing makes a second one.
     rows = max(1, _COSTS_AT_ONCE // max(1, cost[0].numel()))
-    smooth = torch.cat([gaussian(part, search.cost_sigma) for part in cost.split(rows)]).reshape(len(candidates), -1)
+    smooth = torch.cat([gaussian(part, search.cost_sigma) for part in torch.split(cost, rows)]).reshape(
+        len(candidates), -1
+    )
     u = gaussian(candidates[smooth.argmin(0)].T.reshape(-1, *shape), search.sigma)
     scaled = candidates * stretch
     square = (scaled**2).sum(1)

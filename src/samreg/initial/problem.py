@@ -10,7 +10,7 @@ from samreg.config import RegisterConfig, SegmentConfig
 from samreg.geometry.grid import Grid
 from samreg.geometry.landmarks import Landmarks
 from samreg.geometry.masks import filled
-from samreg.geometry.ops.devices import fit_device
+from samreg.geometry.ops.devices import CPU, fit_device
 from samreg.regions.regions import Regions
 from samreg.regions.slices import plan_slices, window
 from samreg.types import MaskArray, ScalarArray
@@ -44,7 +44,7 @@ class ImagePair:
     linked: bool
     in_plane: bool
     landmarks: Landmarks | None = None
-    device: torch.device = torch.device("cpu")
+    device: torch.device = CPU
 
     @classmethod
     def of(

@@ -12,8 +12,8 @@ from torch import Tensor
 from samreg.config import RegisterConfig
 from samreg.geometry.field import DisplacementField
 from samreg.geometry.frame import from_field
-from samreg.geometry.ops.devices import on_device
 from samreg.geometry.landmarks import Landmarks
+from samreg.geometry.ops.devices import on_device
 from samreg.geometry.rois import PairedRois
 from samreg.initial.affine import Candidate, fit_affine, fit_rigid
 from samreg.initial.descriptors import Descriptors

@@ -9,9 +9,9 @@ import torch
 
 from samreg.errors import ConfigError
 
-__all__ = ["find_device", "fit_device", "on_device"]
+__all__ = ["CPU", "find_device", "fit_device", "on_device"]
 
-_CPU = torch.device("cpu")
+CPU = torch.device("cpu")
 
 
 def find_device(name: str) -> torch.device:
@@ -41,7 +41,7 @@ def find_device(name: str) -> torch.device:
 def fit_device(name: str) -> torch.device:
     """Where a transform is fitted: as `find_device`, but on the CPU for `mps`, which lacks double precision."""
     device = find_device(name)
-    return _CPU if device.type == "mps" else device
+    return CPU if device.type == "mps" else device
 
 
 def on_device(device: torch.device) -> AbstractContextManager[object]:

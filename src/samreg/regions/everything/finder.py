@@ -65,9 +65,7 @@ class EverythingMode:
             for start in range(0, len(encodings), together):
                 some = encodings[start : start + together]
                 begin = first + start
-                searched = propose_slices(
-                    self.segmenter, some, slices[begin : begin + len(some)], settings.proposals
-                )
+                searched = propose_slices(self.segmenter, some, slices[begin : begin + len(some)], settings.proposals)
                 for number, (encoding, found) in enumerate(zip(some, searched, strict=True), begin):
                     masks = nearest_masks(found.masks, plan.plane_shape)
                     prototypes = slice_prototypes(encoding, found.masks)
