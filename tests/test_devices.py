@@ -119,9 +119,8 @@ class _Fills:
             low, high = prompts.points[:, 0] - 5, prompts.points[:, 0] + 5
         middle, half = (low + high) / 2 * encoding.scale, np.maximum(high - low, 1) / 2 * encoding.scale
         y, x = np.mgrid[:64, :64]
-        far = ((x - middle[:, :1, None]) / half[:, :1, None]) ** 2 + (
-            (y - middle[:, 1:, None]) / half[:, 1:, None]
-        ) ** 2
+        across, down = ((at - middle[:, a, None, None]) / half[:, a, None, None] for a, at in enumerate((x, y)))
+        far = across**2 + down**2
         logits = torch.as_tensor((4 * (1 - far)).astype(np.float32))[:, None].to(self.device)
         quality = torch.as_tensor((0.9 - 0.001 * middle.sum(1)).astype(np.float32))[:, None].to(self.device)
         return Masks(logits[..., ::4, ::4] if coarse else logits, quality)

@@ -114,11 +114,8 @@ def mutual_matches(
     forward, backward = similarity.argmax(1), similarity.argmax(0)
     mutual = torch.nonzero(backward[forward] == torch.arange(len(forward)))[:, 0]
     partners = forward[mutual]
-    return (
-        points[0][mutual.numpy(force=True)],
-        points[1][partners.numpy(force=True)],
-        similarity[mutual, partners].numpy(force=True),
-    )
+    rows_of, columns_of, cosine = (t.numpy(force=True) for t in (mutual, partners, similarity[mutual, partners]))
+    return points[0][rows_of], points[1][columns_of], cosine
 
 
 def ransac_affine(

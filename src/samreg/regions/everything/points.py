@@ -67,9 +67,8 @@ def generate_exact(
     rows = torch.nonzero((area >= config.areas[0]) & (area <= config.areas[1]) & (area > 0))[:, 0]
     rows = rows[torch.argsort(quality[rows], descending=True, stable=True)]
     if len(rows) and rules.max_overlap < 1:
-        rows = rows[
-            drop_overlapping(intersections(masks[rows]), torch.arange(len(rows), device=rows.device), rules.max_overlap)
-        ]
+        every = torch.arange(len(rows), device=rows.device)
+        rows = rows[drop_overlapping(intersections(masks[rows]), every, rules.max_overlap)]
     if config.max_rois:
         rows = rows[: config.max_rois]
     return Proposals(masks[rows].cpu().numpy(), quality[rows].cpu().numpy().astype(np.float32), n_prompts)
