@@ -27,8 +27,9 @@ import torch
 from samreg.config import ProposalConfig
 from samreg.regions.everything import Proposals, propose
 from samreg.regions.everything.boxes import box_grid, informative
-from samreg.regions.everything.propose import _Search
+from samreg.regions.everything.propose import _Search, _together
 from samreg.segmenters import Segmenter, load_segmenter
+from samreg.segmenters.base import Prompts
 
 _SMALLEST_STRUCTURE_PX = 40
 
@@ -140,12 +141,13 @@ def _full_grid(segmenter: Segmenter, pixels: np.ndarray, config: ProposalConfig)
     """Boxes of three sizes; none is skipped, and none comes from the image: what the default must not fall behind."""
     [encoding] = segmenter.encode([pixels])
     grey = pixels if pixels.ndim == 2 else pixels.mean(axis=2)
-    search = _Search(segmenter, encoding, grey, config)
+    search = _Search(False, encoding, grey, config)
     for share in (0.36, 0.22, 0.14):
         boxes = box_grid(encoding.shape, share * max(encoding.shape), 0.5)
-        search._ask(boxes[informative(boxes, grey)])
+        masks = segmenter.prompt(encoding, Prompts(boxes=boxes[informative(boxes, grey)]), coarse=True)
+        search._collect(masks.logits[:, 0], masks.quality[:, 0])
         search._deduplicate(0)
-    return search.answer()
+    return _together(segmenter, [encoding], [search._answer()])[0]
 
 
 def main() -> None:

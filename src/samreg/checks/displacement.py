@@ -19,7 +19,7 @@ def check(finished: Finished) -> CheckResult | None:
     if finished.fitted.field is None or not finished.config.fit.is_dense:
         return None
     grid = finished.images.fixed_grid
-    moved = finished.fitted.displacement.abs().numpy()
+    moved = finished.fitted.displacement.abs().numpy(force=True)
     shares = [
         float(np.percentile(v[finished.fixed_step][finished.fixed_body], 99)) / n
         for v, n in zip(moved, grid.shape, strict=True)

@@ -66,7 +66,7 @@ class Objective:
         self.field_smoothing = problem.field_smoothing * problem.stiffness
         self.stiffness = problem.stiffness
         pixel = min(x for n, x in zip(shape, self.spacing, strict=True) if n > 1)
-        fixed, moving = (torch.from_numpy(np.ascontiguousarray(v))[None] for v in (problem.fixed, problem.moving))
+        fixed, moving = (torch.as_tensor(np.ascontiguousarray(v))[None] for v in (problem.fixed, problem.moving))
         self.fixed = resample(fixed, problem.fixed_grid, shape, pixel)
         self.moving = resample(moving, problem.moving_grid, dense, pixel)
         self.identity = self.frame.identity()

@@ -18,6 +18,7 @@ from samreg.geometry.field import DisplacementField
 from samreg.geometry.frame import to_field
 from samreg.geometry.grid import Grid
 from samreg.geometry.landmarks import Landmarks
+from samreg.geometry.ops.devices import on_device
 from samreg.geometry.rois import PairedRois
 from samreg.initial.affine import fit_affine, fit_rigid
 from samreg.initial.problem import ImagePair
@@ -69,6 +70,15 @@ def fit_transform(
         config: kind of transform, weights, levels.
         progress: called along the way.
     """
+    with on_device(images.device):
+        fitted = _fitted(images, pairs, start, config, progress)
+    return replace(fitted, displacement=fitted.displacement.cpu())
+
+
+def _fitted(
+    images: ImagePair, pairs: PairedRois, start: Start, config: FitConfig, progress: Progress | None
+) -> FittedTransform:
+    """`fit_transform` on the device of the block around it."""
     zero, notes = torch.zeros_like(start.displacement), tuple[str, ...]()
     if config.transform == "none":
         return FittedTransform(None, None, zero)

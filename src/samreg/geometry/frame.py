@@ -52,7 +52,7 @@ class Frame:
     def moving_index(self, index: Tensor) -> Tensor:
         """Moving indices (*any, d), (x, y, z), of fixed indices (d, *any), array order."""
         d = self.fixed.ndim
-        joint = torch.from_numpy(self.joint).to(index)
+        joint = torch.as_tensor(self.joint, dtype=index.dtype, device=index.device)
         return torch.movedim(index.flip(0), 0, -1) @ joint[:d, :d].T + joint[:d, d]
 
     def held(self, index: Tensor) -> Tensor | None:
@@ -77,7 +77,7 @@ def to_field(displacement: Tensor, grid: Grid, affine: Matrix) -> DisplacementFi
         affine: (d + 1, d + 1) fixed world to moving world.
     """
     d = grid.ndim
-    voxels = np.moveaxis(displacement.numpy()[::-1].astype(np.float64), 0, -1)
+    voxels = np.moveaxis(displacement.numpy(force=True)[::-1].astype(np.float64), 0, -1)
     x = grid.voxel_centres()
     inner = x + (voxels * np.asarray(grid.spacing)) @ np.asarray(grid.direction).T
     u = inner @ affine[:d, :d].T + affine[:d, d] - x
@@ -106,7 +106,7 @@ def from_field(field: DisplacementField, grid: Grid) -> tuple[Matrix, Tensor]:
     moved = y @ inverse[:d, :d].T + inverse[:d, d] - x
     voxels = (moved @ np.asarray(grid.direction)) / np.asarray(grid.spacing)
     v = np.moveaxis(voxels[:, ::-1].reshape(*grid.shape, d), -1, 0)
-    return affine, torch.from_numpy(np.ascontiguousarray(v, dtype=np.float32))
+    return affine, torch.as_tensor(np.ascontiguousarray(v, dtype=np.float32))
 
 
 def _nearest_affine(x: np.ndarray, y: np.ndarray) -> Matrix:

@@ -106,7 +106,7 @@ def mutual_matches(
         if len(cells) > _MAX_CELLS:
             cells = cells[torch.linspace(0, len(cells) - 1, _MAX_CELLS).long()]
         rows.append(values.reshape(len(values), -1)[:, cells])
-        index = np.stack(np.unravel_index(cells.numpy(), grid.shape)[::-1], -1).astype(float)
+        index = np.stack(np.unravel_index(cells.numpy(force=True), grid.shape)[::-1], -1).astype(float)
         points.append(grid.index_to_world(index))
     if min(r.shape[1] for r in rows) == 0:
         return np.zeros((0, fixed_grid.ndim)), np.zeros((0, fixed_grid.ndim)), np.zeros(0)
@@ -114,7 +114,8 @@ def mutual_matches(
     forward, backward = similarity.argmax(1), similarity.argmax(0)
     mutual = torch.nonzero(backward[forward] == torch.arange(len(forward)))[:, 0]
     partners = forward[mutual]
-    return points[0][mutual.numpy()], points[1][partners.numpy()], similarity[mutual, partners].numpy()
+    rows_of, columns_of, cosine = (t.numpy(force=True) for t in (mutual, partners, similarity[mutual, partners]))
+    return points[0][rows_of], points[1][columns_of], cosine
 
 
 def ransac_affine(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -43,6 +43,10 @@ class Descriptors:
         f, m = joint_descriptors(fixed, moving, CHANNELS)
         return cls(f, fixed.grid, m, moving.grid)
 
+    def to(self, device: torch.device) -> Descriptors:
+        """The same on a device."""
+        return replace(self, fixed=self.fixed.to(device), moving=self.moving.to(device))
+
     @property
     def swapped(self) -> Descriptors:
         """The same with the images in each other's place."""
@@ -72,7 +76,7 @@ def joint_descriptors(fixed: FeatureVolume, moving: FeatureVolume, channels: int
     # Every n-th cell that counts stands for all: the directions need thousands of samples, not millions.
     cells = [np.flatnonzero(np.ones(v.grid.shape) if v.inside is None else v.inside) for v in (fixed, moving)]
     chosen = [r[:, c[:: max(1, len(c) // _SAMPLE)]] for r, c in zip(rows, cells, strict=True)]
-    samples = torch.from_numpy(np.concatenate(chosen, 1)).float()
+    samples = torch.as_tensor(np.concatenate(chosen, 1)).float()
     mean = samples.mean(1, keepdim=True)
     centred = samples - mean
     _, vectors = torch.linalg.eigh(centred @ centred.T / centred.shape[1])
@@ -81,9 +85,9 @@ def joint_descriptors(fixed: FeatureVolume, moving: FeatureVolume, channels: int
     out = []
     for volume, flat in zip((fixed, moving), rows, strict=True):
         parts = [
-            axes.T @ (torch.from_numpy(flat[:, i : i + _SAMPLE]).float() - mean)
+            axes.T @ (torch.as_tensor(flat[:, i : i + _SAMPLE]).float() - mean)
             for i in range(0, flat.shape[1], _SAMPLE)
         ]
         unit = functional.normalize(torch.cat(parts, 1), dim=0).reshape(-1, *volume.data.shape[1:])
-        out.append(unit if volume.inside is None else unit * torch.from_numpy(volume.inside))
+        out.append(unit if volume.inside is None else unit * torch.as_tensor(volume.inside))
     return out[0], out[1]

@@ -23,6 +23,8 @@ from samreg.geometry.ops.smoothing import gaussian
 __all__ = ["Search", "coupled_convex", "descriptor_cost", "make_consistent"]
 
 _CELLS_AT_ONCE = 1 << 13
+_COSTS_AT_ONCE = 1 << 22
+"""Costs that are smoothed together: 16 MiB."""
 _OUTSIDE_COST = 0.6
 """Cost of a displacement out of the moving image: dearer than a fair match, cheaper than a contradiction."""
 
@@ -101,8 +103,11 @@ def coupled_convex(cost: Tensor, search: Search) -> Tensor:
     candidates = search.displacements().float()
     stretch = torch.tensor(search.stretch).float()
     shape = cost.shape[1:]
-    # Row by row and cells by cells: a table of costs is the largest thing here, and nothing makes a second one of it.
-    smooth = torch.stack([gaussian(row[None], search.cost_sigma)[0] for row in cost]).reshape(len(candidates), -1)
+    # Some rows and some cells at a time: a table of costs is the largest thing here, and nothing makes a second one.
+    rows = max(1, _COSTS_AT_ONCE // max(1, cost[0].numel()))
+    smooth = torch.cat([gaussian(part, search.cost_sigma) for part in torch.split(cost, rows)]).reshape(
+        len(candidates), -1
+    )
     u = gaussian(candidates[smooth.argmin(0)].T.reshape(-1, *shape), search.sigma)
     scaled = candidates * stretch
     square = (scaled**2).sum(1)
@@ -144,6 +149,6 @@ def make_consistent(u: Tensor, v: Tensor, to_moving: Frame, to_fixed: Frame, rou
 def _carried(vectors: Tensor, frame: Frame, u: Tensor) -> Tensor:
     """Displacements of the other grid's cells, where `u` arrives, as displacements of this grid's cells."""
     d = len(u)
-    inverse = torch.from_numpy(np.linalg.inv(frame.joint)[:d, :d]).to(vectors)
+    inverse = torch.as_tensor(np.linalg.inv(frame.joint)[:d, :d]).to(vectors)
     arrived = frame.warp(vectors, frame.identity() + u)
     return torch.einsum("ab,b...->a...", inverse, arrived.flip(0)).flip(0)

@@ -83,7 +83,7 @@ def moment_candidate(pyramid: GreyPyramid) -> Candidate:
     ):
         seen = edges(values, grid) > _TISSUE
         seen = seen if counts is None else seen & (counts[0] > _LEAST_COUNTS)
-        weight = seen.double().flatten().numpy() + 1e-9
+        weight = seen.double().flatten().numpy(force=True) + 1e-9
         centres.append(np.average(grid.voxel_centres().reshape(-1, grid.ndim), axis=0, weights=weight))
     matrix = np.eye(level.fixed_grid.ndim + 1)
     matrix[:-1, -1] = centres[1] - centres[0]
@@ -163,7 +163,7 @@ def _contours(values: Tensor, grid: Grid, pixel: float, counts: Tensor | None) -
     # The edges of a finer image: thin structures count.
     e = edges(gaussian(values, [0.25 * pixel / s for s in grid.array_spacing]), grid)[None]
     e = e if counts is None else e * counts
-    bright = float(np.quantile(e.numpy().ravel()[:: max(1, e.numel() // 100_000)], 0.98))
+    bright = float(np.quantile(e.numpy(force=True).ravel()[:: max(1, e.numel() // 100_000)], 0.98))
     e = resample(e.clamp(max=bright), grid, shape, pixel)
     return (e - gaussian(e, [3 * pixel / s for s in small.array_spacing]))[0], small
 
@@ -178,7 +178,7 @@ def _even(values: Tensor, grid: Grid, pixel: float) -> tuple[Tensor, Grid]:
 
 def _box(contours: Tensor, grid: Grid) -> tuple[np.ndarray, float]:
     """World position of the middle of the box that holds all strong edges, and half of its diagonal."""
-    strong = np.argwhere(contours.numpy() > 0.15 * float(contours.max()))
+    strong = np.argwhere(contours.numpy(force=True) > 0.15 * float(contours.max()))
     box = np.stack([strong.min(0), strong.max(0)])[:, ::-1].astype(float)
     reach = float(np.linalg.norm((box[1] - box[0] + 1) * np.asarray(grid.spacing))) / 2
     return grid.index_to_world(box.mean(0)[None])[0], reach

@@ -92,7 +92,7 @@ def _carried(fixed: RoiSet, moving: RoiSet, affine: Matrix, start: Tensor) -> tu
     other = tuple(min(n, _CELLS) for n in moving.grid.shape)
     frame = Frame(fixed.grid.with_shape(shape), moving.grid.with_shape(other), affine)
     index = frame.moving_index(frame.identity() + rescale(start, shape))
-    nearest = index.round().long().flip(-1).reshape(-1, len(shape)).numpy()
+    nearest = index.round().long().flip(-1).reshape(-1, len(shape)).numpy(force=True)
     inside = np.flatnonzero(((nearest >= 0) & (nearest < other)).all(axis=1))
     come_from = np.ravel_multi_index(tuple(nearest[inside].T), other)
     # Cells of the moving image to the cells of the fixed image that they are carried to.

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import torch
+
 from samreg.config import RegisterConfig, SegmentConfig
 from samreg.geometry.grid import Grid
 from samreg.geometry.landmarks import Landmarks
 from samreg.geometry.masks import filled
+from samreg.geometry.ops.devices import CPU, fit_device
 from samreg.regions.regions import Regions
 from samreg.regions.slices import plan_slices, window
 from samreg.types import MaskArray, ScalarArray
@@ -30,6 +33,7 @@ class ImagePair:
             2D.
         in_plane: the fit moves nothing across the slices.
         landmarks: points that pull the transform; None without them.
+        device: where the start is searched for and the transform is fitted.
     """
 
     fixed: Regions
@@ -40,6 +44,7 @@ class ImagePair:
     linked: bool
     in_plane: bool
     landmarks: Landmarks | None = None
+    device: torch.device = CPU
 
     @classmethod
     def of(
@@ -68,6 +73,7 @@ class ImagePair:
             linked=not by_slice and fixed.slice_axis is not None,
             in_plane=in_plane and fixed.slice_axis is not None,
             landmarks=landmarks,
+            device=fit_device(config.segment.device),
         )
 
     @property

@@ -98,9 +98,9 @@ class GreyPyramid:
         most: int,
         inside: tuple[MaskArray | None, MaskArray | None] = (None, None),
     ) -> None:
-        self.values = [torch.from_numpy(np.ascontiguousarray(v, dtype=np.float32))[None] for v in (fixed, moving)]
+        self.values = [torch.as_tensor(np.ascontiguousarray(v, dtype=np.float32))[None] for v in (fixed, moving)]
         self.grids = fixed_grid, moving_grid
-        self.counts = [None if m is None else torch.from_numpy(np.asarray(m, dtype=np.float32))[None] for m in inside]
+        self.counts = [None if m is None else torch.as_tensor(np.asarray(m, dtype=np.float32))[None] for m in inside]
         self._levels: dict[float, GreyLevel] = {}
         coarsest = max(n * s for n, s in zip(fixed_grid.shape, fixed_grid.array_spacing, strict=True)) / _COARSEST
         own = max(_pixel(g) for g in self.grids)
@@ -166,4 +166,4 @@ def _cubic(n: int, m: int) -> Tensor:
     """(m, n) matrix that samples the cubic spline through n values at the centres of m voxels of the same extent."""
     at = np.clip((np.arange(m) + 0.5) * n / m - 0.5, 0, n - 1)
     rows = make_interp_spline(np.arange(n), np.eye(n), k=min(3, n - 1))(at)
-    return torch.from_numpy(rows.astype(np.float32))
+    return torch.as_tensor(rows.astype(np.float32))

@@ -239,10 +239,10 @@ class _Problem:
         linear = entries.reshape(d, d + 1)
         generator[:d, :d] = linear[:, :d] / self.radius
         generator[:d, d] = linear[:, d]
-        small = torch.linalg.matrix_exp(generator).numpy()
+        small = torch.linalg.matrix_exp(generator).numpy(force=True)
         frame = np.eye(d + 1)
         frame[:d, :d] = np.asarray(grid.direction)
-        frame[:d, d] = np.asarray(grid.origin) + np.asarray(grid.direction) @ self.centre.numpy()
+        frame[:d, d] = np.asarray(grid.origin) + np.asarray(grid.direction) @ self.centre.numpy(force=True)
         return np.asarray(frame @ small @ np.linalg.inv(frame))
 
 

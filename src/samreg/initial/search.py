@@ -182,4 +182,4 @@ def tissue_cells(grey: ScalarArray, image: Grid, cells: Grid) -> Tensor:
         cells: the feature grid.
     """
     frame = Frame(cells, image, np.eye(image.ndim + 1))
-    return frame.warp(torch.from_numpy(np.ascontiguousarray(grey))[None], frame.identity())[0] > TISSUE
+    return frame.warp(torch.as_tensor(np.ascontiguousarray(grey))[None], frame.identity())[0] > TISSUE

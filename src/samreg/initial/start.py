@@ -13,6 +13,7 @@ from samreg.config import RegisterConfig
 from samreg.geometry.field import DisplacementField
 from samreg.geometry.frame import from_field
 from samreg.geometry.landmarks import Landmarks
+from samreg.geometry.ops.devices import on_device
 from samreg.geometry.rois import PairedRois
 from samreg.initial.affine import Candidate, fit_affine, fit_rigid
 from samreg.initial.descriptors import Descriptors
@@ -66,6 +67,11 @@ class Start:
     given: bool = False
     notes: tuple[str, ...] = ()
 
+    def on_host(self) -> Start:
+        """The same with its tensors on the CPU, where whoever looks at it works."""
+        found = None if self.descriptors is None else self.descriptors.to(torch.device("cpu"))
+        return replace(self, guide=self.guide.cpu(), displacement=self.displacement.cpu(), descriptors=found)
+
 
 RoughFit = Callable[[ImagePair, Start, RegisterConfig], Tensor]
 """(images, start, settings) -> (d, *fixed shape) displacement in fixed voxels, by the images alone."""
@@ -93,6 +99,18 @@ def find_start(
         given: pairs that are known.
         initial: a transform that is known, fixed world to moving world.
     """
+    with on_device(images.device):
+        return _searched(images, config, refine, given, initial).on_host()
+
+
+def _searched(
+    images: ImagePair,
+    config: RegisterConfig,
+    refine: RoughFit,
+    given: PairedRois | None,
+    initial: DisplacementField | None,
+) -> Start:
+    """`find_start` on the device of the block around it."""
     if initial is not None:
         return _from_initial(images, config, initial)
     zero = torch.zeros(images.fixed_grid.ndim, *images.fixed_grid.shape)

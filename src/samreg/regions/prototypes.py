@@ -27,18 +27,18 @@ def slice_prototypes(encoding: Encoding, masks: MaskStack) -> Prototypes:
         return np.zeros((0, features.shape[0]), dtype=np.float32)
     share = cell_shares(encoding, masks).reshape(len(masks), -1)
     total = share.sum(1, keepdim=True).clamp(min=1e-12)
-    result: Prototypes = (share @ features.T / total).numpy().astype(np.float32)
+    result: Prototypes = (share @ features.T / total).cpu().numpy().astype(np.float32)
     return result
 
 
 def cell_shares(encoding: Encoding, masks: MaskStack) -> torch.Tensor:
-    """Share of each cell of the embedding that each mask covers, (n, h, w) over the valid cells."""
+    """Share of each cell of the embedding that each mask covers, (n, h, w) over the valid cells, on its device."""
     h, w = encoding.valid
     # The last cells reach beyond the slice; what lies there is covered by nothing.
     size = [round(cells * encoding.stride) for cells in (h, w)]
     pad = [max(0, s - n) for s, n in zip(size, encoding.shape, strict=True)]
-    full = functional.pad(torch.from_numpy(np.ascontiguousarray(masks)).float(), (0, pad[1], 0, pad[0]))
-    return functional.adaptive_avg_pool2d(full, (h, w))
+    given = torch.from_numpy(np.ascontiguousarray(masks)).to(encoding.features.device)
+    return functional.adaptive_avg_pool2d(functional.pad(given.float(), (0, pad[1], 0, pad[0])), (h, w))
 
 
 def cosine_similarity(fixed: Prototypes, moving: Prototypes) -> Similarity:

@@ -11,7 +11,7 @@ import numpy as np
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Encoding", "Masks", "Prompts", "Segmenter"]
+__all__ = ["Encoding", "Masks", "Prompts", "Segmenter", "prompt_slices", "slices_at_once"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,6 +105,7 @@ class Segmenter(Protocol):
     - `encode` and `prompt` are functions of their arguments alone: the same call gives the same answer, in
       any order, from any thread.
     - Images come in as float32 slices in [0, 1], `(y, x)` or `(y, x, 3)`; the segmenter scales, pads and normalises.
+    - Tensors that come out are on whatever device the segmenter computes on.
     - Prompts are in slice pixels. Logits are positive inside; `masks_to_slice` (segmenters.pixels) maps
       them to slice pixels.
     """
@@ -160,3 +161,33 @@ class Segmenter(Protocol):
             coarse: logits at every fourth pixel only, exactly those values, for a fraction of the work.
         """
         ...
+
+
+def slices_at_once(segmenter: Segmenter) -> int:
+    """Slices that are worth prompting together; 1 for a segmenter that does not say."""
+    return int(getattr(segmenter, "slices_at_once", 1))
+
+
+def prompt_slices(
+    segmenter: Segmenter,
+    encodings: Sequence[Encoding],
+    prompts: Sequence[Prompts],
+    *,
+    multimask: bool = False,
+    coarse: bool = False,
+) -> list[Masks]:
+    """What `Segmenter.prompt` answers on each of several slices: together where the segmenter can, else one by one.
+
+    Args:
+        segmenter: answers; one with a method `prompt_slices` takes them all at once.
+        encodings: of the slices.
+        prompts: points and boxes of each, at least one.
+        multimask: as for `Segmenter.prompt`.
+        coarse: as for `Segmenter.prompt`.
+    """
+    together = getattr(segmenter, "prompt_slices", None)
+    if len(encodings) > 1 and together is not None:
+        answers: list[Masks] = together(encodings, prompts, multimask=multimask, coarse=coarse)
+        return answers
+    pairs = zip(encodings, prompts, strict=True)
+    return [segmenter.prompt(encoding, asked, multimask=multimask, coarse=coarse) for encoding, asked in pairs]

@@ -73,6 +73,7 @@ def masks_to_slice(logits: Tensor, encoding: Encoding) -> Tensor:
     flat = logits.reshape(-1, h, w).float()
     for axis, size in ((1, w), (0, h)):
         n, ratio = encoding.shape[axis], scaled[axis] / encoding.shape[axis] * (size * step) / encoding.input_size
+        # On the CPU, in double precision, which not every device has; one small matrix goes over.
         at = (((torch.arange(n, dtype=torch.float64) + 0.5) * ratio - 0.5) / step).clamp(0, size - 1)
         low = at.long().clamp(max=max(size - 2, 0))
         weight = (at - low).float()

@@ -15,7 +15,7 @@ import numpy as np
 
 from samreg import plugins
 from samreg.errors import MissingDependencyError, ModelError, PluginError
-from samreg.segmenters.base import Encoding, Masks, Prompts, Segmenter
+from samreg.segmenters.base import Encoding, Masks, Prompts, Segmenter, prompt_slices, slices_at_once
 from samreg.segmenters.engines.base import check_settings
 from samreg.segmenters.weights import litemedsam
 from samreg.segmenters.weights.load import Weights, find_weights
@@ -88,6 +88,22 @@ class LazySegmenter:
     def prompt(self, encoding: Encoding, prompts: Prompts, *, multimask: bool = False, coarse: bool = False) -> Masks:
         """See `Segmenter.prompt`."""
         return self._segmenter().prompt(encoding, prompts, multimask=multimask, coarse=coarse)
+
+    @property
+    def slices_at_once(self) -> int:
+        """Slices that are worth prompting together."""
+        return slices_at_once(self._segmenter())
+
+    def prompt_slices(
+        self,
+        encodings: Sequence[Encoding],
+        prompts: Sequence[Prompts],
+        *,
+        multimask: bool = False,
+        coarse: bool = False,
+    ) -> list[Masks]:
+        """See `samreg.segmenters.base.prompt_slices`."""
+        return prompt_slices(self._segmenter(), encodings, prompts, multimask=multimask, coarse=coarse)
 
 
 def open_segmenter(name: str, *, engine: str = "auto", device: str = "auto", precision: str = "auto") -> LazySegmenter:

@@ -18,7 +18,8 @@ from samreg.segmenters.sam.prompt_encoder import PromptEncoder
 
 __all__ = ["SamSegmenter"]
 
-_SLICES_AT_ONCE = 4
+_LEAST_AT_ONCE = 4
+"""Slices that are encoded in one call of the engine at least: one a core on common machines."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,12 +54,18 @@ class SamSegmenter:
         """Side of the square model input in pixels."""
         return self.input_spec.size
 
+    @property
+    def slices_at_once(self) -> int:
+        """Slices that are worth prompting together, with `prompt_slices`."""
+        return self.network_engine.slices_at_once
+
     @torch.inference_mode()
     def encode(self, slices: Sequence[np.ndarray]) -> list[Encoding]:
         """Encode slices, a few at a time; see `Segmenter.encode`."""
         spec, out = self.input_spec, []
-        for start in range(0, len(slices), _SLICES_AT_ONCE):
-            chunk = slices[start : start + _SLICES_AT_ONCE]
+        at_once = max(_LEAST_AT_ONCE, self.slices_at_once)
+        for start in range(0, len(slices), at_once):
+            chunk = slices[start : start + at_once]
             images = torch.stack([model_square(pixels, spec.size, spec.mean, spec.std) for pixels in chunk])
             parts = self.network_engine.encode(images)
             for i, pixels in enumerate(chunk):
@@ -74,6 +81,36 @@ class SamSegmenter:
         Raises:
             ConfigError: if there are no prompts.
         """
+        sparse = self._tokens(encoding, prompts)
+        given = None if prompts.mask_logits is None else torch.from_numpy(np.float32(prompts.mask_logits))
+        return Masks(*self.network_engine.decode(_parts(encoding), sparse, given, multimask=multimask, coarse=coarse))
+
+    @torch.inference_mode()
+    def prompt_slices(
+        self,
+        encodings: Sequence[Encoding],
+        prompts: Sequence[Prompts],
+        *,
+        multimask: bool = False,
+        coarse: bool = False,
+    ) -> list[Masks]:
+        """Masks of points and boxes on several slices at once; otherwise as `prompt`.
+
+        Args:
+            encodings: of the slices.
+            prompts: those of each, at least one; no mask logits.
+            multimask: as for `prompt`.
+            coarse: as for `prompt`.
+
+        Raises:
+            ConfigError: if a slice has no prompts.
+        """
+        sparse = [self._tokens(*pair) for pair in zip(encodings, prompts, strict=True)]
+        parts = [_parts(encoding) for encoding in encodings]
+        answers = self.network_engine.decode_slices(parts, sparse, multimask=multimask, coarse=coarse)
+        return [Masks(*answer) for answer in answers]
+
+    def _tokens(self, encoding: Encoding, prompts: Prompts) -> torch.Tensor:
         n = len(prompts)
         if n == 0:
             raise ConfigError("there is nothing to prompt with: give points, boxes or mask logits")
@@ -82,7 +119,8 @@ class SamSegmenter:
         boxes = None
         if prompts.boxes is not None:
             boxes = model_pixels(np.reshape(prompts.boxes, (-1, 2, 2)), encoding).reshape(-1, 4)
-        given = None if prompts.mask_logits is None else torch.from_numpy(np.float32(prompts.mask_logits))
-        sparse = self.prompt_encoder.sparse(n, points, labels, boxes)
-        embedding = (encoding.features, *(encoding.extra or ()))
-        return Masks(*self.network_engine.decode(embedding, sparse, given, multimask=multimask, coarse=coarse))
+        return self.prompt_encoder.sparse(n, points, labels, boxes)
+
+
+def _parts(encoding: Encoding) -> tuple[torch.Tensor, ...]:
+    return (encoding.features, *(encoding.extra or ()))

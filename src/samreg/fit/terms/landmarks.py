@@ -42,9 +42,9 @@ class LandmarkTerm:
         size = spacing / pixel
         if frozen is not None:
             size[frozen] = 0.0
-        self.at = torch.from_numpy(here).float()
-        self.wanted = torch.from_numpy((there - here)[:, ::-1].copy()).float()
-        self.size = torch.from_numpy(size).float()
+        self.at = torch.as_tensor(here).float()
+        self.wanted = torch.as_tensor((there - here)[:, ::-1].copy()).float()
+        self.size = torch.as_tensor(size).float()
         side = np.prod(
             [1 if n == 1 else min(n, max(1.0, _SIDE * pixel / s)) for n, s in zip(level.shape, spacing, strict=True)]
         )

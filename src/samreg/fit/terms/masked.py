@@ -97,4 +97,4 @@ def _share(inside: MaskArray | None, shape: tuple[int, ...]) -> Tensor | None:
     """(1, *shape) the share of each voxel of a level that counts."""
     if inside is None:
         return None
-    return resize(torch.from_numpy(np.ascontiguousarray(inside)).float()[None], shape)
+    return resize(torch.as_tensor(np.ascontiguousarray(inside)).float()[None], shape)

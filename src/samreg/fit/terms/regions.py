@@ -89,7 +89,7 @@ class RegionTerm:
         self.fixed = fixed_layers.flatten()[self.places]
         self.fixed_sum = self._per_pair(self.fixed)
         # Over the number of pairs, not the sum of their weights: doubtful pairs alone must not pull like sure ones.
-        self.weights = torch.from_numpy(pairs.weights.copy()) / max(1, self.n_pairs)
+        self.weights = torch.as_tensor(pairs.weights.copy()) / max(1, self.n_pairs)
 
     def __call__(self, index: Tensor) -> Tensor:
         """The weighted term for displaced fixed indices (d, *level shape), array order."""
@@ -178,7 +178,7 @@ def _draw(
         full = torch.zeros(rois.grid.shape)
         for roi, layer in zip(rois.rois, layers, strict=True):
             if layer == number:
-                full[roi.box] = torch.from_numpy(roi.mask).float().maximum(full[roi.box])
+                full[roi.box] = torch.as_tensor(roi.mask).float().maximum(full[roi.box])
         out[number] = resize(full[None], shape)[0]
     return gaussian(out, [0.0 if a == slice_axis else softness for a in range(len(shape))])
 

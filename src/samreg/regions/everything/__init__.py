@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from samreg.regions.everything.proposals import Proposals
-from samreg.regions.everything.propose import propose
+from samreg.regions.everything.propose import propose, propose_slices
 
-__all__ = ["Proposals", "propose"]
+__all__ = ["Proposals", "propose", "propose_slices"]

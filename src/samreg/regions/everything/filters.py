@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -69,15 +70,17 @@ def drop_overlapping(shared: Tensor, rows: Tensor, limit: float) -> Tensor:
     ratio = shared / torch.minimum(area[:, None], area[None, :]).clamp(min=1)
     by_area = rows[torch.argsort(area[rows], descending=True, stable=True)]
     kept = set(_sweep(ratio > limit, by_area).tolist())
-    return rows[torch.tensor([int(r) in kept for r in rows], dtype=torch.bool)]
+    return rows[torch.tensor([r in kept for r in rows.tolist()], dtype=torch.bool, device=rows.device)]
 
 
 def _sweep(conflict: Tensor, order: Tensor) -> Tensor:
-    alive = torch.ones(len(conflict), dtype=torch.bool)
+    # Row by row, one after the other: nothing for a graphics card, and little for a processor.
+    free = ~conflict.cpu().numpy()
+    alive = np.ones(len(free), dtype=bool)
     kept = []
     for row in order.tolist():
         if alive[row]:
             kept.append(row)
-            alive &= ~conflict[row]
+            alive &= free[row]
             alive[row] = False
-    return torch.tensor(kept, dtype=torch.long)
+    return torch.tensor(kept, dtype=torch.long, device=conflict.device)

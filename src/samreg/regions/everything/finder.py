@@ -10,13 +10,13 @@ from samreg.config import SegmentConfig
 from samreg.errors import GeometryError
 from samreg.geometry.image import Image
 from samreg.geometry.rois import Roi, RoiSet
-from samreg.regions.everything.propose import propose
+from samreg.regions.everything.propose import propose_slices
 from samreg.regions.everything.rules import RULES
 from samreg.regions.prototypes import slice_prototypes
 from samreg.regions.regions import FeatureVolume, Regions
 from samreg.regions.slices import SlicePlan, nearest_masks, plan_slices, window
 from samreg.result import Origin
-from samreg.segmenters.base import Segmenter
+from samreg.segmenters.base import Segmenter, slices_at_once
 from samreg.segmenters.registry import open_segmenter
 from samreg.types import Progress
 
@@ -58,16 +58,21 @@ class EverythingMode:
         plan = plan_slices(image.grid, settings.slice_axis, RULES[settings.proposals.mask_rules].side)
         slices = plan.slices(window(image, settings.hounsfield))
         collected = _Collected(plan)
-        for first in range(0, len(slices), _SLICES_AT_ONCE):
-            chunk = slices[first : first + _SLICES_AT_ONCE]
-            for number, encoding in enumerate(self.segmenter.encode(chunk), first):
-                found = propose(self.segmenter, encoding, slices[number], settings.proposals)
-                masks = nearest_masks(found.masks, plan.plane_shape)
-                prototypes = slice_prototypes(encoding, found.masks)
-                collected.add(number, masks, found.quality, prototypes, encoding.valid_features.numpy())
-                collected.stride = encoding.stride
-                if progress:
-                    progress("segment", number + 1, len(slices))
+        together = slices_at_once(self.segmenter)
+        at_once = max(_SLICES_AT_ONCE, together)
+        for first in range(0, len(slices), at_once):
+            encodings = self.segmenter.encode(slices[first : first + at_once])
+            for start in range(0, len(encodings), together):
+                some = encodings[start : start + together]
+                begin = first + start
+                searched = propose_slices(self.segmenter, some, slices[begin : begin + len(some)], settings.proposals)
+                for number, (encoding, found) in enumerate(zip(some, searched, strict=True), begin):
+                    masks = nearest_masks(found.masks, plan.plane_shape)
+                    prototypes = slice_prototypes(encoding, found.masks)
+                    collected.add(number, masks, found.quality, prototypes, encoding.valid_features.cpu().numpy())
+                    collected.stride = encoding.stride
+                    if progress:
+                        progress("segment", number + 1, len(slices))
         segmenter = self.segmenter
         origin = Origin(
             segmenter.name,

@@ -37,7 +37,7 @@ def box_nms(boxes: Tensor, scores: Tensor, limit: float) -> Tensor:
         limit: IoU above which the later of two boxes is dropped.
     """
     order = torch.argsort(scores, descending=True, stable=True)
-    boxes = boxes[order].float()
+    boxes = boxes[order].float().cpu()  # one after the other: nothing for a graphics card
     area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     alive = torch.ones(len(boxes), dtype=torch.bool)
     for i in range(len(boxes)):
@@ -47,7 +47,7 @@ def box_nms(boxes: Tensor, scores: Tensor, limit: float) -> Tensor:
             shared = (high - low).clamp(min=0).prod(dim=1)
             # Two boxes without area share nothing: 0 / 0 is no reason to drop one.
             alive[i + 1 :] &= ~(shared / (area[i] + area[i + 1 :] - shared) > limit)
-    return order[alive]
+    return order[alive.to(order.device)]
 
 
 def generate_exact(
@@ -67,10 +67,11 @@ def generate_exact(
     rows = torch.nonzero((area >= config.areas[0]) & (area <= config.areas[1]) & (area > 0))[:, 0]
     rows = rows[torch.argsort(quality[rows], descending=True, stable=True)]
     if len(rows) and rules.max_overlap < 1:
-        rows = rows[drop_overlapping(intersections(masks[rows]), torch.arange(len(rows)), rules.max_overlap)]
+        every = torch.arange(len(rows), device=rows.device)
+        rows = rows[drop_overlapping(intersections(masks[rows]), every, rules.max_overlap)]
     if config.max_rois:
         rows = rows[: config.max_rois]
-    return Proposals(masks[rows].numpy(), quality[rows].numpy().astype(np.float32), n_prompts)
+    return Proposals(masks[rows].cpu().numpy(), quality[rows].cpu().numpy().astype(np.float32), n_prompts)
 
 
 def automatic_masks(
@@ -91,7 +92,9 @@ def automatic_masks(
     shape = (pixels.shape[0], pixels.shape[1])
     encoding = segmenter.encode([pixels])[0] if encoding is None else encoding
     scaled = scaled_shape(shape, encoding.input_size)
-    masks, quality, boxes = [torch.zeros((0, *shape), dtype=torch.bool)], [torch.zeros(0)], [torch.zeros(0, 4)]
+    here = encoding.features.device
+    masks = [torch.zeros((0, *shape), dtype=torch.bool, device=here)]
+    quality, boxes = [torch.zeros(0, device=here)], [torch.zeros(0, 4, device=here)]
     for logits, scores in _answers(segmenter, encoding, scaled, rules.points_per_side, min_quality):
         full = _upscale(logits, encoding.input_size, scaled, shape)
         if rules.min_stability > 0:

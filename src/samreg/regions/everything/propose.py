@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -13,10 +17,10 @@ from samreg.regions.everything.filters import drop_overlapping, intersections, m
 from samreg.regions.everything.points import generate_exact
 from samreg.regions.everything.proposals import Proposals
 from samreg.regions.everything.rules import RULES
-from samreg.segmenters.base import Encoding, Prompts, Segmenter
+from samreg.segmenters.base import Encoding, Masks, Prompts, Segmenter, prompt_slices
 from samreg.segmenters.pixels import mask_boxes, masks_to_slice
 
-__all__ = ["propose"]
+__all__ = ["propose", "propose_slices"]
 
 _GRID = ((0.36, 0.5), (0.22, 0.4))
 """Side of the box prompts of each size, largest first, as a share of the longer side of the slice, and the share by
@@ -39,24 +43,80 @@ def propose(segmenter: Segmenter, encoding: Encoding, pixels: np.ndarray, config
     Returns:
         The masks that stay, best quality first; possibly none.
     """
+    return propose_slices(segmenter, [encoding], [pixels], config)[0]
+
+
+def propose_slices(
+    segmenter: Segmenter, encodings: Sequence[Encoding], slices: Sequence[np.ndarray], config: ProposalConfig
+) -> list[Proposals]:
+    """`propose` for several slices, whose prompts are asked together: each is searched as if it were alone.
+
+    Args:
+        segmenter: as for `propose`.
+        encodings: of the slices.
+        slices: as `pixels` for `propose`, one each.
+        config: as for `propose`.
+    """
     kind = segmenter.prompt_kind
     if kind == "points" and RULES[config.mask_rules].exact_points:
-        return generate_exact(segmenter, pixels, config, encoding=encoding)
-    grey = pixels if pixels.ndim == 2 else pixels.mean(axis=2)
-    search = _Search(segmenter, encoding, grey, config)
-    if kind == "boxes":
-        search.ask_boxes()
-    else:
-        search.ask_points()
-    return search.answer()
+        pairs = zip(encodings, slices, strict=True)
+        return [generate_exact(segmenter, pixels, config, encoding=encoding) for encoding, pixels in pairs]
+    searches = []
+    for encoding, pixels in zip(encodings, slices, strict=True):
+        grey = pixels if pixels.ndim == 2 else pixels.mean(axis=2)
+        search = _Search(segmenter.supports_multimask, encoding, grey, config)
+        searches.append(search.by_boxes() if kind == "boxes" else search.by_points())
+    return _together(segmenter, encodings, searches)
+
+
+@dataclass(frozen=True, eq=False)
+class _Question:
+    """What a search asks next.
+
+    Args:
+        prompts: on its slice.
+        multimask: three masks a prompt.
+        coarse: masks at every fourth pixel.
+    """
+
+    prompts: Prompts
+    multimask: bool = False
+    coarse: bool = True
+
+
+_Steps: TypeAlias = "Generator[_Question, Masks, Proposals]"
+"""A search that yields questions, is sent their answers, and returns what stays."""
+
+
+def _together(segmenter: Segmenter, encodings: Sequence[Encoding], searches: Sequence[_Steps]) -> list[Proposals]:
+    """Run searches side by side: what they ask at one time, and in one way, is asked in one call."""
+    found: dict[int, Proposals] = {}
+    waiting: dict[int, _Question] = {}
+
+    def go_on(row: int, answer: Masks | None) -> None:
+        try:
+            waiting[row] = next(searches[row]) if answer is None else searches[row].send(answer)
+        except StopIteration as end:
+            found[row] = end.value
+
+    for row in range(len(searches)):
+        go_on(row, None)
+    while waiting:
+        kind = next((q.multimask, q.coarse) for q in waiting.values())
+        rows = [row for row, q in waiting.items() if (q.multimask, q.coarse) == kind]
+        asked = [waiting.pop(row).prompts for row in rows]
+        answers = prompt_slices(segmenter, [encodings[r] for r in rows], asked, multimask=kind[0], coarse=kind[1])
+        for row, answer in zip(rows, answers, strict=True):
+            go_on(row, answer)
+    return [found[row] for row in range(len(searches))]
 
 
 class _Pool:
-    """Coarse masks found so far."""
+    """Coarse masks found so far, on the device of the segmenter."""
 
-    def __init__(self, shape: tuple[int, int]) -> None:
-        self.masks = torch.zeros((0, *shape), dtype=torch.bool)
-        self.quality = torch.zeros(0)
+    def __init__(self, shape: tuple[int, int], device: torch.device) -> None:
+        self.masks = torch.zeros((0, *shape), dtype=torch.bool, device=device)
+        self.quality = torch.zeros(0, device=device)
 
     def add(self, masks: Tensor, quality: Tensor) -> None:
         self.masks = torch.cat([self.masks, masks])
@@ -69,14 +129,14 @@ class _Pool:
 class _Search:
     """One slice's search: score and deduplicate at every fourth pixel, compute full masks for survivors only."""
 
-    def __init__(self, segmenter: Segmenter, encoding: Encoding, grey: np.ndarray, config: ProposalConfig) -> None:
-        self.segmenter, self.encoding, self.grey, self.config = segmenter, encoding, grey, config
+    def __init__(self, multimask: bool, encoding: Encoding, grey: np.ndarray, config: ProposalConfig) -> None:
+        self.multimask, self.encoding, self.grey, self.config = multimask, encoding, grey, config
         self.rules = RULES[config.mask_rules]
         self.valid = encoding.valid
         self.n_prompts = 0
-        self.pool = _Pool(self.valid)
+        self.pool = _Pool(self.valid, encoding.features.device)
 
-    def ask_boxes(self) -> None:
+    def by_boxes(self) -> _Steps:
         """The largest boxes of the grid, and boxes around connected components at several grey levels; then the grid's
         smaller boxes, each only where no mask of its size has been found yet, and as long as there is room for more.
         """
@@ -89,10 +149,14 @@ class _Search:
             boxes = boxes[~self._covered(boxes)]
             if number == 0:
                 boxes = np.concatenate([boxes, component_boxes(self.grey, _COMPONENT_LEVELS, config.areas)])
-            self._ask(boxes)
+            if len(boxes):
+                self.n_prompts += len(boxes)
+                masks = yield _Question(Prompts(boxes=boxes))
+                self._collect(masks.logits[:, 0], masks.quality[:, 0])
             self._deduplicate(0)
+        return (yield from self._answer())
 
-    def ask_points(self) -> None:
+    def by_points(self) -> _Steps:
         """A grid of points, three masks each, where the slice is not flat."""
         side = max(self.encoding.shape) / self.rules.points_per_side
         cells = box_grid(self.encoding.shape, side, 0.0)
@@ -100,14 +164,13 @@ class _Search:
         centres = (cells[:, :2] + cells[:, 2:])[informative(around, self.grey)] / 2
         for start in range(0, len(centres), 64):
             chunk = centres[start : start + 64]
-            masks = self.segmenter.prompt(
-                self.encoding, Prompts(points=chunk[:, None]), multimask=self.segmenter.supports_multimask, coarse=True
-            )
+            masks = yield _Question(Prompts(points=chunk[:, None]), multimask=self.multimask)
             self.n_prompts += len(chunk)
             self._collect(masks.logits.flatten(0, 1), masks.quality.flatten())
             self._deduplicate(0)
+        return (yield from self._answer())
 
-    def answer(self) -> Proposals:
+    def _answer(self) -> _Steps:
         """Full masks of the best: prompted again with their own bounding boxes, a little larger, then filtered and
         deduplicated at full resolution.
         """
@@ -117,7 +180,7 @@ class _Search:
         if not len(self.pool.masks):
             return nothing
         boxes = grown(self._slice_boxes(self.pool.masks), MARGIN * max(encoding.shape), encoding.shape)
-        masks = self.segmenter.prompt(encoding, Prompts(boxes=boxes))
+        masks = yield _Question(Prompts(boxes=boxes), coarse=False)
         self.n_prompts += len(boxes)
         logits, quality = masks_to_slice(masks.logits[:, 0], encoding), masks.quality[:, 0]
         area = (logits > 0).flatten(1).sum(1) / float(np.prod(encoding.shape))
@@ -133,14 +196,7 @@ class _Search:
         kept = drop_overlapping(shared, kept, self.rules.max_overlap)
         if config.max_rois:
             kept = kept[: config.max_rois]
-        return Proposals(full[kept].numpy(), quality[kept].numpy().astype(np.float32), self.n_prompts)
-
-    def _ask(self, boxes: np.ndarray) -> None:
-        if len(boxes) == 0:
-            return
-        masks = self.segmenter.prompt(self.encoding, Prompts(boxes=boxes), coarse=True)
-        self.n_prompts += len(boxes)
-        self._collect(masks.logits[:, 0], masks.quality[:, 0])
+        return Proposals(full[kept].cpu().numpy(), quality[kept].cpu().numpy().astype(np.float32), self.n_prompts)
 
     def _collect(self, logits: Tensor, quality: Tensor) -> None:
         h, w = self.valid
@@ -161,7 +217,7 @@ class _Search:
     def _slice_boxes(self, masks: Tensor) -> np.ndarray:
         """Bounding boxes of coarse masks in slice pixels; a coarse pixel is the first of four."""
         stride = self.encoding.stride
-        boxes = mask_boxes(masks).numpy() * stride
+        boxes = mask_boxes(masks).cpu().numpy() * stride
         boxes[:, 2:] += 0.5 * stride
         return grown(boxes, 0.0, self.encoding.shape)
 
@@ -172,10 +228,11 @@ class _Search:
         if not len(good) or not len(boxes):
             return np.zeros(len(boxes), dtype=bool)
         stride = self.encoding.stride
-        area = pool.masks[good].flatten(1).sum(1).numpy() * stride**2
+        masks = pool.masks[good].cpu()
+        area = masks.flatten(1).sum(1).numpy() * stride**2
         box_area = (boxes[:, 2] - boxes[:, 0] + 1) * (boxes[:, 3] - boxes[:, 1] + 1)
         middle = ((boxes[:, :2] + boxes[:, 2:]) / 2 / stride).astype(int)
         h, w = self.valid
-        under = pool.masks[good][:, middle[:, 1].clip(0, h - 1), middle[:, 0].clip(0, w - 1)].numpy()
+        under = masks[:, middle[:, 1].clip(0, h - 1), middle[:, 0].clip(0, w - 1)].numpy()
         result: np.ndarray = (under & (area[:, None] <= box_area[None, :] * 1.5)).any(axis=0)
         return result

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
@@ -24,11 +25,20 @@ SHORT: dict[Precision, str] = {"float32": "f32", "bfloat16": "bf16", "float16": 
 
 
 class Engine(Protocol):
-    """Computes the two halves of a network, from any thread. Tensors go in and come out as float32 on the CPU."""
+    """Computes the two halves of a network, from any thread.
+
+    Tensors go in from the CPU or from the engine's device, and come out as float32 on the engine's device: what is
+    encoded there is prompted there, and only the masks that stay are brought back.
+    """
 
     @property
     def name(self) -> str:
         """Engine, precision and device, for example `openvino-bf16-cpu`."""
+        ...
+
+    @property
+    def slices_at_once(self) -> int:
+        """Slices that are worth encoding and prompting together; 1 where one alone keeps the device busy."""
         ...
 
     def encode(self, images: Tensor) -> Embedding:
@@ -39,6 +49,12 @@ class Engine(Protocol):
         self, embedding: Embedding, sparse: Tensor, mask_logits: Tensor | None, *, multimask: bool, coarse: bool
     ) -> tuple[Tensor, Tensor]:
         """Logits (n, m, h, w) and quality (n, m) of prompts on one image, whose embedding has no batch axis."""
+        ...
+
+    def decode_slices(
+        self, embeddings: Sequence[Embedding], sparse: Sequence[Tensor], *, multimask: bool, coarse: bool
+    ) -> list[tuple[Tensor, Tensor]]:
+        """What `decode` gives for each of several images and its own prompts, without mask prompts."""
         ...
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 import torch
 
-from samreg.errors import ConfigError
+from samreg.geometry.ops.devices import find_device
 from samreg.segmenters.engines.base import Engine, Precision, check_settings
 from samreg.segmenters.engines.torch_engine import TorchEngine
 
@@ -33,29 +33,12 @@ def make_engine(network: SamNetwork, fingerprint: str, engine: str, device: str,
     """
     check_settings(engine, device, precision)
     chosen = None if precision == "auto" else cast("Precision", precision)
-    where = "cpu" if engine == "openvino" else _available(device)
+    where = "cpu" if engine == "openvino" else str(find_device(device))
     if where == "cpu" and engine != "torch" and find_spec("openvino") is not None:
         from samreg.segmenters.engines.openvino_engine import OpenVinoEngine
 
         return OpenVinoEngine(network, fingerprint, chosen)
     return TorchEngine(network, where, chosen or _best_torch_precision(where))
-
-
-def _available(device: str) -> str:
-    """A device of this machine for `auto`; a given one is checked."""
-    if device == "auto":
-        if torch.cuda.is_available():
-            return "cuda"
-        return "mps" if torch.backends.mps.is_available() else "cpu"
-    kind, _, number = device.partition(":")
-    present = {
-        "cpu": 1,
-        "cuda": torch.cuda.device_count() if torch.cuda.is_available() else 0,
-        "mps": int(torch.backends.mps.is_available()),
-    }
-    if present[kind] <= int(number or 0):
-        raise ConfigError(f"device {device!r} is not available to torch on this machine; use --device auto")
-    return device
 
 
 def _best_torch_precision(device: str) -> Precision:

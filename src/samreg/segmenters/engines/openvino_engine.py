@@ -11,7 +11,7 @@ import queue
 import threading
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -154,6 +154,11 @@ class OpenVinoEngine:
         self._key = f"{_REVISION} {openvino.get_version()} {processor} {sorted(supported)} {fingerprint} {precision}"
         self.name = f"openvino-{SHORT[precision]}-cpu"
 
+    @property
+    def slices_at_once(self) -> int:
+        """See `Engine.slices_at_once`; the prompts of one slice keep all cores busy."""
+        return 1
+
     def encode(self, images: Tensor) -> Embedding:
         """See `Engine.encode`."""
         one = images[:1]
@@ -190,6 +195,13 @@ class OpenVinoEngine:
         rows = list(compiled.run(batches))
         logits, quality = (torch.from_numpy(np.concatenate(part)[:n]) for part in zip(*rows, strict=True))
         return logits, quality
+
+    def decode_slices(
+        self, embeddings: Sequence[Embedding], sparse: Sequence[Tensor], *, multimask: bool, coarse: bool
+    ) -> list[tuple[Tensor, Tensor]]:
+        """See `Engine.decode_slices`; one slice after the other."""
+        pairs = zip(embeddings, sparse, strict=True)
+        return [self.decode(part, tokens, None, multimask=multimask, coarse=coarse) for part, tokens in pairs]
 
     def _get(self, kind: str, make: Callable[[], nn.Module], example: list[Tensor], streams: int) -> _Compiled:
         with self._lock:

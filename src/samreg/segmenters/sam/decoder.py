@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from samreg.segmenters.sam.layers import ChannelNorm, Perceptron, Tokens
-from samreg.segmenters.sam.transformer import TILE, DecoderSpec, SharedCells, TwoWayTransformer
+from samreg.segmenters.sam.transformer import DecoderSpec, SharedCells, TwoWayTransformer
 
 __all__ = ["MaskDecoder"]
 
@@ -70,7 +70,7 @@ class MaskDecoder(nn.Module):
         Args:
             sparse: (n, t, c) prompt tokens.
             position: (cells, c).
-            shared: of the image (g = 1), or of each prompt (g = n).
+            shared: of the image (g = 1), of several images with as many prompts each, or of each prompt (g = n).
             high_res: features of higher resolution; SAM has none.
             multimask: the three masks of the multimask tokens instead of the one of the single-mask token.
             coarse: every fourth pixel only.
@@ -100,10 +100,11 @@ class MaskDecoder(nn.Module):
     ) -> Tensor:
         """Logits of masks `first` to `last` from the mask tokens (n, masks, c)."""
         weights = torch.stack([self.output_hypernetworks_mlps[i](tokens[:, i]) for i in range(first, last)], dim=1)
-        starts = range(0, self.spec.grid**2, TILE)
+        size = self.transformer.tile
+        starts = range(0, self.spec.grid**2, size)
         logits = []
         for start, tile in zip(starts, tiles, strict=True):
-            added = tuple(part[start : start + TILE] for part in high_res)
+            added = tuple(part[start : start + size] for part in high_res)
             logits.append(weights @ self.upscale(tile, added, coarse=coarse).transpose(1, 2))
         return self.to_image_order(torch.cat(logits, dim=2), coarse=coarse)
 

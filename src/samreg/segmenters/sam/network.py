@@ -71,14 +71,15 @@ class SamNetwork(nn.Module):
         """What prompts on one image share, once for all of them; with mask prompts, for each.
 
         Args:
-            embedding: the parts that `encode` returned for the image, without the batch axis.
+            embedding: the parts that `encode` returned for the image, without the batch axis; or with it, for several
+                images and as many prompts on each.
             mask_logits: (n, 4 grid, 4 grid), or None.
         """
         if mask_logits is None:
             dense = self.prompt_encoder.no_mask_embed.weight[:, None]
         else:
             dense = self.prompt_encoder.dense(mask_logits)
-        return self.mask_decoder.share(self.position, embedding[0].flatten(1).t() + dense)
+        return self.mask_decoder.share(self.position, embedding[0].flatten(-2).transpose(-2, -1) + dense)
 
     def decode(
         self, shared: SharedCells, high_res: tuple[Tensor, ...], sparse: Tensor, *, multimask: bool, coarse: bool

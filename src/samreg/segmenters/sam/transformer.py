@@ -61,8 +61,8 @@ class DecoderSpec:
 
 
 class SharedCells(NamedTuple):
-    """Cells and their projections for the first block: the same for all prompts (g = 1), or, with mask prompts, one
-    set a prompt (g = n).
+    """Cells and their projections for the first block: the same for all prompts (g = 1), one set for as many prompts
+    each (several images), or, with mask prompts, one set a prompt (g = n).
 
     Args:
         cells: (g, cells, c) embedding plus the dense prompt.
@@ -228,12 +228,15 @@ class _TwoWayBlock(nn.Module):
 class TwoWayTransformer(nn.Module):
     """Tokens and cells update each other, block by block.
 
+    `tile` is the number of cells that are visited together: a graphics card wants all of them at once.
+
     Args:
         spec: shape of the network.
     """
 
     def __init__(self, spec: DecoderSpec) -> None:
         super().__init__()
+        self.tile = TILE
         self.layers = nn.ModuleList(_TwoWayBlock(spec, first=i == 0) for i in range(spec.depth))
         self.final_attn_token_to_image = _Attention(spec.channels, spec.heads, spec.shrink)
         self.norm_final_attn = nn.LayerNorm(spec.channels)
@@ -258,13 +261,18 @@ class TwoWayTransformer(nn.Module):
             shared: of the image, or of each prompt.
         """
         blocks = [cast("_TwoWayBlock", layer) for layer in self.layers]
-        positions = list(torch.split(position, TILE))
-        tiles = list(torch.split(shared.cells, TILE, dim=1))
         n, groups = len(prompt_tokens), len(shared.cells)
+        # Several images, each with as many prompts: every prompt gets the cells of its own image.
+        cells = shared.cells if groups in (1, n) else shared.cells.repeat_interleave(n // groups, dim=0)
+        positions = list(torch.split(position, self.tile))
+        tiles = list(torch.split(cells, self.tile, dim=1))
+        shared_tiles = torch.split(shared.queries, self.tile, dim=3)
         tokens = blocks[0].attend_tokens(prompt_tokens, prompt_tokens)
         attention = blocks[0].cross_attn_token_to_image
         rows = attention.project_tokens(attention.q_proj, tokens + prompt_tokens, groups)
-        parts = zip(torch.split(shared.keys, TILE, dim=3), torch.split(shared.values, TILE, dim=3), strict=True)
+        parts = zip(
+            torch.split(shared.keys, self.tile, dim=3), torch.split(shared.values, self.tile, dim=3), strict=True
+        )
         mean = _merge([_tile_softmax(rows @ keys, values.transpose(2, 3)) for keys, values in parts])
         tokens = blocks[0].update_tokens(tokens, attention.output(attention.by_prompt(mean, n)))
         for block, following in zip(blocks, [*blocks[1:], None], strict=True):
@@ -272,8 +280,7 @@ class TwoWayTransformer(nn.Module):
             # Scores of a tile are computed when it is visited: those of a whole image are never kept.
             if block.first:
                 rows = to_cells.project_tokens(to_cells.k_proj, tokens + prompt_tokens, groups)
-                queries = torch.split(shared.queries, TILE, dim=3)
-                scores = (to_cells.by_prompt(rows @ tile, n).flatten(1, 2) for tile in queries)
+                scores = (to_cells.by_prompt(rows @ tile, n).flatten(1, 2) for tile in shared_tiles)
             else:
                 keys, constant = to_cells.token_keys(tokens + prompt_tokens)
                 positioned = (tile + tile_position for tile, tile_position in zip(tiles, positions, strict=True))
