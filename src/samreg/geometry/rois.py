@@ -257,8 +257,6 @@ class PairedRois:
         given: (K,) booleans: the pair was known beforehand (labels, classes) and not found; all False by default.
         kind: (K,) how each pair came about: `found` by two everything modes, `counterpart` (one region asked the other
             image), `ring` (what lies between two nested pairs) or `given`; found or given by default.
-        structure: (K,) number of the structure that each pair shows; pairs of several slices may show one. Each shows
-            its own by default.
 
     Raises:
         GeometryError: if the lengths differ.
@@ -270,7 +268,6 @@ class PairedRois:
     confidence: np.ndarray | None = None
     given: np.ndarray | None = None
     kind: np.ndarray | None = None
-    structure: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         similarity = np.asarray(self.similarity, dtype=np.float32)
@@ -283,13 +280,11 @@ class PairedRois:
         object.__setattr__(self, "given", given)
         kind = np.where(given, "given", "found") if self.kind is None else np.asarray(self.kind, dtype=str)
         object.__setattr__(self, "kind", kind)
-        structure = np.arange(len(similarity)) if self.structure is None else np.asarray(self.structure, dtype=np.int64)
-        object.__setattr__(self, "structure", structure)
-        parts = (self.fixed, self.moving, similarity, confidence, given, kind, structure)
+        parts = (self.fixed, self.moving, similarity, confidence, given, kind)
         if len({len(part) for part in parts}) != 1:
             raise GeometryError(
-                "PairedRois wants as many fixed and moving ROIs, similarities, confidences, values of given, kinds and "
-                f"structures, got {tuple(len(part) for part in parts)}"
+                "PairedRois wants as many fixed and moving ROIs, similarities, confidences, values of given and kinds, "
+                f"got {tuple(len(part) for part in parts)}"
             )
 
     @classmethod
@@ -310,7 +305,6 @@ class PairedRois:
             self.weights[rows],
             self.is_given[rows],
             self.kinds[rows],
-            self.structures[rows],
         )
 
     def concatenate(self, other: PairedRois) -> PairedRois:
@@ -322,7 +316,6 @@ class PairedRois:
             np.concatenate([self.weights, other.weights]),
             np.concatenate([self.is_given, other.is_given]),
             np.concatenate([self.kinds, other.kinds]),
-            np.concatenate([self.structures, other.structures + self.structures.max(initial=-1) + 1]),
         )
 
     @property
@@ -339,11 +332,6 @@ class PairedRois:
     def kinds(self) -> np.ndarray:
         """(K,) how each pair came about; never None."""
         return np.asarray(self.kind, dtype=str)
-
-    @property
-    def structures(self) -> np.ndarray:
-        """(K,) number of the structure that each pair shows; never None."""
-        return np.asarray(self.structure, dtype=np.int64)
 
     def correspond(self, points: Points) -> Correspondence:
         """The correspondence at any location, inferred from the pairs (paper, section 2).

@@ -8,7 +8,7 @@ import numpy as np
 
 from samreg.pairs.counterparts import SlicePair, mask_iou
 
-__all__ = ["choose", "weight_of"]
+__all__ = ["choose", "confirmed", "weight_of"]
 
 _LEAST_AGREEMENT = 0.6
 """IoU with the carried region below which an answer is no counterpart."""
@@ -30,7 +30,7 @@ def choose(pairs: Sequence[SlicePair], epsilon: float) -> list[SlicePair]:
         pairs: found and asked.
         epsilon: cosine similarity below which two regions do not correspond.
     """
-    good = [p for p in pairs if p.kind == "found" or _confirmed(p, epsilon)]
+    good = [p for p in pairs if p.kind == "found" or confirmed(p, epsilon)]
     kept: list[SlicePair] = []
     for number in sorted({p.slices[0] for p in good}):
         here = sorted((p for p in good if p.slices[0] == number), key=lambda p: -p.score)
@@ -47,7 +47,8 @@ def choose(pairs: Sequence[SlicePair], epsilon: float) -> list[SlicePair]:
     return kept
 
 
-def _confirmed(pair: SlicePair, epsilon: float) -> bool:
+def confirmed(pair: SlicePair, epsilon: float) -> bool:
+    """Whether the first registration and the embeddings confirm what asking gave."""
     return pair.agreement >= _LEAST_AGREEMENT and pair.similarity >= epsilon - _LENIENCE * pair.agreement
 
 

@@ -13,18 +13,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from samreg.config import RegisterConfig
-from samreg.geometry.frame import Frame
-from samreg.initial.problem import ImagePair
-from samreg.pairs.planes import PlaneMap, Planes, facing, plane_map
+from samreg.pairs.planes import PlaneMaps, Planes
 from samreg.regions.everything.boxes import MARGIN, grown
 from samreg.regions.prototypes import cosine_similarity, slice_prototypes
 from samreg.regions.slices import nearest_masks
-from samreg.segmenters.base import Encoding, Prompts, Segmenter
+from samreg.segmenters.base import Encoding, Prompts
 from samreg.segmenters.pixels import masks_to_slice
-from samreg.types import Matrix
 
 __all__ = ["Asked", "SlicePair", "ask", "mask_iou"]
 
@@ -34,6 +29,8 @@ _GOOD = 0.85
 """Agreement with the carried region from which other sizes are not asked."""
 _EXACT = 0.85
 """Agreement beyond which the first registration is not exact enough to tell masks apart."""
+_SAME = 0.7
+"""IoU from which two masks show the same region."""
 _LEAST_SEEN = 0.5
 """Share of a region that has to lie in the other image."""
 _AT_ONCE = 64
@@ -51,7 +48,7 @@ class SlicePair:
         similarity: cosine of the two prototypes.
         agreement: IoU of both where the first registration carries them.
         kind: `found` (both by everything mode), `counterpart` (one was asked for) or `ring`.
-        rows: the regions of everything mode on either side; -1 for a mask that was asked for.
+        rows: the regions of everything mode on either side; -1 for a mask that was asked for, and for rings.
     """
 
     fixed: np.ndarray
@@ -105,53 +102,26 @@ class _Question:
     fixed: int
 
 
-def ask(
-    images: ImagePair,
-    segmenter: Segmenter,
-    affine: Matrix,
-    displacement: Tensor,
-    config: RegisterConfig,
-    skip: tuple[Iterable[int], Iterable[int]] = ((), ()),
-) -> Asked:
-    """The counterparts of the regions of both images.
+def ask(fixed: Planes, moving: Planes, maps: PlaneMaps, skip: tuple[set[int], set[int]] = (set(), set())) -> Asked:
+    """The counterparts of the regions of both images; the slices of both show about the same cut.
 
     Args:
-        images: both, segmented; their ROIs lie in one slice each.
-        segmenter: answers the prompts.
-        affine: (d + 1, d + 1) fixed world to moving world, of the first registration.
-        displacement: (d, *fixed shape) of the first registration, in fixed voxels.
-        config: slices and window.
+        fixed: slices of the fixed image.
+        moving: slices of the moving image.
+        maps: where the first registration carries the fixed slices.
         skip: regions of the fixed and of the moving image that need no counterpart.
     """
-    fixed, moving = (Planes(r, segmenter, config.segment) for r in (images.fixed, images.moving))
-    if not facing(fixed, moving, affine):
-        return Asked([], 0, 0)
-    frame = Frame(images.fixed_grid, images.moving_grid, affine)
-    maps = _Maps(fixed, moving, frame, displacement)
-    work = _Work(fixed, moving, maps, segmenter)
-    pairs = [*work.ask(_from_fixed(fixed, moving, maps, set(skip[0])), "moving")]
-    # What has become part of a good pair already does not ask again.
-    known = {p.slices[1]: [] for p in pairs}
+    work = _Work(fixed, moving, maps)
+    pairs = work.ask(_from_fixed(fixed, moving, maps, skip[0]), "moving")
+    # What is part of such a pair already does not ask again.
+    known: dict[int, list[np.ndarray]] = {}
     for p in pairs:
-        known[p.slices[1]].append(p.moving)
-    pairs += work.ask(_from_moving(fixed, moving, maps, set(skip[1]), known), "fixed")
+        known.setdefault(p.slices[1], []).append(p.moving)
+    pairs += work.ask(_from_moving(fixed, moving, maps, skip[1], known), "fixed")
     return Asked(pairs, work.n_prompts, fixed.n_encoded + moving.n_encoded)
 
 
-class _Maps:
-    """Plane maps of the fixed slices, made when they are first needed."""
-
-    def __init__(self, fixed: Planes, moving: Planes, frame: Frame, displacement: Tensor) -> None:
-        self._parts = fixed, moving, frame, displacement
-        self._made: dict[int, PlaneMap] = {}
-
-    def __getitem__(self, number: int) -> PlaneMap:
-        if number not in self._made:
-            self._made[number] = plane_map(*self._parts, number)
-        return self._made[number]
-
-
-def _from_fixed(fixed: Planes, moving: Planes, maps: _Maps, skip: set[int]) -> Iterator[tuple[int, _Question]]:
+def _from_fixed(fixed: Planes, moving: Planes, maps: PlaneMaps, skip: set[int]) -> Iterator[tuple[int, _Question]]:
     """Questions of the fixed regions to slices of the moving image."""
     for number in range(len(fixed)):
         rows = [int(i) for i in fixed.rows(number) if int(i) not in skip]
@@ -168,7 +138,7 @@ def _from_fixed(fixed: Planes, moving: Planes, maps: _Maps, skip: set[int]) -> I
 
 
 def _from_moving(
-    fixed: Planes, moving: Planes, maps: _Maps, skip: set[int], known: dict[int, list[np.ndarray]]
+    fixed: Planes, moving: Planes, maps: PlaneMaps, skip: set[int], known: dict[int, list[np.ndarray]]
 ) -> Iterator[tuple[int, _Question]]:
     """Questions of the moving regions to slices of the fixed image, but for those that a mask in `known` shows."""
     where: dict[int, tuple[int, int]] = {}  # row -> (pixels that a fixed slice sees of it, that slice)
@@ -187,7 +157,7 @@ def _from_moving(
             continue
         masks = moving.masks(rows)
         for row, mask, carried in zip(rows, masks, maps[number].carried(masks), strict=True):
-            other = int(moving.regions.slice_index[row]) if moving.axis is not None else 0
+            other = moving.number(row)
             if any(mask_iou(mask[None], shown[None])[0, 0] >= _SAME for shown in known.get(other, [])):
                 continue
             if carried.any():
@@ -195,15 +165,11 @@ def _from_moving(
                 yield number, _Question(row, mask, other, _extent(np.stack([x, y], axis=1)), carried, number)
 
 
-_SAME = 0.7
-"""IoU from which two masks show the same region."""
-
-
 class _Work:
     """Asks, and chooses among the answers."""
 
-    def __init__(self, fixed: Planes, moving: Planes, maps: _Maps, segmenter: Segmenter) -> None:
-        self.fixed, self.moving, self.maps, self.segmenter = fixed, moving, maps, segmenter
+    def __init__(self, fixed: Planes, moving: Planes, maps: PlaneMaps) -> None:
+        self.fixed, self.moving, self.maps = fixed, moving, maps
         self.n_prompts = 0
 
     def ask(self, questions: Iterable[tuple[int, _Question]], side: str) -> list[SlicePair]:
@@ -276,7 +242,7 @@ class _Work:
         pixels = grown(there.to_pixels(boxes), MARGIN * max(encoding.shape), encoding.shape).astype(np.float32)
         masks, quality = [], []
         for first in range(0, len(pixels), _AT_ONCE):
-            answer = self.segmenter.prompt(encoding, Prompts(boxes=pixels[first : first + _AT_ONCE]))
+            answer = there.segmenter.prompt(encoding, Prompts(boxes=pixels[first : first + _AT_ONCE]))
             masks.append((masks_to_slice(answer.logits[:, 0], encoding) > 0).cpu().numpy())
             quality.append(answer.quality[:, 0].float().cpu().numpy())
         self.n_prompts += len(pixels)

@@ -18,7 +18,7 @@ from samreg.regions.slices import SlicePlan, plan_slices, window
 from samreg.segmenters.base import Encoding, Segmenter
 from samreg.types import Matrix
 
-__all__ = ["PlaneMap", "Planes", "facing", "plane_map"]
+__all__ = ["PlaneMap", "PlaneMaps", "Planes", "facing", "plane_map"]
 
 _FLAT = 0.2
 """Area of a piece of a fixed slice as the moving slices show it, below which the two are cut crosswise."""
@@ -81,6 +81,10 @@ class Planes:
         """The regions of one slice."""
         index = self.regions.slice_index
         return np.arange(len(index)) if self.axis is None else np.flatnonzero(index == number)
+
+    def number(self, row: int) -> int:
+        """The slice of a region."""
+        return 0 if self.axis is None else int(self.regions.slice_index[row])
 
     def masks(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
         """(n, y, x) masks of regions within their slices, in voxels."""
@@ -176,3 +180,23 @@ def plane_map(fixed: Planes, moving: Planes, frame: Frame, displacement: Tensor,
     at = at.squeeze(axis)
     across = 2 - (moving.axis or 0)
     return PlaneMap(np.delete(at, across, axis=-1), at[..., across], moving.shape)
+
+
+class PlaneMaps:
+    """The plane maps of the fixed slices, each made when it is first needed.
+
+    Args:
+        fixed: slices of the fixed image.
+        moving: slices of the moving image.
+        frame: of both grids and the affine map.
+        displacement: (d, *fixed shape) in fixed voxels, array order.
+    """
+
+    def __init__(self, fixed: Planes, moving: Planes, frame: Frame, displacement: Tensor) -> None:
+        self._parts = fixed, moving, frame, displacement
+        self._made: dict[int, PlaneMap] = {}
+
+    def __getitem__(self, number: int) -> PlaneMap:
+        if number not in self._made:
+            self._made[number] = plane_map(*self._parts, number)
+        return self._made[number]
