@@ -18,12 +18,13 @@ from samreg.geometry.grid import Grid
 from samreg.geometry.image import Image
 from samreg.geometry.rois import PairedRois, RoiSet
 from samreg.initial.problem import ImagePair
-from samreg.initial.start import find_start
+from samreg.initial.start import Start, find_start
 from samreg.pairs.choose import choose, weight_of
 from samreg.pairs.counterparts import SlicePair, ask
 from samreg.pairs.find import Asking, ask_for_pairs, find_pairs
 from samreg.pairs.planes import PlaneMaps, Planes, facing
 from samreg.pairs.rings import rings
+from samreg.regions.linking import between, chains_of
 from samreg.regions.prototypes import slice_prototypes
 from samreg.regions.regions import FeatureVolume, Regions
 from samreg.regions.slices import plan_slices
@@ -226,3 +227,39 @@ def test_a_segmenter_without_prompts_pairs_what_it_found() -> None:
     result = register_regions(fixed, fixed, config, segmenter=finder)  # type: ignore[arg-type]
     assert result.asked == {}
     assert result.pairs.kinds.tolist() == ["found"]
+
+
+class TestWholeStructures:
+    def test_a_slice_that_lacks_the_region_is_stepped_over_and_filled_in(self) -> None:
+        grid = Grid((5, SIDE, SIDE), (1.0, 1.0, 2.0), (0.0, 0.0, 0.0))
+        outlines = [(n, disc(30, 30, 6 + n)) for n in (0, 1, 3, 4)]
+        regions = segmented([EMPTY] * 5, outlines, grid)
+        chain = (regions.rois, np.ones((4, 3), dtype=np.float32), regions.slice_index, 0)
+        assert chains_of(*chain) == [[0, 1], [2, 3]]
+        assert chains_of(*chain, longest_step=2) == [[0, 1, 2, 3]]
+        filled = between(dict(outlines))
+        assert list(filled) == [2]
+        assert np.count_nonzero(filled[2] ^ disc(30, 30, 8)) < 0.1 * disc(30, 30, 8).sum()
+
+    def test_a_structure_that_only_one_image_has_is_one_whole_pair(self) -> None:
+        # Slices of 3 mm: a volume, whose regions are linked. Everything mode found nothing in the moving image.
+        grid = Grid((10, SIDE, SIDE), (1.0, 1.0, 2.0), (0.0, 0.0, 0.0))
+        body = [disc(30, 30, 6 + n) * 1.0 if 1 <= n <= 8 else EMPTY for n in range(10)]
+        fixed = segmented(body, [(n, disc(30, 30, 6 + n)) for n in range(1, 9) if n != 4], grid)
+        moving = segmented(body, [(8, AWAY)], grid)
+        config = preset("default")
+        images = ImagePair.of(fixed, moving, config)
+        assert images.linked
+        still = torch.zeros(3, *grid.shape)
+        start = Start(np.eye(4), still, still)
+        nothing = PairedRois.none(grid, grid)
+        segmenter = Threshold()
+        pairs, asked = ask_for_pairs(images, start, config.match, nothing, Asking(segmenter, still, config.segment))
+        assert pairs.kinds.tolist() == ["counterpart"]
+        whole = np.stack(body) > 0
+        for side in (pairs.fixed, pairs.moving):
+            mask = side.mask(0)
+            assert 2 * np.count_nonzero(mask & whole) / (mask.sum() + whole.sum()) > 0.8
+        assert pairs.fixed.mask(0)[4].any()
+        # Six of its seven slices ask; with three sizes at most.
+        assert 6 <= asked["prompts"] <= 18

@@ -102,6 +102,28 @@ class _Question:
     fixed: int
 
 
+@dataclass(frozen=True, eq=False)
+class _Answer:
+    """One mask of the other slice.
+
+    Args:
+        mask: (y, x) voxels of the other slice.
+        quality: predicted IoU.
+        similarity: cosine of its prototype and that of the region that asks.
+        agreement: IoU of both on the fixed slice.
+    """
+
+    mask: np.ndarray
+    quality: float
+    similarity: float
+    agreement: float
+
+    @property
+    def score(self) -> float:
+        """What decides between the masks of one question."""
+        return self.similarity + min(self.agreement, _EXACT) + 0.5 * self.quality
+
+
 def ask(fixed: Planes, moving: Planes, maps: PlaneMaps, skip: tuple[set[int], set[int]] = (set(), set())) -> Asked:
     """The counterparts of the regions of both images; the slices of both show about the same cut.
 
@@ -185,58 +207,30 @@ class _Work:
 
     def _slice(self, here: Planes, there: Planes, number: int, asked: list[_Question], side: str) -> list[SlicePair]:
         encoding = there.encoding(number)
-        best: list[tuple[float, np.ndarray, float, float, float] | None] = [None] * len(asked)
-        own = here.regions.prototypes
+        best: list[_Answer | None] = [None] * len(asked)
         for scale in _SCALES:
-            rows = [i for i, b in enumerate(best) if b is None or b[3] < _GOOD]
+            rows = [i for i, known in enumerate(best) if known is None or known.agreement < _GOOD]
             if not rows:
                 break
-            boxes = np.stack([_scaled(asked[i].box, scale) for i in rows])
-            full, quality = self._prompt(encoding, there, boxes)
-            some = full.any(axis=(1, 2))
+            full, quality = self._prompt(encoding, there, np.stack([_scaled(asked[i].box, scale) for i in rows]))
             prototypes = slice_prototypes(encoding, full)
             masks = nearest_masks(full, there.shape)
             for at, i in enumerate(rows):
-                question = asked[i]
-                if not some[at] or not masks[at].any():
+                if not masks[at].any():
                     continue
-                seen = masks[at] if side == "fixed" else self.maps[question.fixed].carried(masks[at][None])[0]
-                agreement = float(mask_iou(seen[None], question.carried[None])[0, 0])
-                similarity = float(cosine_similarity(own[question.row][None], prototypes[at][None])[0, 0])
-                score = similarity + min(agreement, _EXACT) + 0.5 * float(quality[at])
-                if best[i] is None or score > best[i][0]:  # type: ignore[index]
-                    best[i] = score, masks[at], float(quality[at]), agreement, similarity
-        pairs = []
-        for question, answer in zip(asked, best, strict=True):
-            if answer is None:
-                continue
-            _, mask, quality_there, agreement, similarity = answer
-            quality_here = here.regions.rois[question.row].quality
-            if side == "moving":
-                pairs.append(
-                    SlicePair(
-                        question.mask,
-                        mask,
-                        (question.number, number),
-                        (quality_here, quality_there),
-                        similarity,
-                        agreement,
-                        rows=(question.row, -1),
-                    )
+                own = here.regions.prototypes[asked[i].row][None]
+                seen = masks[at][None] if side == "fixed" else self.maps[asked[i].fixed].carried(masks[at][None])
+                answer = _Answer(
+                    masks[at],
+                    float(quality[at]),
+                    float(cosine_similarity(own, prototypes[at][None])[0, 0]),
+                    float(mask_iou(seen, asked[i].carried[None])[0, 0]),
                 )
-            else:
-                pairs.append(
-                    SlicePair(
-                        mask,
-                        question.mask,
-                        (number, question.number),
-                        (quality_there, quality_here),
-                        similarity,
-                        agreement,
-                        rows=(-1, question.row),
-                    )
-                )
-        return pairs
+                known = best[i]
+                if known is None or answer.score > known.score:
+                    best[i] = answer
+        found = zip(asked, best, strict=True)
+        return [_pair_of(q, a, here.regions.rois[q.row].quality, number, side) for q, a in found if a is not None]
 
     def _prompt(self, encoding: Encoding, there: Planes, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         pixels = grown(there.to_pixels(boxes), MARGIN * max(encoding.shape), encoding.shape).astype(np.float32)
@@ -247,6 +241,22 @@ class _Work:
             quality.append(answer.quality[:, 0].float().cpu().numpy())
         self.n_prompts += len(pixels)
         return np.concatenate(masks), np.concatenate(quality)
+
+
+def _pair_of(question: _Question, answer: _Answer, quality: float, number: int, side: str) -> SlicePair:
+    """A question and its answer on slice `number` of the image `side`; `quality` is that of the region that asks."""
+    here = question.mask, question.number, quality, question.row
+    there = answer.mask, number, answer.quality, -1
+    fixed, moving = (here, there) if side == "moving" else (there, here)
+    return SlicePair(
+        fixed[0],
+        moving[0],
+        (fixed[1], moving[1]),
+        (fixed[2], moving[2]),
+        answer.similarity,
+        answer.agreement,
+        rows=(fixed[3], moving[3]),
+    )
 
 
 def _extent(points: np.ndarray) -> np.ndarray:

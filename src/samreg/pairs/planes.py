@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
 
 import numpy as np
 import torch
@@ -23,6 +25,7 @@ __all__ = ["PlaneMap", "PlaneMaps", "Planes", "facing", "plane_map"]
 _FLAT = 0.2
 """Area of a piece of a fixed slice as the moving slices show it, below which the two are cut crosswise."""
 _SLICES_KEPT = 2
+_AXES: dict[int, Literal["0", "1", "2"]] = {0: "0", 1: "1", 2: "2"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,17 +42,30 @@ class PlaneMap:
     depth: np.ndarray
     shape: tuple[int, int]
 
-    def __post_init__(self) -> None:
-        index = np.floor(self.target + 0.5).astype(np.int64)
-        inside = ((index >= 0) & (index < np.asarray(self.shape[::-1]))).all(axis=-1)
-        object.__setattr__(self, "_flat", np.where(inside, index[..., 1] * self.shape[1] + index[..., 0], 0).ravel())
-        object.__setattr__(self, "inside", inside)
+    @cached_property
+    def _index(self) -> np.ndarray:
+        """(y, x, 2) the nearest pixel (x, y) of a moving slice."""
+        found: np.ndarray = np.floor(self.target + 0.5).astype(np.int64)
+        return found
+
+    @cached_property
+    def inside(self) -> np.ndarray:
+        """(y, x) whether a pixel lies on a moving slice."""
+        found: np.ndarray = ((self._index >= 0) & (self._index < np.asarray(self.shape[::-1]))).all(axis=-1)
+        return found
+
+    @cached_property
+    def _flat(self) -> np.ndarray:
+        """(y * x,) flat index of the nearest pixel; 0 beyond the slice."""
+        index = self._index
+        found: np.ndarray = np.where(self.inside, index[..., 1] * self.shape[1] + index[..., 0], 0).ravel()
+        return found
 
     def carried(self, masks: np.ndarray) -> np.ndarray:
         """Masks (n, y', x') of a moving slice as the fixed slice sees them, (n, y, x); nearest neighbour."""
-        found = masks.reshape(len(masks), -1)[:, self._flat]  # type: ignore[attr-defined]
-        result: np.ndarray = found.reshape(len(masks), *self.depth.shape) & self.inside  # type: ignore[attr-defined]
-        return result
+        rows: np.ndarray = np.asarray(masks.reshape(len(masks), -1))
+        found: np.ndarray = rows[:, self._flat].reshape(len(masks), *self.depth.shape)
+        return found & self.inside
 
 
 class Planes:
@@ -133,9 +149,6 @@ class Planes:
             self._slices = self.plan.slices(window(self.regions.image, self.settings.hounsfield))
         self.n_encoded += 1
         return self.segmenter.encode([self._slices[number]])[0]
-
-
-_AXES = {0: "0", 1: "1", 2: "2"}
 
 
 def flat_masks(rois: RoiSet, rows: Sequence[int] | np.ndarray, axis: int | None) -> np.ndarray:

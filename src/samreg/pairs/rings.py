@@ -58,7 +58,8 @@ def _nested(inner: SlicePair, outer: SlicePair) -> bool:
 
 def _within(inner: np.ndarray, outer: np.ndarray) -> bool:
     """Whether one mask lies in the other, and is closed in by it."""
-    small, large, both = (int(np.count_nonzero(m)) for m in (inner, outer, inner & outer))
+    small, large = int(np.count_nonzero(inner)), int(np.count_nonzero(outer))
+    both = int(np.count_nonzero(inner & outer))
     if not (both >= _INSIDE * small and _INNER[0] * large <= small <= _INNER[1] * large):
         return False
     rim = ndimage.binary_dilation(inner, iterations=2) & ~inner

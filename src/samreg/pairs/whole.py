@@ -23,6 +23,8 @@ __all__ = ["ask_for_structures"]
 
 _ASKED = 6
 """Slices in which a structure asks at most, evenly over its extent."""
+_LONGEST_STEP = 2
+"""Slices from one region of a structure to its next one."""
 _LEAST_CONFIRMED = 0.5
 """Share of the slices asked in which a counterpart has to be confirmed."""
 _SETTLED = 0.7
@@ -108,7 +110,7 @@ def _open_chains(planes: Planes, settled: Sequence[Roi]) -> list[list[int]]:
     regions = planes.regions
     if planes.axis is None:
         return []
-    chains = chains_of(regions.rois, regions.prototypes, regions.slice_index, planes.axis)
+    chains = chains_of(regions.rois, regions.prototypes, regions.slice_index, planes.axis, longest_step=_LONGEST_STEP)
     covered = RoiSet(tuple(settled), regions.rois.grid)
     return [c for c in chains if not _shown(regions.rois.select(c), covered)]
 

@@ -15,9 +15,6 @@ from samreg.types import Prototypes
 
 __all__ = ["between", "chains_of", "link_regions", "link_slices"]
 
-_STEP_OVER = 2
-"""Slices from one region to the next where the slice between them has none."""
-
 
 def link_regions(regions: Regions) -> Regions:
     """The same image with its slice ROIs linked into 3D ROIs; a 2D image stays as it is."""
@@ -40,8 +37,7 @@ def link_slices(
     """Link ROIs through the stack and join each chain into one 3D ROI.
 
     Two ROIs of neighbouring slices are linked if each is the other's best partner by mask IoU, the IoU is at
-    least `min_overlap` and the cosine similarity of their prototypes at least `min_similarity`. One slice without the
-    region is stepped over, and its outline is interpolated.
+    least `min_overlap` and the cosine similarity of their prototypes at least `min_similarity`.
 
     Args:
         rois: slice ROIs, each one voxel thick along `axis`.
@@ -65,7 +61,7 @@ def link_slices(
         min_slices=min_slices,
     )
     area = rois.n_voxels
-    joined = [_join([rois[i] for i in chain], axis) for chain in chains]
+    joined = [_join([rois[i] for i in chain]) for chain in chains]
     rows = [np.average(prototypes[chain], axis=0, weights=area[chain]) for chain in chains]
     table = np.asarray(rows, dtype=np.float32).reshape(len(joined), prototypes.shape[1])
     return RoiSet(tuple(joined), rois.grid), table
@@ -80,10 +76,15 @@ def chains_of(
     min_overlap: float = 0.5,
     min_similarity: float = 0.8,
     min_slices: int = 2,
+    longest_step: int = 1,
 ) -> list[list[int]]:
-    """The rows of each chain through the stack, slice after slice; see `link_slices`."""
+    """The rows of each chain through the stack, slice after slice; see `link_slices`.
+
+    With a longest step of 2, one slice in which everything mode missed a structure is stepped over, where both sides of
+    it are linked.
+    """
     min_slices = min(min_slices, rois.grid.shape[axis])
-    successor = _links(rois, prototypes, slice_index, axis, min_overlap, min_similarity)
+    successor = _links(rois, prototypes, slice_index, axis, min_overlap, min_similarity, longest_step)
     has_predecessor = set(successor.values())
     chains = []
     for first in range(len(rois)):
@@ -104,11 +105,11 @@ def _links(
     axis: int,
     min_overlap: float,
     min_similarity: float,
+    longest_step: int,
 ) -> dict[int, int]:
     unit = prototypes / np.maximum(np.linalg.norm(prototypes, axis=1, keepdims=True), 1e-12)
     links: dict[int, int] = {}
-    # A slice in which everything mode missed a structure is stepped over, where both sides of it are the same.
-    for step in (1, _STEP_OVER):
+    for step in range(1, longest_step + 1):
         for s in np.unique(slice_index):
             here = np.asarray([i for i in np.flatnonzero(slice_index == s) if int(i) not in links], dtype=np.int64)
             taken = set(links.values())
@@ -139,17 +140,13 @@ def _flat_iou(a: Roi, b: Roi, axis: int) -> float:
     return both / (a.n_voxels + b.n_voxels - both)
 
 
-def _join(chain: Sequence[Roi], axis: int) -> Roi:
+def _join(chain: Sequence[Roi]) -> Roi:
     start = [min(roi.start[a] for roi in chain) for a in range(3)]
     stop = [max(roi.stop[a] for roi in chain) for a in range(3)]
     mask = np.zeros([b - a for a, b in zip(start, stop, strict=True)], dtype=bool)
     for roi in chain:
         box = tuple(slice(a - s, b - s) for a, b, s in zip(roi.start, roi.stop, start, strict=True))
         mask[box] |= roi.mask
-    layers = np.moveaxis(mask, axis, 0)  # a view: what is filled in is in the mask
-    known = {n: layers[n].copy() for n in range(len(layers)) if layers[n].any()}
-    for number, layer in between(known).items():
-        layers[number] = layer
     weights = [roi.n_voxels for roi in chain]
     quality = float(np.average([roi.quality for roi in chain], weights=weights))
     return Roi(mask, tuple(start), quality, chain[len(chain) // 2].name)
