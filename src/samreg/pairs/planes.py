@@ -51,8 +51,8 @@ class PlaneMap:
     @cached_property
     def inside(self) -> np.ndarray:
         """(y, x) whether a pixel lies on a moving slice."""
-        found: np.ndarray = ((self._index >= 0) & (self._index < np.asarray(self.shape[::-1]))).all(axis=-1)
-        return found
+        inside = (self._index >= 0) & (self._index < np.asarray(self.shape[::-1]))
+        return np.asarray(inside.all(axis=-1))
 
     @cached_property
     def _flat(self) -> np.ndarray:
@@ -64,8 +64,8 @@ class PlaneMap:
     def carried(self, masks: np.ndarray) -> np.ndarray:
         """Masks (n, y', x') of a moving slice as the fixed slice sees them, (n, y, x); nearest neighbour."""
         rows: np.ndarray = np.asarray(masks.reshape(len(masks), -1))
-        found: np.ndarray = rows[:, self._flat].reshape(len(masks), *self.depth.shape)
-        return found & self.inside
+        found = rows[:, self._flat].reshape(len(masks), *self.depth.shape)
+        return np.asarray(found & self.inside)
 
 
 class Planes:

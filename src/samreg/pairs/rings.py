@@ -63,7 +63,7 @@ def _within(inner: np.ndarray, outer: np.ndarray) -> bool:
     if not (both >= _INSIDE * small and _INNER[0] * large <= small <= _INNER[1] * large):
         return False
     rim = ndimage.binary_dilation(inner, iterations=2) & ~inner
-    return bool(np.count_nonzero(rim & outer) >= _CLOSED * max(1, np.count_nonzero(rim)))
+    return int(np.count_nonzero(rim & outer)) >= _CLOSED * int(np.count_nonzero(rim))
 
 
 def _ring(outer: SlicePair, inner: SlicePair) -> SlicePair:
