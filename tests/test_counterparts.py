@@ -186,6 +186,11 @@ class TestChoosing:
         other = pair(AWAY, AWAY, 0.6)
         assert choose([doubtful, other, sure], 0.8) == [sure, other]
 
+    def test_what_two_everything_modes_agree_on_comes_before_an_answer(self) -> None:
+        found, answer = replace(pair(LARGE, LARGE, 0.65), kind="found"), pair(LARGE, disc(20, 20, 7), 0.9)
+        assert choose([answer, found], 0.8) == [found]
+        assert choose([answer, replace(found, agreement=0.5)], 0.8) == [answer]
+
     @pytest.mark.parametrize(("agreement", "similarity"), [(0.5, 0.99), (0.9, 0.6)])
     def test_an_answer_elsewhere_or_of_another_look_is_no_counterpart(
         self, agreement: float, similarity: float

@@ -205,13 +205,14 @@ def register_regions(
             pairs, asked = ask_for_pairs(images, start, config.match, pairs, asking)
     with _timed(seconds, "fit"):
         fitted = fit_transform(images, pairs, start, config.fit, progress)
+    evidence = pairs  # pairs that the transform itself led to cannot speak for it
     if promptable is not None and not first:
         with _timed(seconds, "ask"):
             asking = Asking(promptable, fitted.displacement, config.segment)
             pairs, asked = ask_for_pairs(images, start, config.match, pairs, asking)
     with _timed(seconds, "check"):
         again = None if segmenter is None else _segmenting(segmenter, config)
-        finished = Finished(images, pairs, start, fitted, config, again)
+        finished = Finished(images, evidence, start, fitted, config, again)
         judged = run_checks(finished, checks)
         score = score_of(finished)
     return RegistrationResult(

@@ -24,7 +24,7 @@ def choose(pairs: Sequence[SlicePair], epsilon: float) -> list[SlicePair]:
     """The pairs that stay, best first within each slice.
 
     A pair that asking gave has to agree with the carried region, and to be similar. Of pairs whose fixed regions, or
-    whose moving regions, are the same, the best stays.
+    whose moving regions, are the same, the best stays; a settled pair comes before all that asking gave.
 
     Args:
         pairs: found and asked.
@@ -33,7 +33,7 @@ def choose(pairs: Sequence[SlicePair], epsilon: float) -> list[SlicePair]:
     good = [p for p in pairs if p.kind == "found" or confirmed(p, epsilon)]
     kept: list[SlicePair] = []
     for number in sorted({p.slices[0] for p in good}):
-        here = sorted((p for p in good if p.slices[0] == number), key=lambda p: -p.score)
+        here = sorted((p for p in good if p.slices[0] == number), key=lambda p: (not p.settled, -p.score))
         conflict = mask_iou(*[np.stack([p.fixed for p in here])] * 2) >= _SAME
         for other in {p.slices[1] for p in here}:
             rows = [i for i, p in enumerate(here) if p.slices[1] == other]

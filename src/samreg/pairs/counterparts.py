@@ -31,6 +31,8 @@ _EXACT = 0.85
 """Agreement beyond which the first registration is not exact enough to tell masks apart."""
 _SAME = 0.7
 """IoU from which two masks show the same region."""
+_SETTLED = 0.6
+"""Agreement from which neither region of a pair that two everything modes found has to ask: asking changed nothing."""
 _LEAST_SEEN = 0.5
 """Share of a region that has to lie in the other image."""
 _AT_ONCE = 64
@@ -59,6 +61,11 @@ class SlicePair:
     agreement: float
     kind: str = "counterpart"
     rows: tuple[int, int] = (-1, -1)
+
+    @property
+    def settled(self) -> bool:
+        """Whether two everything modes found it, and the first registration agrees: nothing speaks louder."""
+        return self.kind == "found" and self.agreement >= _SETTLED
 
     @property
     def score(self) -> float:

@@ -24,9 +24,6 @@ from samreg.segmenters.base import Segmenter
 
 __all__ = ["Asking", "ask_for_pairs", "find_pairs"]
 
-_SETTLED = 0.8
-"""Agreement of a pair that two everything modes found, from which neither of its regions asks."""
-
 
 @dataclass(frozen=True, eq=False)
 class Asking:
@@ -97,7 +94,7 @@ def _by_slice(
     fixed: Planes, moving: Planes, maps: PlaneMaps, found: PairedRois, config: MatchConfig
 ) -> tuple[PairedRois, Asked]:
     known = _found(found, fixed, moving, maps)
-    settled = [p.rows for p in known if p.agreement >= _SETTLED]
+    settled = [p.rows for p in known if p.settled]
     asked = ask(fixed, moving, maps, ({f for f, _ in settled}, {m for _, m in settled}))
     kept = choose([*known, *asked.pairs], config.epsilon)
     kept += rings(kept, lambda p: maps[p.slices[0]].carried(p.moving[None])[0])
@@ -133,7 +130,8 @@ def _paired(kept: Sequence[SlicePair], found: PairedRois, fixed: Planes, moving:
         ):
             side.append(planes.regions.rois[row] if row >= 0 else planes.roi(mask, number, quality))
         is_found = pair.kind == "found"
-        confidence.append(weights[id(sides[0][-1])] if is_found else weight_of(pair.agreement))
+        # The start may not have reached what the first registration then brought together.
+        confidence.append(max(weights[id(sides[0][-1])] if is_found else 0.0, weight_of(pair.agreement)))
         given.append(is_found and same_class[id(sides[0][-1])])
     return PairedRois(
         RoiSet(tuple(sides[0]), found.fixed.grid),

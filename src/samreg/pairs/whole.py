@@ -67,7 +67,7 @@ def ask_for_structures(
         epsilon: cosine similarity below which two regions do not correspond.
     """
     known = [
-        _Whole(a, b, float(s), float(o), float(w), str(k), bool(g))
+        _Whole(a, b, float(s), float(o), max(float(w), weight_of(float(o))), str(k), bool(g))
         for a, b, s, o, w, k, g in zip(
             found.fixed.rois,
             found.moving.rois,
