@@ -82,7 +82,7 @@ class Objective:
         if problem.landmarks is not None:
             self.landmarks = LandmarkTerm(problem.landmarks, fixed_grid, problem.affine, self.frozen)
         if weights.distances > 0 and len(problem.pairs):
-            self.distances = DistanceTerm(problem.pairs, self.frame, problem.slice_axis)
+            self.distances = DistanceTerm(problem.pairs, self.frame, problem.slice_axis, self.inside)
         if weights.features > 0 and problem.descriptors is not None:
             self.embeddings = EmbeddingTerm(problem.descriptors, fixed_grid, problem.affine)
 

@@ -20,9 +20,14 @@ from samreg.pairs.rings import rings
 from samreg.pairs.verification import pair_regions
 from samreg.pairs.whole import ask_for_structures
 from samreg.regions.linking import link_regions
+from samreg.regions.regions import Regions
 from samreg.segmenters.base import Segmenter
 
 __all__ = ["Asking", "ask_for_pairs", "find_pairs"]
+
+
+_LEAST_INSIDE = 0.5
+"""Share of a region that lies where its image counts."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +92,22 @@ def ask_for_pairs(
             found = found.select(range(min(len(found), config.max_pairs or len(found))))
         else:
             found, asked = _by_slice(fixed, moving, maps, found, config)
-    return given.concatenate(found), {"prompts": asked.n_prompts, "encoded": asked.n_encoded}
+    seen = np.asarray(
+        [
+            all(_counts(regions, roi) for regions, roi in zip((images.fixed, images.moving), both, strict=True))
+            for both in zip(found.fixed.rois, found.moving.rois, strict=True)
+        ],
+        dtype=bool,
+    )
+    return given.concatenate(found.select(np.flatnonzero(seen))), {
+        "prompts": asked.n_prompts,
+        "encoded": asked.n_encoded,
+    }
+
+
+def _counts(regions: Regions, roi: Roi) -> bool:
+    """Whether a region lies where its image counts, as `Regions.within` says it."""
+    return regions.inside is None or float(regions.inside[roi.box][roi.mask].mean()) >= _LEAST_INSIDE
 
 
 def _by_slice(

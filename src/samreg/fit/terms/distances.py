@@ -19,6 +19,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
+from samreg.fit.terms.masked import Inside
 from samreg.fit.terms.regions import common_boxes, draw, flat_indices, level_boxes, pack
 from samreg.geometry.frame import Frame
 from samreg.geometry.rois import PairedRois
@@ -37,10 +38,13 @@ class DistanceTerm:
         frame: the level's grids.
         slice_axis: array axis along which the pairs are one slice thick and slices correspond; None for ROIs of the
             full dimension.
+        inside: the weight of each place, where images count in part; None is 1 everywhere.
     """
 
-    def __init__(self, pairs: PairedRois, frame: Frame, slice_axis: int | None = None) -> None:
-        self.frame, self.slice_axis = frame, slice_axis
+    def __init__(
+        self, pairs: PairedRois, frame: Frame, slice_axis: int | None = None, inside: Inside | None = None
+    ) -> None:
+        self.frame, self.slice_axis, self.inside = frame, slice_axis, inside
         near = [0 if a == slice_axis else 4 for a in range(frame.fixed.ndim)]
         far = [0 if a == slice_axis else _REACH for a in range(frame.fixed.ndim)]
         moving = level_boxes(pairs.moving, frame.moving.shape, far)
@@ -79,6 +83,8 @@ class DistanceTerm:
             index = torch.stack([flat if a == self.slice_axis else x for a, x in enumerate(index)])
         distance = self.frame.warp(self.layers, index).flatten()[self.places]
         wrong = self.fixed * distance.clamp(min=0) + (1 - self.fixed) * (-distance).clamp(min=0)
+        if self.inside is not None:
+            wrong = wrong * self.inside(index).flatten()[self.places % self.frame.fixed.n_voxels]
         return (self.weights * wrong).sum()
 
 
