@@ -60,10 +60,10 @@ class DistanceTerm:
         radius = []
         for box, layer in zip(moving, layers, strict=True):
             place = tuple(slice(a, b) for a, b in box)
-            inside = (moving_layers[layer][place] > 0.5).numpy()
-            self.layers[layer][place] = torch.from_numpy(_signed(inside, [s / pixel for s in spacing], slice_axis))
-            d = inside.ndim - (slice_axis is not None)
-            volume = inside.sum() * np.prod([s / pixel for a, s in enumerate(spacing) if a != slice_axis])
+            filled = (moving_layers[layer][place] > 0.5).numpy()
+            self.layers[layer][place] = torch.from_numpy(_signed(filled, [s / pixel for s in spacing], slice_axis))
+            d = filled.ndim - (slice_axis is not None)
+            volume = filled.sum() * np.prod([s / pixel for a, s in enumerate(spacing) if a != slice_axis])
             radius.append(max(1.0, float(volume / _BALL[d]) ** (1 / d)))
         places = [
             flat_indices(box, frame.fixed.shape) + layer * frame.fixed.n_voxels
