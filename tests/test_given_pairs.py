@@ -215,7 +215,7 @@ def test_volumes_of_one_slice_that_do_not_correspond_are_registered() -> None:
     result = register_regions(_one_slice(0.0, 5), _one_slice(1.0, 7), preset("regions"))
     assert len(result.pairs) == 1
     assert not result.pairs.is_given.any()
-    assert [warning.partition(":")[0] for warning in result.warnings] == ["only 1 of 1 pairs of regions count"]
+    assert result.warnings[0].startswith("only 1 of 1 pairs of regions count")
     assert result.field is not None
     middle = result.field.u[0, 6:11, 6:11].reshape(-1, 3).mean(axis=0)
     assert middle[0] == pytest.approx(2.0, abs=0.5)

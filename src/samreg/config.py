@@ -228,7 +228,7 @@ class FitConfig:
     similarity: str = "lncc"
     """What compares grey values: lncc, or the name of a term of another package."""
     stiffness: float = 1.0
-    """How much a dense field resists changes of local volume and bends: 2 is stiffer than the default, 0.5 softer."""
+    """How much a dense field resists bending and stretching: 2 is stiffer, 0.5 softer."""
     work_size: int = 128
     """Working voxels along the longest axis at elastic levels, and the least at the last level of the flow, which
     begins at about a quarter of them."""

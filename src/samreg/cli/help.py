@@ -42,12 +42,11 @@ PAGES = {
         (
             ("result", ("out", "overwrite", "transform", "stiffness")),
             ("settings", ("preset", "config_file", "segmenter", "device")),
-            ("pairs", ("epsilon", "max_pairs", "fixed_labels", "moving_labels", "labels_only")),
+            ("pairs", ("epsilon", "fixed_labels", "moving_labels", "labels_only")),
         ),
         (
             "samreg register ed.nii.gz es.nii.gz -o run",
             "samreg register ct_dicom/ mr.nii.gz -o run --preset fast --json",
-            "samreg register a.nii b.nii -o run --fixed-labels a.seg.nrrd --moving-labels b.seg.nrrd",
             "samreg register a.nii b.nii -o run2 --config run/manifest.json --epsilon 0.7",
         ),
     ),

@@ -33,8 +33,7 @@ class Register:
     out: Annotated[Path, tyro.conf.arg(metavar="RUN", aliases=("-o",))]
     """Folder for the result; must not exist or be empty."""
     fixed_labels: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """Known regions of the fixed image (label map, .seg.nrrd, DICOM SEG or a folder of masks), paired by name or
-    value."""
+    """Known regions: label map, .seg.nrrd, DICOM SEG or folder of masks."""
     moving_labels: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """Known regions of the moving image."""
     label_names: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
