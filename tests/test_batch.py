@@ -82,6 +82,19 @@ def options(table: Path, **changes: object) -> BatchOptions:
     return BatchOptions(table, folder / "out", **{"jobs": 0, "cache_dir": folder / "cache", **changes})
 
 
+def test_checks_are_asked_for(table: Path, pipeline: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def register(fixed: Regions, moving: Regions, config: RegisterConfig, **more: object) -> RegistrationResult:
+        asked.append(more["checks"])
+        return fake_register(fixed, moving, config)
+
+    monkeypatch.setattr(samreg.pipeline, "register_regions", register)
+    assert run_batch(options(table)).n_done == 12
+    assert run_batch(options(table, checks="all")).n_done == 12  # they are other work than the quick ones
+    assert asked == ["quick"] * 12 + ["all"] * 12
+
+
 def test_all_pairs_cost_one_segmentation_an_image(table: Path, pipeline: list[str]) -> None:
     said: list[str] = []
     seen: list[tuple[int, int]] = []

@@ -15,6 +15,7 @@ import SimpleITK as sitk
 import samreg
 from results import photograph_result, true_result
 from samreg.cli import command_names, main
+from samreg.errors import InputWarning
 from samreg.io.images import read_image, read_labels, write_image, write_labels
 from samreg.io.points import read_points, write_points
 from samreg.io.rois import read_rois, write_segmentation
@@ -300,7 +301,9 @@ class TestLabelPairs:
         pairs = true_result(3).pairs
         write_segmentation(pairs.fixed, tmp_path / "f.seg.nrrd")
         write_segmentation(pairs.moving.select([3, 0]), tmp_path / "m.seg.nrrd")
-        named = pairs_from_labels(tmp_path / "f.seg.nrrd", tmp_path / "m.seg.nrrd", pairs.fixed.grid, pairs.moving.grid)
+        files, grids = (tmp_path / "f.seg.nrrd", tmp_path / "m.seg.nrrd"), (pairs.fixed.grid, pairs.moving.grid)
+        with pytest.warns(InputWarning, match="f.seg.nrrd: 6 of 8 regions have no partner and are left out"):
+            named = pairs_from_labels(*files, *grids)
         assert (
             [roi.name for roi in named.fixed.rois]
             == [roi.name for roi in named.moving.rois]

@@ -86,6 +86,20 @@ def test_labels_only_keeps_thin_labels(tmp_path: Path, monkeypatch: pytest.Monke
     assert "fixed" not in found.manifest["provenance"]  # nothing had to be found
 
 
+def test_what_one_side_lacks_is_named(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for side, values in (("fixed", [1, 2, 5, 9]), ("moving", [1, 2, 7])):
+        labels = np.zeros(GRID.shape, np.int32)
+        for k, value in enumerate(values):
+            labels[1:3, 2 + 4 * k : 5 + 4 * k, 4:9] = value
+        write_image(Image(noise(GRID.shape, len(values)), GRID), tmp_path / f"{side}.nii.gz")
+        write_labels(labels, GRID, tmp_path / f"{side}_labels.nii.gz")
+    assert main(_command(tmp_path, "_labels.nii.gz")) == 0
+    said = capfd.readouterr().err
+    assert "fixed_labels.nii.gz: 2 of 4 regions have no partner and are left out: 5, 9" in said
+    assert "moving_labels.nii.gz: 1 of 3 regions have no partner and are left out: 7" in said
+    assert any("left out: 5, 9" in text for text in read_run(tmp_path / "run").manifest["warnings"])
+
+
 def test_labels_only_keeps_a_lesion_inside_an_organ(tmp_path: Path) -> None:
     organ, lesion = np.zeros((2, *GRID.shape), dtype=bool)
     organ[1:5, 4:16, 4:16], lesion[3, 8:10, 8:10] = True, True

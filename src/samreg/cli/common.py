@@ -27,6 +27,8 @@ __all__ = [
     "table",
 ]
 
+_NAMED = 10  # regions that a note names
+
 
 def asked_preset(arguments: Sequence[str]) -> RegisterConfig:
     """The preset named in the arguments: its settings are the defaults of all other options."""
@@ -74,6 +76,8 @@ def pairs_from_labels(
 ) -> PairedRois:
     """Pairs of the regions that two label files have in common, by name where both have names, else by label value.
 
+    A note names those that one file alone has, and those that have no voxel on the grid of their image.
+
     Args:
         fixed: label map, segmentation (.seg.nrrd, DICOM SEG) or folder of masks of the fixed image.
         moving: the same of the moving image.
@@ -83,14 +87,33 @@ def pairs_from_labels(
     """
     from samreg.io.known_regions import read_known_regions
     from samreg.io.label_names import read_label_names
+    from samreg.io.notes import note
     from samreg.regions.known import pair_by_name
 
     given = None if names is None else read_label_names(names)
-    sides = [(path, read_known_regions(path, given)) for path in (fixed, moving)]
-    named = all(known.named for _, known in sides)
-    rois = [known.rois if named else known.by_value(path) for path, known in sides]
-    grids = zip(rois, (fixed_grid, moving_grid), (fixed, moving), strict=True)
-    return pair_by_name(*(rois_on(grid, part, str(path)) for part, grid, path in grids))
+    files = [(path, read_known_regions(path, given)) for path in (fixed, moving)]
+    named = all(known.named for _, known in files)
+    sides = []
+    for (path, known), grid in zip(files, (fixed_grid, moving_grid), strict=True):
+        rois = known.rois if named else known.by_value(path)
+        sides.append(rois_on(grid, rois, str(path)))
+        if lost := _without(rois, sides[-1]):
+            note(f"{path}: {len(lost)} of {len(rois)} regions have no voxel in their image: {_some(lost)}")
+    pairs = pair_by_name(*sides)
+    for path, own, other in ((fixed, *sides), (moving, *sides[::-1])):
+        if alone := _without(own, other):
+            note(f"{path}: {len(alone)} of {len(own)} regions have no partner and are left out: {_some(alone)}")
+    return pairs
+
+
+def _without(rois: RoiSet, others: RoiSet) -> list[str]:
+    """Names of regions that no other has."""
+    known = {roi.name for roi in others.rois}
+    return [roi.name for roi in rois.rois if roi.name not in known]
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
 
 
 def show(*things: object) -> None:
