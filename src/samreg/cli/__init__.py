@@ -7,7 +7,7 @@ are the help, and whose `run` does the work and returns an exit status or None. 
 package names its commands as entry points of the group `samreg.commands`. Where the defaults depend on the arguments
 themselves, give the dataclass a class method `defaults(arguments)`.
 
-Every command takes `--quiet`, `--verbose` and `--json` (`samreg.cli.output`).
+Every command takes `--quiet`, `--verbose`, `--json` (`samreg.cli.output`) and `--threads` (`samreg.runs.threads`).
 
 Notes of the readers (`samreg.errors.InputWarning`) are printed to stderr as `samreg: note: ...`.
 
@@ -33,8 +33,9 @@ from typing import Any
 
 from samreg import __version__, plugins
 from samreg.cli.output import begin, current, logged
-from samreg.errors import InputError, SamregError
+from samreg.errors import ConfigError, InputError, SamregError
 from samreg.io.notes import collected
+from samreg.runs.threads import bound_threads
 
 __all__ = ["BUILT_IN", "command_names", "main"]
 
@@ -81,6 +82,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     # microseconds of spinning are enough on a machine that is free.
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "3000")
+    try:
+        bound_threads(arguments)
+    except ConfigError as error:
+        return _fail(str(error), 2)
     begin(())
     previous, started = _on_terminate(), time.monotonic()
     notes: list[str] = []

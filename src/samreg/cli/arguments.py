@@ -9,13 +9,13 @@ import itertools
 import textwrap
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import tyro
 
-__all__ = ["COMMON", "Argument", "arguments_of", "first_line"]
+__all__ = ["COMMON", "Argument", "arguments_of", "common_of", "first_line"]
 
 
 _LONGEST = 14
@@ -57,6 +57,12 @@ COMMON = (
     Argument("help_all", ("--help-all",), "", "Show all options.", False, switch=True),
 )
 """The switches that every command has."""
+_THREADS = Argument("threads", ("--threads",), "INT", "Threads at most; SAMREG_THREADS, else all cores.", 0)
+
+
+def common_of(own: Sequence[Argument]) -> tuple[Argument, ...]:
+    """What a command with arguments of its own takes besides them."""
+    return COMMON if any(argument.name == _THREADS.name for argument in own) else (*COMMON, _THREADS)
 
 
 def arguments_of(command: type, default: Any = None) -> list[Argument]:

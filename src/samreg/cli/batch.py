@@ -34,7 +34,7 @@ class Batch:
     dask: Annotated[str, tyro.conf.arg(metavar="ADDRESS")] = ""
     """Dask scheduler, for example tcp://10.0.0.1:8786, instead of processes on this machine."""
     threads: int = 0
-    """Threads of each worker; 0 leaves the choice to the libraries."""
+    """Threads of each worker; 0 gives each an equal share of the cores."""
     checks: Literal["quick", "all"] = "quick"
     """Checks of each result: what costs little, or also those that register again (swapped, perturbed and mirrored
     images)."""

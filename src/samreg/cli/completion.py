@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from samreg.cli.arguments import COMMON, Argument, arguments_of
+from samreg.cli.arguments import Argument, arguments_of, common_of
 
 __all__ = ["Completion", "script"]
 
@@ -48,7 +48,8 @@ def _commands() -> dict[str, tuple[str, list[Argument]]]:
         kind = plugins.find("commands", name, BUILT_IN)
         if isinstance(kind, type):
             summary = summary_of(plugins.location("commands", name, BUILT_IN))
-            found[name] = (summary, [_with_names(argument) for argument in (*arguments_of(kind), *COMMON)])
+            own = arguments_of(kind)
+            found[name] = (summary, [_with_names(argument) for argument in (*own, *common_of(own))])
     return found
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from samreg.cli.arguments import COMMON, Argument, arguments_of
+from samreg.cli.arguments import COMMON, Argument, arguments_of, common_of
 
 __all__ = ["PAGES", "Page", "full_page", "short_page"]
 
@@ -113,7 +113,7 @@ def full_page(command: type, name: str, default: Any = None, width: int | None =
     for title in dict.fromkeys(argument.group for argument in found):
         members = [argument for argument in found if argument.group == title]
         lines += [title.rstrip(".") + ":" if title else "arguments:", *_rows(members, columns), ""]
-    lines += ["output:", *_rows(COMMON, columns)]
+    lines += ["output:", *_rows(common_of(found), columns)]
     if page.examples:
         lines += ["", "examples:", *(f"  {line}" for line in page.examples)]
     return "\n".join(lines)

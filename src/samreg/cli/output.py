@@ -78,11 +78,24 @@ def begin(arguments: Sequence[str], taken: Sequence[str] = ()) -> list[str]:
         InputError: if `--quiet` and `--verbose` are both given.
     """
     words = {word: name for word, name in _WORDS.items() if name not in taken}
+    arguments = arguments if "threads" in taken else _without_threads(arguments)
     asked = {words[word] for word in arguments if word in words}
     _STATE[-1] = Output("quiet" in asked, "verbose" in asked, "json" in asked)
     if {"quiet", "verbose"} <= asked:
         raise InputError("--quiet and --verbose are both given; give one of them")
     return [word for word in arguments if word not in words]
+
+
+def _without_threads(arguments: Sequence[str]) -> list[str]:
+    """The arguments without `--threads N`, which has been read before anything was loaded."""
+    kept: list[str] = []
+    words = iter(arguments)
+    for word in words:
+        if word == "--threads":
+            next(words, None)
+        elif not word.startswith("--threads="):
+            kept.append(word)
+    return kept
 
 
 def report(**facts: Any) -> None:

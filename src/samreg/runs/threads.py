@@ -1,12 +1,84 @@
-"""How many threads torch, ITK and OpenMP use: of a process for good, or within a block."""
+"""How many threads torch, OpenVINO, ITK and OpenMP use: of a process for good, or within a block.
+
+OpenVINO takes as many as torch has, so that one number bounds all of them.
+"""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from pathlib import Path
 
-__all__ = ["limit_threads", "set_threads"]
+from samreg.errors import ConfigError
+
+__all__ = ["available_cores", "bound_threads", "limit_threads", "set_threads", "share_of"]
 
 _VARIABLES = ("ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+def available_cores(cgroup: Path = _CGROUP) -> int:
+    """Cores that this process may use: those it is bound to, and no more than a container's quota allows; at least 1.
+
+    Args:
+        cgroup: where the kernel tells the quota, of either version.
+    """
+    affinity = getattr(os, "sched_getaffinity", None)  # Linux alone
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    for quota, period in (("cpu.max", ""), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
+        try:
+            words = (cgroup / quota).read_text().split()
+            words += (cgroup / period).read_text().split() if period else []
+            share = float(words[0]) / float(words[1])
+        except (OSError, ValueError, IndexError, ZeroDivisionError):  # no quota, or `max`
+            continue
+        if share > 0:
+            cores = min(cores, max(1, round(share)))
+    return cores
+
+
+def share_of(jobs: int, threads: int = 0) -> int:
+    """Threads of each of several processes: as many as were asked for, else an equal share of the cores.
+
+    Args:
+        jobs: processes at a time.
+        threads: asked for; 0 divides the machine.
+    """
+    return threads or max(1, _asked() or available_cores()) // max(1, jobs) or 1
+
+
+def bound_threads(arguments: Sequence[str] = ()) -> None:
+    """Bound the threads of what is loaded later: by `--threads N`, else by `SAMREG_THREADS`, else by a quota.
+
+    Called before torch is loaded; it sets the variables that torch, ITK and OpenMP read once. Without any of the three
+    nothing changes.
+
+    Raises:
+        ConfigError: if the number is not a whole number of at least 1.
+    """
+    threads = _asked()
+    for row, word in enumerate(arguments):
+        if word == "--threads" or word.startswith("--threads="):
+            following = arguments[row + 1] if row + 1 < len(arguments) else ""
+            threads = _number(following if word == "--threads" else word.partition("=")[2], "--threads")
+    cores = available_cores()
+    if threads or cores < (os.cpu_count() or 1):
+        for name in _VARIABLES:
+            if threads or name not in os.environ:
+                os.environ[name] = str(threads or cores)
+
+
+def _asked() -> int:
+    given = os.environ.get("SAMREG_THREADS", "")
+    return _number(given, "SAMREG_THREADS") if given else 0
+
+
+def _number(text: str, name: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise ConfigError(f"{name} is a number of threads, 1 or more, got {text!r}")
+    return int(text)
 
 
 def set_threads(threads: int) -> None:

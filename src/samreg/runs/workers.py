@@ -15,6 +15,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 from samreg.errors import ConfigError, MissingDependencyError, RegistrationError
+from samreg.runs.threads import set_threads, share_of
 
 __all__ = ["run_tasks"]
 
@@ -46,7 +47,7 @@ def run_tasks(
         jobs: worker processes on this machine; 0 computes in the calling process, where a crash of a tool ends
             the whole run.
         dask: address of a Dask scheduler, for example `tcp://10.0.0.1:8786`, instead of processes here.
-        threads: threads of each worker process; 0 leaves the choice to the libraries.
+        threads: threads of each worker process; 0 gives each an equal share of the cores.
 
     Raises:
         ConfigError: if jobs is negative, or no scheduler answers.
@@ -61,7 +62,7 @@ def run_tasks(
         for index, task in enumerate(tasks):
             on_answer(index, *_attempt(function, task))
     else:
-        _run_on_processes(function, tasks, on_answer, jobs, threads)
+        _run_on_processes(function, tasks, on_answer, jobs, share_of(min(jobs, len(tasks)), threads))
 
 
 def _attempt(function: Callable[..., Answer], task: Task) -> tuple[Answer, str]:
@@ -128,10 +129,7 @@ def _pool(jobs: int, threads: int) -> ProcessPoolExecutor:
 
 def _start_worker(threads: int) -> None:
     threading.Thread(target=_die_with_parent, daemon=True).start()
-    if threads:
-        from samreg.runs.threads import set_threads
-
-        set_threads(threads)
+    set_threads(threads)
 
 
 def _die_with_parent() -> None:
