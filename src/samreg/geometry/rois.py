@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from samreg.errors import GeometryError
+from samreg.geometry.correspondence import Correspondence, edges, holds, nearest, voxel_centres
 from samreg.geometry.grid import Grid
 from samreg.geometry.ops.moments import moment_map, moments
 from samreg.types import Boxes, LabelArray, MaskArray, MaskStack, Points
@@ -243,21 +244,6 @@ def _shared_voxels(a: Roi, b: Roi) -> int:
 
 
 @dataclass(frozen=True, eq=False)
-class Correspondence:
-    """Where n fixed points are in the moving image, inferred from pairs of regions.
-
-    Args:
-        pairs: for each point the rows of the pairs whose fixed region holds it: none, one, or several.
-        points: for each point its (m, d) moving world positions, one for each of these pairs.
-        inferred: (n, d) one moving world position for every point; NaN where there are no pairs at all.
-    """
-
-    pairs: tuple[np.ndarray, ...]
-    points: tuple[np.ndarray, ...]
-    inferred: np.ndarray
-
-
-@dataclass(frozen=True, eq=False)
 class PairedRois:
     """A correspondence: region i of `fixed` corresponds to region i of `moving`.
 
@@ -269,6 +255,8 @@ class PairedRois:
         similarity: (K,) cosine similarity of the two prototypes, in [-1, 1].
         confidence: (K,) weight of each pair in the dense fit, in [0, 1]; ones by default.
         given: (K,) booleans: the pair was known beforehand (labels, classes) and not found; all False by default.
+        kind: (K,) how each pair came about: `found` by two everything modes, `counterpart` (one region asked the other
+            image), `ring` (what lies between two nested pairs) or `given`; found or given by default.
 
     Raises:
         GeometryError: if the lengths differ.
@@ -279,6 +267,7 @@ class PairedRois:
     similarity: np.ndarray
     confidence: np.ndarray | None = None
     given: np.ndarray | None = None
+    kind: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         similarity = np.asarray(self.similarity, dtype=np.float32)
@@ -289,11 +278,13 @@ class PairedRois:
         given = np.zeros(len(similarity), dtype=bool) if self.given is None else np.asarray(self.given, dtype=bool)
         object.__setattr__(self, "confidence", confidence)
         object.__setattr__(self, "given", given)
-        lengths = (len(self.fixed), len(self.moving), len(similarity), len(confidence), len(given))
-        if len(set(lengths)) != 1:
+        kind = np.where(given, "given", "found") if self.kind is None else np.asarray(self.kind, dtype=str)
+        object.__setattr__(self, "kind", kind)
+        parts = (self.fixed, self.moving, similarity, confidence, given, kind)
+        if len({len(part) for part in parts}) != 1:
             raise GeometryError(
-                "PairedRois wants as many fixed and moving ROIs, similarities, confidences and values of given, "
-                f"got {lengths}"
+                "PairedRois wants as many fixed and moving ROIs, similarities, confidences, values of given and kinds, "
+                f"got {tuple(len(part) for part in parts)}"
             )
 
     @classmethod
@@ -313,6 +304,7 @@ class PairedRois:
             self.similarity[rows],
             self.weights[rows],
             self.is_given[rows],
+            self.kinds[rows],
         )
 
     def concatenate(self, other: PairedRois) -> PairedRois:
@@ -323,6 +315,7 @@ class PairedRois:
             np.concatenate([self.similarity, other.similarity]),
             np.concatenate([self.weights, other.weights]),
             np.concatenate([self.is_given, other.is_given]),
+            np.concatenate([self.kinds, other.kinds]),
         )
 
     @property
@@ -334,6 +327,11 @@ class PairedRois:
     def is_given(self) -> np.ndarray:
         """(K,) whether each pair was known beforehand; never None."""
         return np.asarray(self.given, dtype=bool)
+
+    @property
+    def kinds(self) -> np.ndarray:
+        """(K,) how each pair came about; never None."""
+        return np.asarray(self.kind, dtype=str)
 
     def correspond(self, points: Points) -> Correspondence:
         """The correspondence at any location, inferred from the pairs (paper, section 2).
@@ -353,15 +351,15 @@ class PairedRois:
         target = np.zeros((len(rows), len(self), rows.shape[1]))
         weight = np.zeros((len(rows), len(self)))
         for k, (a, b) in enumerate(zip(self.fixed.rois, self.moving.rois, strict=True)):
-            centres = _voxel_centres(a, self.fixed.grid)
+            centres = voxel_centres(a.mask, a.start, self.fixed.grid)
             p, stretch, q = moment_map(
-                moments(centres, _edges(self.fixed.grid)),
-                moments(_voxel_centres(b, self.moving.grid), _edges(self.moving.grid)),
+                moments(centres, edges(self.fixed.grid)),
+                moments(voxel_centres(b.mask, b.start, self.moving.grid), edges(self.moving.grid)),
             )
-            held[:, k] = _holds(a, voxel)
-            nearest, square = _nearest(rows, centres)
-            nearest[held[:, k]], square[held[:, k]] = rows[held[:, k]], 1.0
-            target[:, k] = rows + q + (nearest - p) @ stretch.T - nearest
+            held[:, k] = holds(a.mask, a.start, voxel)
+            close, square = nearest(rows, centres)
+            close[held[:, k]], square[held[:, k]] = rows[held[:, k]], 1.0
+            target[:, k] = rows + q + (close - p) @ stretch.T - close
             weight[:, k] = max(float(self.weights[k]), 1e-6) / np.maximum(square, 1e-12)
         # Who holds a point knows best; only where nobody does, the neighbourhood is asked.
         weight = np.where(held.any(axis=1, keepdims=True) & ~held, 0.0, weight)
@@ -369,26 +367,3 @@ class PairedRois:
         inferred = (weight[..., None] * target).sum(axis=1) / np.where(total > 0, total, np.nan)
         owners = tuple(np.flatnonzero(row) for row in held)
         return Correspondence(owners, tuple(t[k] for t, k in zip(target, owners, strict=True)), inferred)
-
-
-def _edges(grid: Grid) -> np.ndarray:
-    return grid.matrix[: grid.ndim, : grid.ndim]
-
-
-def _voxel_centres(roi: Roi, grid: Grid) -> Points:
-    return grid.index_to_world((np.argwhere(roi.mask) + roi.start)[:, ::-1].astype(float))
-
-
-def _holds(roi: Roi, voxel: np.ndarray) -> np.ndarray:
-    """Whether each voxel index (n, d), array order, lies in the region."""
-    inside: np.ndarray = np.all((voxel >= roi.start) & (voxel < roi.stop), axis=1)
-    inside[inside] = roi.mask[tuple((voxel[inside] - roi.start).T)]
-    return inside
-
-
-def _nearest(points: np.ndarray, centres: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The nearest of the centres to each point, and the squared distance."""
-    from scipy.spatial import cKDTree
-
-    distance, row = cKDTree(centres).query(points)
-    return centres[row], distance**2

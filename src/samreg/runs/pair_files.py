@@ -67,7 +67,9 @@ def _segment_name(number: int, name: str) -> str:
 
 
 def pair_rows(pairs: PairedRois) -> list[dict[str, Any]]:
-    """The rows of pairs.json: id from 1, name, whether it was given, similarity, confidence, each side's numbers."""
+    """The rows of pairs.json: id from 1, name, whether it was given, how it came about, similarity,
+    confidence, each side's numbers.
+    """
     centres = pairs.fixed.centroids, pairs.moving.centroids
     return [
         {
@@ -75,6 +77,7 @@ def pair_rows(pairs: PairedRois) -> list[dict[str, Any]]:
             "name": pairs.fixed[i].name,
             "keep": True,
             "given": bool(pairs.is_given[i]),
+            "kind": str(pairs.kinds[i]),
             "similarity": float(pairs.similarity[i]),
             "confidence": float(pairs.weights[i]),
             "fixed": side_row(pairs.fixed, i, centres[0][i]),
@@ -141,6 +144,10 @@ def read_pair_files(folder: Path, fixed: Grid, moving: Grid) -> tuple[PairedRois
         similarity,
         confidence,
         np.asarray(given, dtype=bool),
+        # Runs of before this key do not say.
+        np.asarray(
+            [str(row.get("kind", "given" if g else "found")) for row, g in zip(kept, given, strict=True)], dtype=str
+        ),
     )
     added = _added(folder, [{k: v for k, v in found.items() if k not in names} for found in segments], grids)
     if len(added):
