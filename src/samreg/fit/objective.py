@@ -1,6 +1,7 @@
 """The objective of the dense fit at one resolution level.
 
     E(v) = w_roi sum_k c_k (MSE + Dice)(M_k^fixed, M_k^moving o phi)      regions, equation (2)
+         + w_dist sum_k c_k (distances of misplaced voxels)_k             regions from afar, not in the paper
          + w_sim (1 - LNCC^2)(I_fixed, I_moving o phi)                    grey values
          + w_feature (1 - cos)(F_fixed, F_moving o phi)                   embeddings
          + w_point sum_k (sqrt(1 + |phi(p_k) - q_k|^2) - 1)               landmarks, where a user gives them
@@ -20,6 +21,7 @@ from torch import Tensor
 from samreg import plugins
 from samreg.fit.problem import DenseProblem, Weights
 from samreg.fit.terms import BUILT_IN, Similarity
+from samreg.fit.terms.distances import DistanceTerm
 from samreg.fit.terms.embeddings import EmbeddingTerm
 from samreg.fit.terms.landmarks import LandmarkTerm
 from samreg.fit.terms.masked import Inside, MaskedLncc, masked_similarity
@@ -59,7 +61,7 @@ class Objective:
         self.field_smoothing = problem.field_smoothing
         pixel = min(x for n, x in zip(shape, self.spacing, strict=True) if n > 1)
         self.identity = self.frame.identity()
-        self.regions = self.embeddings = self.inside = None
+        self.regions = self.distances = self.embeddings = self.inside = None
         self.similarity: Similarity | MaskedLncc | None = None
         if any(mask is not None for mask in problem.inside):
             self.inside = Inside(self.frame, *problem.inside)
@@ -79,6 +81,8 @@ class Objective:
         self.landmarks = None
         if problem.landmarks is not None:
             self.landmarks = LandmarkTerm(problem.landmarks, fixed_grid, problem.affine, self.frozen)
+        if weights.distances > 0 and len(problem.pairs):
+            self.distances = DistanceTerm(problem.pairs, self.frame, problem.slice_axis, self.inside)
         if weights.features > 0 and problem.descriptors is not None:
             self.embeddings = EmbeddingTerm(problem.descriptors, fixed_grid, problem.affine)
 
@@ -150,6 +154,8 @@ class Objective:
             terms["folding"] = weights.folding * fold_penalty(u)
         if self.regions is not None:
             terms["regions"] = weights.regions * self.regions(at)
+        if self.distances is not None:
+            terms["distances"] = weights.distances * self.distances(at)
         if self.embeddings is not None:
             terms["features"] = weights.features * self.embeddings(u)
         if self.landmarks is not None:

@@ -42,6 +42,7 @@ class Weights:
         folding: of the penalty on small Jacobian determinants.
         softness: standard deviation of the edges of region masks, voxels of the level.
         shares: weights of the parts of the region term.
+        distances: of the signed distances of the regions.
     """
 
     similarity: float
@@ -53,6 +54,7 @@ class Weights:
     folding: float = 0.0
     softness: float = 1.0
     shares: Shares = field(default_factory=Shares)
+    distances: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,6 +26,8 @@ _FOLDING = 1.0
 _SHARP, _SOFT = 0.5, 1.0
 """Standard deviation of the edges of region masks, in working voxels: where regions alone drive the field, and where
 grey values know better where an edge is."""
+_DISTANCES = 1.0
+"""Weight of the signed distances where regions alone drive the field."""
 _LNCC_WINDOW = 9
 _CODE_SHARES = Shares(mse=0.0, dice=1.0, cross_entropy=0.1)
 """The region term of the paper's released code."""
@@ -55,6 +57,7 @@ def elastic_weights(config: ElasticConfig) -> Weights:
         softness=_SHARP if config.regions_alone else _SOFT,
         window=_LNCC_WINDOW,
         shares=_CODE_SHARES if code else Shares(),
+        distances=_DISTANCES if config.loss == "samreg" and config.regions_alone else 0.0,
     )
 
 

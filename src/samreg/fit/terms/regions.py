@@ -15,7 +15,7 @@ from samreg.geometry.ops.resample import resize
 from samreg.geometry.ops.smoothing import gaussian
 from samreg.geometry.rois import PairedRois, RoiSet
 
-__all__ = ["RegionTerm", "Shares"]
+__all__ = ["Box", "RegionTerm", "Shares", "common_boxes", "draw", "flat_indices", "level_boxes", "pack"]
 
 _MARGINS = ((256, 4), (1024, 2))
 """Up to so many pairs: voxels around a pair in which it is compared and which no other pair of its layer may enter.
@@ -24,7 +24,8 @@ Where there are more they are small, and what is around them costs more than the
 _LEAST_PROBABILITY = 1e-4
 """Bounds the cross-entropy where a single voxel is certain and wrong."""
 
-_Box = list[tuple[int, int]]
+Box = list[tuple[int, int]]
+"""First voxel and one past the last, along each axis."""
 
 
 @dataclass(frozen=True)
@@ -70,16 +71,16 @@ class RegionTerm:
         self.frame, self.shares, self.slice_axis = frame, shares or Shares(), slice_axis
         around = next((voxels for most, voxels in _MARGINS if len(pairs) <= most), 1)
         margin = [0 if a == slice_axis else around for a in range(frame.fixed.ndim)]
-        fixed_boxes = _level_boxes(pairs.fixed, frame.fixed.shape, margin)
-        moving_boxes = _level_boxes(pairs.moving, frame.moving.shape, margin)
-        common = _common_boxes(fixed_boxes, moving_boxes, frame, slice_axis)
-        layers = _pack(common, moving_boxes)
+        fixed_boxes = level_boxes(pairs.fixed, frame.fixed.shape, margin)
+        moving_boxes = level_boxes(pairs.moving, frame.moving.shape, margin)
+        common = common_boxes(fixed_boxes, moving_boxes, frame, slice_axis)
+        layers = pack(common, moving_boxes)
         n_layers = max(layers, default=-1) + 1
         self.n_pairs = len(pairs)
-        fixed_layers = _draw(pairs.fixed, layers, n_layers, frame.fixed.shape, softness, slice_axis)
-        self.moving_layers = _draw(pairs.moving, layers, n_layers, frame.moving.shape, softness, slice_axis)
+        fixed_layers = draw(pairs.fixed, layers, n_layers, frame.fixed.shape, softness, slice_axis)
+        self.moving_layers = draw(pairs.moving, layers, n_layers, frame.moving.shape, softness, slice_axis)
         places = [
-            _flat_indices(box, frame.fixed.shape) + layer * frame.fixed.n_voxels
+            flat_indices(box, frame.fixed.shape) + layer * frame.fixed.n_voxels
             for box, layer in zip(common, layers, strict=True)
         ]
         self.places = torch.cat(places) if places else torch.zeros(0, dtype=torch.long)
@@ -124,7 +125,7 @@ class RegionTerm:
         return torch.zeros(self.n_pairs).index_add(0, self.owners, values)
 
 
-def _level_boxes(rois: RoiSet, shape: Sequence[int], margin: Sequence[int]) -> list[_Box]:
+def level_boxes(rois: RoiSet, shape: Sequence[int], margin: Sequence[int]) -> list[Box]:
     """Bounding boxes on the level's grid, widened by the margin."""
     scale = [n / m for n, m in zip(shape, rois.grid.shape, strict=True)]
     return [
@@ -136,7 +137,7 @@ def _level_boxes(rois: RoiSet, shape: Sequence[int], margin: Sequence[int]) -> l
     ]
 
 
-def _common_boxes(fixed: list[_Box], moving: list[_Box], frame: Frame, slice_axis: int | None) -> list[_Box]:
+def common_boxes(fixed: list[Box], moving: list[Box], frame: Frame, slice_axis: int | None) -> list[Box]:
     """Fixed boxes that also hold the moving one under the affine map alone."""
     d = frame.fixed.ndim
     inverse = np.linalg.inv(frame.joint)
@@ -154,7 +155,7 @@ def _common_boxes(fixed: list[_Box], moving: list[_Box], frame: Frame, slice_axi
     return out
 
 
-def _pack(common: list[_Box], moving: list[_Box]) -> list[int]:
+def pack(common: list[Box], moving: list[Box]) -> list[int]:
     """First layer for each pair in which neither its fixed nor its moving box meets another's."""
     layers = np.zeros(len(common), dtype=int)
     # Comparing a box with all before it at once: one by one, thousands of pairs would take minutes.
@@ -169,7 +170,7 @@ def _pack(common: list[_Box], moving: list[_Box]) -> list[int]:
     return [int(layer) for layer in layers]
 
 
-def _draw(
+def draw(
     rois: RoiSet, layers: list[int], n_layers: int, shape: Sequence[int], softness: float, slice_axis: int | None
 ) -> Tensor:
     """All masks in their layers, averaged onto the level's grid, with soft edges: (n_layers, *shape)."""
@@ -180,10 +181,11 @@ def _draw(
             if layer == number:
                 full[roi.box] = torch.from_numpy(roi.mask).float().maximum(full[roi.box])
         out[number] = resize(full[None], shape)[0]
-    return gaussian(out, [0.0 if a == slice_axis else softness for a in range(len(shape))])
+    return gaussian(out, [0.0 if a == slice_axis else softness for a in range(len(shape))]) if softness > 0 else out
 
 
-def _flat_indices(box: _Box, shape: Sequence[int]) -> Tensor:
+def flat_indices(box: Box, shape: Sequence[int]) -> Tensor:
+    """Flat indices, into an array of a shape, of the voxels of a box."""
     axes = torch.meshgrid(*(torch.arange(a, b) for a, b in box), indexing="ij")
     flat = axes[0]
     for axis, n in zip(axes[1:], shape[1:], strict=True):
