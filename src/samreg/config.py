@@ -38,7 +38,7 @@ __all__ = [
 PresetName = Literal["default", "fast", "regions", "paper"]
 _TRANSFORMS = ("ddf", "ffd", "svf", "affine", "rigid", "none")
 _SIMILARITIES = ("lncc",)
-_Assignment = Literal["greedy", "mutual"]
+_Assignment = Literal["prompted", "mutual", "greedy"]
 _MaskRules = Literal["samreg", "paper", "code"]
 _Loss = Literal["samreg", "paper", "code"]
 
@@ -150,8 +150,9 @@ class MatchConfig:
 
     lift: Literal["auto", "link", "slices"] = "auto"
     """3D: pair linked 3D ROIs, or ROIs slice by slice; auto keeps slices where both images are the same thick stack."""
-    method: _Assignment = "mutual"
-    """Greedy one-to-one by similarity (the paper), or mutual nearest neighbours."""
+    method: _Assignment = "prompted"
+    """Greedy one-to-one by similarity (the paper), mutual nearest neighbours, or prompted: mutual ones first, then each
+    region without one asks the other image for its counterpart."""
     epsilon: float = 0.8
     """Cosine similarity below which two ROIs do not correspond."""
     max_pairs: int = 0
@@ -313,7 +314,7 @@ def preset(name: str) -> RegisterConfig:
         return replace(base, fit=replace(_EQUATION_2, elastic=replace(_EQUATION_2.elastic, smoothness=0.01)))
     if name == "fast":
         fit = replace(base.fit, flow=FlowConfig(flow_iterations=(20, 20, 15)), elastic=ElasticConfig(max_iterations=25))
-        return replace(base, fit=fit)
+        return replace(base, match=replace(base.match, method="mutual"), fit=fit)
     if name == "paper":
         return RegisterConfig(
             segment=SegmentConfig(

@@ -15,6 +15,7 @@ from samreg.checks.registry import run_checks
 from samreg.checks.score import score_of
 from samreg.config import RegisterConfig, chosen
 from samreg.errors import GeometryError
+from samreg.fit.first import first_registration
 from samreg.fit.rough import bring_near
 from samreg.fit.transform import fit_transform
 from samreg.geometry.field import DisplacementField
@@ -25,7 +26,7 @@ from samreg.geometry.masks import MaskLike, inside_of
 from samreg.geometry.rois import PairedRois
 from samreg.initial.problem import ImagePair
 from samreg.initial.start import find_start
-from samreg.pairs.find import find_pairs
+from samreg.pairs.find import Asking, ask_for_pairs, find_pairs
 from samreg.regions.cache import RegionsCache
 from samreg.regions.find import RegionFinder, as_finder, find_regions, open_finder
 from samreg.regions.regions import Regions
@@ -93,11 +94,15 @@ def register(
     )
     seconds: dict[str, float] = {}
     regions = Regions.none(fixed), Regions.none(moving)
+    finder = None
     if find:
-        regions = _segment_both(fixed, moving, config, segmenter, cache, progress, seconds)
-    again = None
-    if checks == "all" and find:
-        again = open_finder(config.segment) if segmenter is None else segmenter
+        with _timed(seconds, "load"):
+            finder = open_finder(config.segment) if segmenter is None else as_finder(segmenter)
+        with _timed(seconds, "segment"):
+            regions = (
+                find_regions(fixed, finder, config.segment, cache, _named(progress, "segment fixed")),
+                find_regions(moving, finder, config.segment, cache, _named(progress, "segment moving")),
+            )
     result = register_regions(
         regions[0].within(insides[0]),
         regions[1].within(insides[1]),
@@ -106,29 +111,10 @@ def register(
         initial=initial,
         landmarks=landmarks,
         checks=checks,
-        segmenter=again,
+        segmenter=finder,
         progress=progress,
     )
     return replace(result, seconds={**seconds, **result.seconds})
-
-
-def _segment_both(
-    fixed: Image,
-    moving: Image,
-    config: RegisterConfig,
-    segmenter: RegionFinder | Segmenter | None,
-    cache: RegionsCache | None,
-    progress: Progress | None,
-    seconds: dict[str, float],
-) -> tuple[Regions, Regions]:
-    """Regions of both images. A network that is opened here goes with this call: the fit can have its memory."""
-    with _timed(seconds, "load"):
-        finder = open_finder(config.segment) if segmenter is None else as_finder(segmenter)
-    with _timed(seconds, "segment"):
-        return (
-            find_regions(fixed, finder, config.segment, cache, _named(progress, "segment fixed")),
-            find_regions(moving, finder, config.segment, cache, _named(progress, "segment moving")),
-        )
 
 
 def segment(
@@ -187,7 +173,9 @@ def register_regions(
         initial: a transform to start from, fixed world to moving world, on any grid; a dense result composes with it.
         landmarks: points of both images that pull the transform, softly.
         checks: `all` also runs those that register again, and take as long each time.
-        segmenter: what found the regions, for the check that has to segment once more; without it that is skipped.
+        segmenter: what found the regions: each region without a partner asks it for its counterpart in the other image
+            (`config.match.method` is `prompted`), and the check that has to segment once more needs it. Without it
+            pairs are those of two everything modes, and that check is skipped.
         progress: called along the way.
 
     Raises:
@@ -207,12 +195,25 @@ def register_regions(
         start = find_start(images, config, bring_near, extra_pairs, initial)
     with _timed(seconds, "pair"):
         pairs = find_pairs(images, start, config.match, extra_pairs)
+    promptable = _promptable(segmenter, images, config)
+    # Pairs that alone drive the fit are needed before it; elsewhere the fit itself says where a region is to ask.
+    first = config.fit.regions_alone or config.fit.transform == "none"
+    asked: dict[str, int] = {}
+    if promptable is not None and first:
+        with _timed(seconds, "ask"):
+            asking = Asking(promptable, first_registration(images, pairs, start, config.fit), config.segment)
+            pairs, asked = ask_for_pairs(images, start, config.match, pairs, asking)
     with _timed(seconds, "fit"):
         fitted = fit_transform(images, pairs, start, config.fit, progress)
+    evidence = pairs  # pairs that the transform itself led to cannot speak for it
+    if promptable is not None and not first:
+        with _timed(seconds, "ask"):
+            asking = Asking(promptable, fitted.displacement, config.segment)
+            pairs, asked = ask_for_pairs(images, start, config.match, pairs, asking)
     with _timed(seconds, "check"):
         again = None if segmenter is None else _segmenting(segmenter, config)
-        finished = Finished(images, pairs, start, fitted, config, again)
-        found = run_checks(finished, checks)
+        finished = Finished(images, evidence, start, fitted, config, again)
+        judged = run_checks(finished, checks)
         score = score_of(finished)
     return RegistrationResult(
         fixed=fixed.image,
@@ -230,9 +231,10 @@ def register_regions(
         start=start.record,
         agreement=finished.agreement,
         iterations=fitted.iterations,
+        asked=asked,
         seconds=seconds,
         losses=fitted.losses,
-        checks=found,
+        checks=judged,
         notes=(*_masked(fixed, "fixed"), *_masked(moving, "moving"), *said, *start.notes, *fitted.notes),
         landmarks=None if landmarks is None else LandmarkRecord.of(landmarks, fitted.field),
         maps=finished.maps,
@@ -267,6 +269,15 @@ def _check_initial(initial: DisplacementField | None, fixed: Image) -> None:
             f"the initial transform lies nowhere in {fixed.name}: give one that leads from the world of {fixed.name} "
             "to that of the moving image"
         )
+
+
+def _promptable(
+    segmenter: RegionFinder | Segmenter | None, images: ImagePair, config: RegisterConfig
+) -> Segmenter | None:
+    """What regions ask the other image with; None where they are not to, or nothing says where."""
+    says_where = config.fit.is_dense or config.fit.transform == "none"
+    wanted = config.match.method == "prompted" and config.match.verify and images.segmented and says_where
+    return as_finder(segmenter).segmenter if wanted and segmenter is not None else None
 
 
 def _segmenting(segmenter: RegionFinder | Segmenter, config: RegisterConfig) -> Callable[[Image], Regions]:

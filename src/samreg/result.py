@@ -209,6 +209,8 @@ class RegistrationResult:
         agreement: how well the images agree after the fit.
         iterations: steps of the optimiser at each level.
         prompt: where one prompt was answered; None for a whole registration.
+        asked: `prompts` that regions of one image asked the other with, to find their counterparts, and slices that
+            were `encoded` once more for them. Empty where none asked.
         seconds: wall time of each stage.
         losses: value of each term of the objective at the end of the fit.
         checks: what each check found.
@@ -234,6 +236,7 @@ class RegistrationResult:
     agreement: Agreement = Agreement()
     iterations: tuple[int, ...] = ()
     prompt: PromptRecord | None = None
+    asked: Mapping[str, int] = dataclasses.field(default_factory=dict)
     seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
     losses: Mapping[str, float] = dataclasses.field(default_factory=dict)
     checks: tuple[CheckResult, ...] = ()
@@ -316,6 +319,7 @@ class RegistrationResult:
             "iterations": list(self.iterations),
             "landmarks": None if self.landmarks is None else dataclasses.asdict(self.landmarks),
             "prompt": None if self.prompt is None else dataclasses.asdict(self.prompt),
+            "asked": dict(self.asked),
             "verdict": self.verdict,
             "score": self.score,
             "checks": [dataclasses.asdict(check) for check in self.checks],

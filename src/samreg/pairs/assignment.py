@@ -12,14 +12,16 @@ from samreg.types import Similarity
 __all__ = ["assign", "best_pairs"]
 
 
-def assign(similarity: Similarity, epsilon: float, method: Literal["greedy", "mutual"] = "greedy") -> np.ndarray:
+def assign(
+    similarity: Similarity, epsilon: float, method: Literal["prompted", "mutual", "greedy"] = "greedy"
+) -> np.ndarray:
     """One-to-one pairs with similarity of at least epsilon.
 
     Args:
         similarity: (n_fixed, n_moving).
         epsilon: the paper's threshold.
         method: `greedy` takes the most similar pair, strikes its row and column, and goes on (the paper);
-            `mutual` keeps pairs that are each other's most similar.
+            `mutual` and `prompted` keep pairs that are each other's most similar.
 
     Returns:
         (k, 2) rows and columns, most similar first.
@@ -27,7 +29,7 @@ def assign(similarity: Similarity, epsilon: float, method: Literal["greedy", "mu
     table = np.asarray(similarity, dtype=np.float64)
     if table.size == 0:
         return np.zeros((0, 2), dtype=np.int64)
-    if method == "mutual":
+    if method != "greedy":
         rows = np.arange(len(table))
         columns = table.argmax(axis=1)
         keep = table.argmax(axis=0)[columns] == rows

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
+from scipy import ndimage
 
 from samreg.geometry.rois import Roi, RoiSet
 from samreg.regions.regions import Regions
 from samreg.types import Prototypes
 
-__all__ = ["link_regions", "link_slices"]
+__all__ = ["between", "chains_of", "link_regions", "link_slices"]
 
 
 def link_regions(regions: Regions) -> Regions:
@@ -49,23 +51,51 @@ def link_slices(
     Returns:
         The 3D ROIs and their prototypes: the mean over the chain, weighted by area.
     """
-    min_slices = min(min_slices, rois.grid.shape[axis])
-    successor = _links(rois, prototypes, slice_index, axis, min_overlap, min_similarity)
-    has_predecessor = set(successor.values())
-    joined, rows = [], []
+    chains = chains_of(
+        rois,
+        prototypes,
+        slice_index,
+        axis,
+        min_overlap=min_overlap,
+        min_similarity=min_similarity,
+        min_slices=min_slices,
+    )
     area = rois.n_voxels
+    joined = [_join([rois[i] for i in chain]) for chain in chains]
+    rows = [np.average(prototypes[chain], axis=0, weights=area[chain]) for chain in chains]
+    table = np.asarray(rows, dtype=np.float32).reshape(len(joined), prototypes.shape[1])
+    return RoiSet(tuple(joined), rois.grid), table
+
+
+def chains_of(
+    rois: RoiSet,
+    prototypes: Prototypes,
+    slice_index: np.ndarray,
+    axis: int,
+    *,
+    min_overlap: float = 0.5,
+    min_similarity: float = 0.8,
+    min_slices: int = 2,
+    longest_step: int = 1,
+) -> list[list[int]]:
+    """The rows of each chain through the stack, slice after slice; see `link_slices`.
+
+    With a longest step of 2, one slice in which everything mode missed a structure is stepped over, where both sides of
+    it are linked.
+    """
+    min_slices = min(min_slices, rois.grid.shape[axis])
+    successor = _links(rois, prototypes, slice_index, axis, min_overlap, min_similarity, longest_step)
+    has_predecessor = set(successor.values())
+    chains = []
     for first in range(len(rois)):
         if first in has_predecessor:
             continue
         chain = [first]
         while chain[-1] in successor:
             chain.append(successor[chain[-1]])
-        if len(chain) < min_slices:
-            continue
-        joined.append(_join([rois[i] for i in chain]))
-        rows.append(np.average(prototypes[chain], axis=0, weights=area[chain]))
-    table = np.asarray(rows, dtype=np.float32).reshape(len(joined), prototypes.shape[1])
-    return RoiSet(tuple(joined), rois.grid), table
+        if len(chain) >= min_slices:
+            chains.append(chain)
+    return chains
 
 
 def _links(
@@ -75,19 +105,25 @@ def _links(
     axis: int,
     min_overlap: float,
     min_similarity: float,
+    longest_step: int,
 ) -> dict[int, int]:
     unit = prototypes / np.maximum(np.linalg.norm(prototypes, axis=1, keepdims=True), 1e-12)
     links: dict[int, int] = {}
-    for s in np.unique(slice_index):
-        here, there = np.flatnonzero(slice_index == s), np.flatnonzero(slice_index == s + 1)
-        if not len(here) or not len(there):
-            continue
-        iou = np.asarray([[_flat_iou(rois[int(i)], rois[int(j)], axis) for j in there] for i in here])
-        score = np.where((iou >= min_overlap) & (unit[here] @ unit[there].T >= min_similarity), iou, -1.0)
-        best = score.argmax(axis=1)
-        for row, column in enumerate(best):
-            if score[row, column] >= 0 and score[:, column].argmax() == row:
-                links[int(here[row])] = int(there[column])
+    for step in range(1, longest_step + 1):
+        for s in np.unique(slice_index):
+            here = np.asarray([i for i in np.flatnonzero(slice_index == s) if int(i) not in links], dtype=np.int64)
+            taken = set(links.values())
+            there = np.asarray(
+                [i for i in np.flatnonzero(slice_index == s + step) if int(i) not in taken], dtype=np.int64
+            )
+            if not len(here) or not len(there):
+                continue
+            iou = np.asarray([[_flat_iou(rois[int(i)], rois[int(j)], axis) for j in there] for i in here])
+            score = np.where((iou >= min_overlap) & (unit[here] @ unit[there].T >= min_similarity), iou, -1.0)
+            best = score.argmax(axis=1)
+            for row, column in enumerate(best):
+                if score[row, column] >= 0 and score[:, column].argmax() == row:
+                    links[int(here[row])] = int(there[column])
     return links
 
 
@@ -114,3 +150,30 @@ def _join(chain: Sequence[Roi]) -> Roi:
     weights = [roi.n_voxels for roi in chain]
     quality = float(np.average([roi.quality for roi in chain], weights=weights))
     return Roi(mask, tuple(start), quality, chain[len(chain) // 2].name)
+
+
+def between(masks: Mapping[int, np.ndarray]) -> dict[int, np.ndarray]:
+    """The outlines of slices between those that are known, by slice number; those that are known are not among them.
+
+    The signed distances to the edges of the two nearest known masks are interpolated linearly (shape-based
+    interpolation: Raya and Udupa, IEEE TMI 1990).
+
+    Args:
+        masks: (y, x) masks by slice number, none empty.
+    """
+    numbers = sorted(masks)
+    found: dict[int, np.ndarray] = {}
+    for low, high in pairwise(numbers):
+        if high == low + 1:
+            continue
+        ends = [_signed_distance(masks[n]) for n in (low, high)]
+        for number in range(low + 1, high):
+            share = (number - low) / (high - low)
+            found[number] = (1 - share) * ends[0] + share * ends[1] < 0
+    return {number: mask for number, mask in found.items() if mask.any()}
+
+
+def _signed_distance(mask: np.ndarray) -> np.ndarray:
+    padded = np.pad(mask, 1)
+    result: np.ndarray = ndimage.distance_transform_edt(~padded) - ndimage.distance_transform_edt(padded)
+    return result[1:-1, 1:-1]

@@ -81,6 +81,11 @@ class LazySegmenter:
         """Whether `multimask=True` gives three meaningful masks a prompt."""
         return self._segmenter().supports_multimask
 
+    @property
+    def whole_cells(self) -> int:
+        """See `SamSegmenter`; 0 for a segmenter that does not say."""
+        return int(getattr(self._segmenter(), "whole_cells", 0))
+
     def encode(self, slices: Sequence[np.ndarray]) -> list[Encoding]:
         """See `Segmenter.encode`."""
         return self._segmenter().encode(slices)
@@ -135,6 +140,7 @@ def _load_sam(name: str, weights: Weights, fingerprint: str, engine: str, device
         model.input_spec,
         prompt_encoder,
         make_engine(model.network, fingerprint, engine, device, precision),
+        prompt_encoder.grid if getattr(model.network, "embedding_alone", False) else 0,
     )
 
 

@@ -33,6 +33,8 @@ class SamSegmenter:
         input_spec: the input that the encoder expects.
         prompt_encoder: prompts to tokens, float32 on the CPU.
         network_engine: computes encoder and decoder.
+        whole_cells: side of the embedding in cells where the decoder needs nothing else, so that a slice whose cells
+            were kept can be asked again; 0 where it does.
     """
 
     name: str
@@ -42,6 +44,7 @@ class SamSegmenter:
     input_spec: InputSpec
     prompt_encoder: PromptEncoder
     network_engine: Engine
+    whole_cells: int = 0
 
     @property
     def engine(self) -> str:

@@ -100,6 +100,8 @@ def _solve(
         raise RegistrationError(f"transform {config.fit.transform!r} gives no field to evaluate")
     extra = {
         "n_pairs": len(result.pairs),
+        "kinds": {kind: int((result.pairs.kinds == kind).sum()) for kind in sorted(set(result.pairs.kinds))},
+        "asked": dict(result.asked),
         "verdict": result.verdict,
         "checks": {c.name: {"value": c.value, "state": c.state} for c in result.checks},
         "confidence": float(result.confidence),

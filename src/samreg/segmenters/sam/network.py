@@ -45,6 +45,11 @@ class SamNetwork(nn.Module):
         self.prompt_encoder = PromptEncoder(spec.channels, spec.grid, size, mask_channels, always_pad=always_pad)
         self.mask_decoder = MaskDecoder(spec) if decoder is None else decoder
 
+    @property
+    def embedding_alone(self) -> bool:
+        """Whether the decoder needs nothing of the image but its embedding."""
+        return type(self) is SamNetwork and type(self.mask_decoder) is MaskDecoder
+
     def set_weights(self, state: Mapping[str, Tensor]) -> None:
         """Load the weights, strictly, and prepare for inference; the module may have been built on `meta`.
 

@@ -1,0 +1,286 @@
+"""Corresponding prompts: each region of one image asks the other image for its counterpart, where a first registration
+carries it.
+
+Two independent everything modes seldom outline a structure in the same way. A prompt at the carried place, with the
+size of the region's own box and somewhat more and less, gives masks of which the one counts that agrees best with the
+carried outline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from samreg.pairs.planes import PlaneMaps, Planes
+from samreg.regions.everything.boxes import MARGIN, grown
+from samreg.regions.prototypes import cosine_similarity, slice_prototypes
+from samreg.regions.slices import nearest_masks
+from samreg.segmenters.base import Encoding, Prompts
+from samreg.segmenters.pixels import masks_to_slice
+
+__all__ = ["Asked", "SlicePair", "ask", "mask_iou"]
+
+_SCALES = (1.0, 0.85, 1.15)
+"""Sizes of the boxes, relative to the carried region: a heart contracts and relaxes. The first is asked alone."""
+_GOOD = 0.85
+"""Agreement with the carried region from which other sizes are not asked."""
+_EXACT = 0.85
+"""Agreement beyond which the first registration is not exact enough to tell masks apart."""
+_SAME = 0.7
+"""IoU from which two masks show the same region."""
+_SETTLED = 0.6
+"""Agreement from which neither region of a pair that two everything modes found has to ask: asking changed nothing."""
+_LEAST_SEEN = 0.5
+"""Share of a region that has to lie in the other image."""
+_AT_ONCE = 64
+
+
+@dataclass(frozen=True, eq=False)
+class SlicePair:
+    """One region of a fixed slice, and one of a moving slice.
+
+    Args:
+        fixed: (y, x) mask of the fixed slice, voxels.
+        moving: (y, x) mask of the moving slice.
+        slices: number of the fixed and of the moving slice.
+        quality: predicted IoU of both.
+        similarity: cosine of the two prototypes.
+        agreement: IoU of both where the first registration carries them.
+        kind: `found` (both by everything mode), `counterpart` (one was asked for) or `ring`.
+        rows: the regions of everything mode on either side; -1 for a mask that was asked for, and for rings.
+    """
+
+    fixed: np.ndarray
+    moving: np.ndarray
+    slices: tuple[int, int]
+    quality: tuple[float, float]
+    similarity: float
+    agreement: float
+    kind: str = "counterpart"
+    rows: tuple[int, int] = (-1, -1)
+
+    @property
+    def settled(self) -> bool:
+        """Whether two everything modes found it, and the first registration agrees: nothing speaks louder."""
+        return self.kind == "found" and self.agreement >= _SETTLED
+
+    @property
+    def score(self) -> float:
+        """What decides between pairs of nearly the same regions."""
+        return self.similarity + min(self.agreement, _EXACT) + 0.25 * sum(self.quality)
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """What asking gave.
+
+    Args:
+        pairs: at most one for each region that asked.
+        n_prompts: prompts that were answered.
+        n_encoded: slices that had to be encoded again.
+    """
+
+    pairs: list[SlicePair]
+    n_prompts: int
+    n_encoded: int
+
+
+@dataclass(frozen=True, eq=False)
+class _Question:
+    """One region that asks.
+
+    Args:
+        row: the region.
+        mask: (y, x) of its own slice.
+        number: of its own slice.
+        box: (4,) where it is on the other slice, voxels.
+        carried: its mask on the fixed slice: its own, or carried there.
+        fixed: number of the fixed slice, on which both are compared.
+    """
+
+    row: int
+    mask: np.ndarray
+    number: int
+    box: np.ndarray
+    carried: np.ndarray
+    fixed: int
+
+
+@dataclass(frozen=True, eq=False)
+class _Answer:
+    """One mask of the other slice.
+
+    Args:
+        mask: (y, x) voxels of the other slice.
+        quality: predicted IoU.
+        similarity: cosine of its prototype and that of the region that asks.
+        agreement: IoU of both on the fixed slice.
+    """
+
+    mask: np.ndarray
+    quality: float
+    similarity: float
+    agreement: float
+
+    @property
+    def score(self) -> float:
+        """What decides between the masks of one question."""
+        return self.similarity + min(self.agreement, _EXACT) + 0.5 * self.quality
+
+
+def ask(fixed: Planes, moving: Planes, maps: PlaneMaps, skip: tuple[set[int], set[int]] = (set(), set())) -> Asked:
+    """The counterparts of the regions of both images; the slices of both show about the same cut.
+
+    Args:
+        fixed: slices of the fixed image.
+        moving: slices of the moving image.
+        maps: where the first registration carries the fixed slices.
+        skip: regions of the fixed and of the moving image that need no counterpart.
+    """
+    work = _Work(fixed, moving, maps)
+    pairs = work.ask(_from_fixed(fixed, moving, maps, skip[0]), "moving")
+    # What is part of such a pair already does not ask again.
+    known: dict[int, list[np.ndarray]] = {}
+    for p in pairs:
+        known.setdefault(p.slices[1], []).append(p.moving)
+    pairs += work.ask(_from_moving(fixed, moving, maps, skip[1], known), "fixed")
+    return Asked(pairs, work.n_prompts, fixed.n_encoded + moving.n_encoded)
+
+
+def _from_fixed(fixed: Planes, moving: Planes, maps: PlaneMaps, skip: set[int]) -> Iterator[tuple[int, _Question]]:
+    """Questions of the fixed regions to slices of the moving image."""
+    for number in range(len(fixed)):
+        rows = [int(i) for i in fixed.rows(number) if int(i) not in skip]
+        if not rows:
+            continue
+        plane = maps[number]
+        for row, mask in zip(rows, fixed.masks(rows), strict=True):
+            points = plane.target[mask & plane.inside]
+            if len(points) < _LEAST_SEEN * mask.sum() or not len(points):
+                continue
+            other = int(np.floor(plane.depth[mask].mean() + 0.5))
+            if 0 <= other < len(moving):
+                yield other, _Question(row, mask, number, _extent(points), mask, number)
+
+
+def _from_moving(
+    fixed: Planes, moving: Planes, maps: PlaneMaps, skip: set[int], known: dict[int, list[np.ndarray]]
+) -> Iterator[tuple[int, _Question]]:
+    """Questions of the moving regions to slices of the fixed image, but for those that a mask in `known` shows."""
+    where: dict[int, tuple[int, int]] = {}  # row -> (pixels that a fixed slice sees of it, that slice)
+    for number in range(len(fixed)):
+        plane = maps[number]
+        depth = np.floor(plane.depth + 0.5).astype(int)
+        for other in np.unique(depth[plane.inside]):
+            rows = [int(i) for i in moving.rows(int(other)) if int(i) not in skip] if 0 <= other < len(moving) else []
+            if rows:
+                seen = (plane.carried(moving.masks(rows)) & (depth == other)).sum(axis=(1, 2))
+                for row, count in zip(rows, seen, strict=True):
+                    where[row] = max(where.get(row, (0, 0)), (int(count), number))
+    for number in range(len(fixed)):
+        rows = [row for row, (count, s) in where.items() if s == number and count > 0]
+        if not rows:
+            continue
+        masks = moving.masks(rows)
+        for row, mask, carried in zip(rows, masks, maps[number].carried(masks), strict=True):
+            other = moving.number(row)
+            if any(mask_iou(mask[None], shown[None])[0, 0] >= _SAME for shown in known.get(other, [])):
+                continue
+            if carried.any():
+                y, x = np.nonzero(carried)
+                yield number, _Question(row, mask, other, _extent(np.stack([x, y], axis=1)), carried, number)
+
+
+class _Work:
+    """Asks, and chooses among the answers."""
+
+    def __init__(self, fixed: Planes, moving: Planes, maps: PlaneMaps) -> None:
+        self.fixed, self.moving, self.maps = fixed, moving, maps
+        self.n_prompts = 0
+
+    def ask(self, questions: Iterable[tuple[int, _Question]], side: str) -> list[SlicePair]:
+        """The answers of one image, slice by slice: its slices are encoded once each."""
+        by_slice: dict[int, list[_Question]] = {}
+        for number, question in questions:
+            by_slice.setdefault(number, []).append(question)
+        there, here = (self.moving, self.fixed) if side == "moving" else (self.fixed, self.moving)
+        found = []
+        for number in sorted(by_slice):
+            found += self._slice(here, there, number, by_slice[number], side)
+        return found
+
+    def _slice(self, here: Planes, there: Planes, number: int, asked: list[_Question], side: str) -> list[SlicePair]:
+        encoding = there.encoding(number)
+        best: list[_Answer | None] = [None] * len(asked)
+        for scale in _SCALES:
+            rows = [i for i, known in enumerate(best) if known is None or known.agreement < _GOOD]
+            if not rows:
+                break
+            full, quality = self._prompt(encoding, there, np.stack([_scaled(asked[i].box, scale) for i in rows]))
+            prototypes = slice_prototypes(encoding, full)
+            masks = nearest_masks(full, there.shape)
+            for at, i in enumerate(rows):
+                if not masks[at].any():
+                    continue
+                own = here.regions.prototypes[asked[i].row][None]
+                seen = masks[at][None] if side == "fixed" else self.maps[asked[i].fixed].carried(masks[at][None])
+                answer = _Answer(
+                    masks[at],
+                    float(quality[at]),
+                    float(cosine_similarity(own, prototypes[at][None])[0, 0]),
+                    float(mask_iou(seen, asked[i].carried[None])[0, 0]),
+                )
+                known = best[i]
+                if known is None or answer.score > known.score:
+                    best[i] = answer
+        found = zip(asked, best, strict=True)
+        return [_pair_of(q, a, here.regions.rois[q.row].quality, number, side) for q, a in found if a is not None]
+
+    def _prompt(self, encoding: Encoding, there: Planes, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        pixels = grown(there.to_pixels(boxes), MARGIN * max(encoding.shape), encoding.shape).astype(np.float32)
+        masks, quality = [], []
+        for first in range(0, len(pixels), _AT_ONCE):
+            answer = there.segmenter.prompt(encoding, Prompts(boxes=pixels[first : first + _AT_ONCE]))
+            masks.append((masks_to_slice(answer.logits[:, 0], encoding) > 0).cpu().numpy())
+            quality.append(answer.quality[:, 0].float().cpu().numpy())
+        self.n_prompts += len(pixels)
+        return np.concatenate(masks), np.concatenate(quality)
+
+
+def _pair_of(question: _Question, answer: _Answer, quality: float, number: int, side: str) -> SlicePair:
+    """A question and its answer on slice `number` of the image `side`; `quality` is that of the region that asks."""
+    here = question.mask, question.number, quality, question.row
+    there = answer.mask, number, answer.quality, -1
+    fixed, moving = (here, there) if side == "moving" else (there, here)
+    return SlicePair(
+        fixed[0],
+        moving[0],
+        (fixed[1], moving[1]),
+        (fixed[2], moving[2]),
+        answer.similarity,
+        answer.agreement,
+        rows=(fixed[3], moving[3]),
+    )
+
+
+def _extent(points: np.ndarray) -> np.ndarray:
+    """Box (4,) around points (n, 2), (x, y), without the outermost percent on each side."""
+    low, high = np.percentile(points, [1, 99], axis=0)
+    return np.concatenate([low, high])
+
+
+def _scaled(box: np.ndarray, scale: float) -> np.ndarray:
+    middle, half = (box[:2] + box[2:]) / 2, (box[2:] - box[:2]) / 2
+    return np.concatenate([middle - scale * half, middle + scale * half])
+
+
+def mask_iou(masks: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """IoU of masks (n, y, x) with others (m, y, x), (n, m)."""
+    a, b = (torch.from_numpy(m.reshape(len(m), -1)).float() for m in (masks, others))
+    both = (a @ b.T).numpy()
+    union = a.sum(1).numpy()[:, None] + b.sum(1).numpy()[None] - both
+    result: np.ndarray = both / np.maximum(union, 1)
+    return result

@@ -1,0 +1,270 @@
+"""Regions that ask the other image for their counterpart, what stays of the answers, and rings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from samreg.config import SegmentConfig, preset
+from samreg.fit.rough import bring_near
+from samreg.geometry.frame import Frame
+from samreg.geometry.grid import Grid
+from samreg.geometry.image import Image
+from samreg.geometry.rois import PairedRois, RoiSet
+from samreg.initial.problem import ImagePair
+from samreg.initial.start import Start, find_start
+from samreg.pairs.choose import choose, weight_of
+from samreg.pairs.counterparts import SlicePair, ask
+from samreg.pairs.find import Asking, ask_for_pairs, find_pairs
+from samreg.pairs.planes import PlaneMaps, Planes, facing
+from samreg.pairs.rings import rings
+from samreg.regions.linking import between, chains_of
+from samreg.regions.prototypes import slice_prototypes
+from samreg.regions.regions import FeatureVolume, Regions
+from samreg.regions.slices import plan_slices
+from samreg.segmenters.base import Encoding, Masks, Prompts
+
+CELLS, SIDE = 16, 64
+STACK = Grid((2, SIDE, SIDE), (1.0, 1.0, 8.0), (0.0, 0.0, 0.0))
+
+
+def disc(x: float, y: float, radius: float) -> np.ndarray:
+    rows, columns = np.indices((SIDE, SIDE))
+    return (columns - x) ** 2 + (rows - y) ** 2 <= radius**2
+
+
+class Threshold:
+    """A segmenter that answers a box with what is bright within it."""
+
+    name, fingerprint, engine, input_size = "threshold", "0" * 64, "none", SIDE
+    prompt_kind, supports_multimask, whole_cells = "boxes", False, CELLS
+
+    def __init__(self) -> None:
+        self.boxes: list[np.ndarray] = []
+        self.encoded = 0
+
+    def encode(self, slices: Sequence[np.ndarray]) -> list[Encoding]:
+        self.encoded += len(slices)
+        return [encoded(pixels) for pixels in slices]
+
+    def prompt(self, encoding: Encoding, prompts: Prompts, *, multimask: bool = False, coarse: bool = False) -> Masks:
+        assert prompts.boxes is not None
+        self.boxes.append(prompts.boxes)
+        grey = functional.interpolate(encoding.features[None, :1], (SIDE, SIDE), mode="bilinear")[0, 0]
+        logits = torch.full((len(prompts), 1, SIDE, SIDE), -4.0)
+        for row, (x0, y0, x1, y1) in enumerate(prompts.boxes.round().astype(int)):
+            inside = grey[max(0, y0) : y1 + 1, max(0, x0) : x1 + 1]
+            logits[row, 0, max(0, y0) : y1 + 1, max(0, x0) : x1 + 1] = torch.where(inside > 0.5, 4.0, -4.0)
+        return Masks(logits, torch.full((len(prompts), 1), 0.9))
+
+
+def encoded(pixels: np.ndarray) -> Encoding:
+    grey = functional.adaptive_avg_pool2d(torch.from_numpy(np.float32(pixels))[None, None], CELLS)[0]
+    return Encoding(torch.cat([grey, 1 - grey, torch.ones_like(grey)]), (SIDE, SIDE), SIDE)
+
+
+def segmented(slices: list[np.ndarray], outlines: list[tuple[int, np.ndarray]], grid: Grid = STACK) -> Regions:
+    """An image of bright things, of which everything mode has found some."""
+    image = Image(np.stack(slices).astype(np.float32), grid, "image")
+    codes = [encoded(s) for s in slices]
+    volumes = []
+    for number, mask in outlines:
+        full = np.zeros(grid.shape, dtype=bool)
+        full[number] = mask
+        volumes.append(full)
+    prototypes = [slice_prototypes(codes[number], mask[None])[0] for number, mask in outlines]
+    plan = plan_slices(grid)
+    data = np.stack([c.features.numpy() for c in codes], axis=1).astype(np.float16)
+    return Regions(
+        image,
+        RoiSet.from_masks(volumes, grid, [0.9] * len(volumes)),
+        np.asarray(prototypes, dtype=np.float32).reshape(len(outlines), 3),
+        FeatureVolume(data, plan.feature_grid((CELLS, CELLS), SIDE / CELLS)),
+        0,
+        np.asarray([number for number, _ in outlines], dtype=np.int64),
+    )
+
+
+def parts(fixed: Regions, moving: Regions, segmenter: Threshold) -> tuple[Planes, Planes, PlaneMaps]:
+    planes = [Planes(r, segmenter, SegmentConfig()) for r in (fixed, moving)]
+    still = torch.zeros(3, *fixed.image.grid.shape)
+    frame = Frame(fixed.image.grid, moving.image.grid, np.eye(4))
+    return planes[0], planes[1], PlaneMaps(planes[0], planes[1], frame, still)
+
+
+LARGE, SMALL, AWAY = disc(20, 20, 8), disc(21, 21, 7), disc(46, 44, 9)
+EMPTY = np.zeros((SIDE, SIDE))
+
+
+class TestAsking:
+    def test_a_region_that_only_one_image_has_finds_its_counterpart_in_the_other(self) -> None:
+        segmenter = Threshold()
+        fixed = segmented([LARGE * 1.0, EMPTY], [(0, LARGE)])
+        moving = segmented([SMALL * 1.0, EMPTY], [])
+        asked = ask(*parts(fixed, moving, segmenter))
+        assert len(asked.pairs) == 1
+        pair = asked.pairs[0]
+        assert (pair.slices, pair.rows, pair.kind) == ((0, 0), (0, -1), "counterpart")
+        both = 2 * np.count_nonzero(pair.moving & SMALL) / (pair.moving.sum() + SMALL.sum())
+        assert both > 0.85
+        assert 0.5 < pair.agreement < 1
+
+    def test_both_images_ask_and_what_was_found_does_not_ask_again(self) -> None:
+        segmenter = Threshold()
+        fixed = segmented([np.maximum(LARGE, AWAY) * 1.0, EMPTY], [(0, LARGE)])
+        moving = segmented([np.maximum(LARGE, AWAY) * 1.0, EMPTY], [(0, LARGE), (0, AWAY)])
+        asked = ask(*parts(fixed, moving, segmenter))
+        assert sorted(p.rows for p in asked.pairs) == [(-1, 1), (0, -1)]
+        assert asked.n_prompts == 2  # both agree at once, so that no other size is asked
+
+    def test_settled_regions_do_not_ask(self) -> None:
+        segmenter = Threshold()
+        fixed = segmented([LARGE * 1.0, EMPTY], [(0, LARGE)])
+        asked = ask(*parts(fixed, fixed, segmenter), ({0}, {0}))
+        assert (asked.pairs, asked.n_prompts, segmenter.boxes) == ([], 0, [])
+
+    def test_kept_cells_spare_the_encoder(self) -> None:
+        fixed, moving = segmented([LARGE * 1.0, EMPTY], [(0, LARGE)]), segmented([LARGE * 1.0, EMPTY], [])
+        segmenter = Threshold()
+        assert ask(*parts(fixed, moving, segmenter)).n_encoded == segmenter.encoded == 0
+        segmenter.whole_cells = 0  # its decoder needs more than the cells
+        again = ask(*parts(fixed, moving, segmenter))
+        assert again.n_encoded == segmenter.encoded == 1
+        assert len(again.pairs) == 1
+
+    def test_slices_that_cross_are_not_asked(self) -> None:
+        fixed = Planes(segmented([LARGE * 1.0, EMPTY], [(0, LARGE)]), Threshold(), SegmentConfig())
+        turned = Grid(STACK.shape, STACK.spacing, STACK.origin, ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (-1.0, 0.0, 0.0)))
+        moving = Planes(segmented([LARGE * 1.0, EMPTY], [], turned), Threshold(), SegmentConfig())
+        assert facing(fixed, fixed, np.eye(4))
+        assert not facing(fixed, moving, np.eye(4))
+
+
+class TestFindPairs:
+    def test_a_counterpart_is_a_pair_that_counts(self) -> None:
+        segmenter = Threshold()
+        fixed = segmented([np.maximum(LARGE, AWAY) * 1.0] * 2, [(0, LARGE), (0, AWAY), (1, AWAY)])
+        moving = segmented([np.maximum(LARGE, AWAY) * 1.0] * 2, [(0, AWAY), (1, LARGE)])
+        config = preset("default")
+        images = ImagePair.of(fixed, moving, config)
+        start = find_start(images, config, bring_near)
+        plain = find_pairs(images, start, config.match)
+        assert len(plain) == 1
+        asking = Asking(segmenter, start.guide, config.segment)
+        pairs, asked = ask_for_pairs(images, start, config.match, plain, asking)
+        assert pairs.kinds.tolist() == ["found", "counterpart", "counterpart", "counterpart"]
+        assert pairs.weights[1:].min() > 0.5
+        assert asked["prompts"] >= 3
+        places = {
+            (roi.start[0], tuple(np.round(c[:2] / 10)))
+            for roi, c in zip(pairs.fixed.rois, pairs.fixed.centroids, strict=True)
+        }
+        assert places == {(0, (2, 2)), (0, (5, 4)), (1, (2, 2)), (1, (5, 4))}
+
+    def test_given_pairs_come_first_and_keep_their_kind(self) -> None:
+        fixed = segmented([LARGE * 1.0, EMPTY], [(0, LARGE)])
+        config = preset("default")
+        images = ImagePair.of(fixed, fixed, config)
+        given = PairedRois(fixed.rois, fixed.rois, np.ones(1))
+        found = find_pairs(images, find_start(images, config, bring_near), config.match, given)
+        assert found.kinds.tolist() == ["given", "found"]
+
+
+def pair(fixed: np.ndarray, moving: np.ndarray, agreement: float = 0.9, similarity: float = 0.95) -> SlicePair:
+    return SlicePair(fixed, moving, (0, 0), (0.9, 0.9), similarity, agreement)
+
+
+class TestChoosing:
+    def test_of_the_same_regions_the_best_pair_stays(self) -> None:
+        doubtful, sure = pair(LARGE, LARGE, 0.7), pair(disc(20, 20, 8.2), LARGE, 0.84)
+        other = pair(AWAY, AWAY, 0.6)
+        assert choose([doubtful, other, sure], 0.8) == [sure, other]
+
+    def test_what_two_everything_modes_agree_on_comes_before_an_answer(self) -> None:
+        found, answer = replace(pair(LARGE, LARGE, 0.65), kind="found"), pair(LARGE, disc(20, 20, 7), 0.9)
+        assert choose([answer, found], 0.8) == [found]
+        assert choose([answer, replace(found, agreement=0.5)], 0.8) == [answer]
+
+    @pytest.mark.parametrize(("agreement", "similarity"), [(0.5, 0.99), (0.9, 0.6)])
+    def test_an_answer_elsewhere_or_of_another_look_is_no_counterpart(
+        self, agreement: float, similarity: float
+    ) -> None:
+        assert choose([pair(LARGE, LARGE, agreement, similarity)], 0.8) == []
+        found = replace(pair(LARGE, LARGE, agreement, similarity), kind="found")
+        assert choose([found], 0.8) == [found]
+
+    def test_the_weight_rises_with_the_agreement(self) -> None:
+        assert [weight_of(a) for a in (0.2, 0.3, 0.55, 0.8, 1.0)] == pytest.approx([0, 0, 0.5, 1, 1])
+
+
+class TestRings:
+    def test_what_lies_between_two_nested_pairs_is_a_region(self) -> None:
+        outer, inner = pair(disc(30, 30, 16), disc(30, 30, 15)), pair(disc(30, 30, 9), disc(30, 30, 8))
+        (ring,) = rings([outer, inner], lambda p: p.moving)
+        assert (ring.kind, ring.rows) == ("ring", (-1, -1))
+        assert (ring.fixed == (outer.fixed & ~inner.fixed)).all()
+        assert (ring.moving == (outer.moving & ~inner.moving)).all()
+
+    def test_a_part_at_the_edge_and_a_ring_of_one_image_are_none(self) -> None:
+        outer = pair(disc(30, 30, 16), disc(30, 30, 16))
+        edge = pair(disc(41, 30, 6), disc(41, 30, 6))
+        beside = pair(disc(30, 30, 9), disc(56, 56, 5))
+        assert rings([outer, edge, beside], lambda p: p.moving) == []
+
+    def test_rings_that_do_not_meet_are_none(self) -> None:
+        outer, inner = pair(disc(30, 30, 16), disc(30, 30, 16)), pair(disc(30, 30, 9), disc(30, 30, 9))
+        assert rings([outer, inner], lambda _: disc(30, 30, 9)) == []
+
+
+def test_a_segmenter_without_prompts_pairs_what_it_found() -> None:
+    from samreg.pipeline import register_regions
+
+    fixed = segmented([LARGE * 1.0, EMPTY], [(0, LARGE)])
+    finder = SimpleNamespace(segmenter=None, find=lambda *_: None, name="classes", fingerprint="")
+    config = preset("default")
+    config = replace(config, fit=replace(config.fit, transform="none"))
+    result = register_regions(fixed, fixed, config, segmenter=finder)  # type: ignore[arg-type]
+    assert result.asked == {}
+    assert result.pairs.kinds.tolist() == ["found"]
+
+
+class TestWholeStructures:
+    def test_a_slice_that_lacks_the_region_is_stepped_over_and_filled_in(self) -> None:
+        grid = Grid((5, SIDE, SIDE), (1.0, 1.0, 2.0), (0.0, 0.0, 0.0))
+        outlines = [(n, disc(30, 30, 6 + n)) for n in (0, 1, 3, 4)]
+        regions = segmented([EMPTY] * 5, outlines, grid)
+        chain = (regions.rois, np.ones((4, 3), dtype=np.float32), regions.slice_index, 0)
+        assert chains_of(*chain) == [[0, 1], [2, 3]]
+        assert chains_of(*chain, longest_step=2) == [[0, 1, 2, 3]]
+        filled = between(dict(outlines))
+        assert list(filled) == [2]
+        assert np.count_nonzero(filled[2] ^ disc(30, 30, 8)) < 0.1 * disc(30, 30, 8).sum()
+
+    def test_a_structure_that_only_one_image_has_is_one_whole_pair(self) -> None:
+        # Slices of 3 mm: a volume, whose regions are linked. Everything mode found nothing in the moving image.
+        grid = Grid((10, SIDE, SIDE), (1.0, 1.0, 2.0), (0.0, 0.0, 0.0))
+        body = [disc(30, 30, 6 + n) * 1.0 if 1 <= n <= 8 else EMPTY for n in range(10)]
+        fixed = segmented(body, [(n, disc(30, 30, 6 + n)) for n in range(1, 9) if n != 4], grid)
+        moving = segmented(body, [(8, AWAY)], grid)
+        config = preset("default")
+        images = ImagePair.of(fixed, moving, config)
+        assert images.linked
+        still = torch.zeros(3, *grid.shape)
+        start = Start(np.eye(4), still, still)
+        nothing = PairedRois.none(grid, grid)
+        segmenter = Threshold()
+        pairs, asked = ask_for_pairs(images, start, config.match, nothing, Asking(segmenter, still, config.segment))
+        assert pairs.kinds.tolist() == ["counterpart"]
+        whole = np.stack(body) > 0
+        for side in (pairs.fixed, pairs.moving):
+            mask = side.mask(0)
+            assert 2 * np.count_nonzero(mask & whole) / (mask.sum() + whole.sum()) > 0.8
+        assert pairs.fixed.mask(0)[4].any()
+        # Six of its seven slices ask; with three sizes at most.
+        assert 6 <= asked["prompts"] <= 18
