@@ -288,3 +288,12 @@ def test_hippocampus_cases_of_the_benchmark(data_root: Path, name: str, most: fl
     path = data_root / "hippocampus_mr_msd" / "imagesTr" / "hippocampus_008.nii.gz"
     image: Image = read_image(path)
     assert _grey_error(CASES_3D[name](image), "affine") < most
+
+
+def test_images_with_hardly_an_edge_or_none_are_searched() -> None:
+
+    grid = Grid((64, 64), (1.0, 1.0))
+    dot, nothing = np.zeros((64, 64), np.float32), np.zeros((64, 64), np.float32)
+    dot[30:33, 30:33] = 1.0
+    assert global_search(GreyPyramid(dot, grid, dot, grid, 4096))
+    assert global_search(GreyPyramid(dot, grid, nothing, grid, 4096)) == []

@@ -100,7 +100,8 @@ def pairs_from_labels(
         if lost := _without(rois, sides[-1]):
             note(f"{path}: {len(lost)} of {len(rois)} regions have no voxel in their image: {_some(lost)}")
     pairs = pair_by_name(*sides)
-    for path, own, other in ((fixed, *sides), (moving, *sides[::-1])):
+    both = ((fixed, sides[0], sides[1]), (moving, sides[1], sides[0]))
+    for path, own, other in both:
         if alone := _without(own, other):
             note(f"{path}: {len(alone)} of {len(own)} regions have no partner and are left out: {_some(alone)}")
     return pairs

@@ -127,6 +127,8 @@ def global_search(pyramid: GreyPyramid, keep: int = 5) -> list[Candidate]:
     f, f_grid = _even(*_contours(fixed, fixed_grid, pixel, level.fixed_counts), pixel)
     f = f / f.square().sum().sqrt().clamp(min=1e-6)
     m, m_grid = _contours(moving, moving_grid, pixel, level.moving_counts)
+    if not float(f.max()) > 0 or not float(m.max()) > 0:
+        return []  # an image without an edge says nothing of where it lies
     centre, reach = _box(m, m_grid)
     direction = np.asarray(fixed_grid.direction)
     found: list[Candidate] = []
@@ -164,7 +166,8 @@ def _contours(values: Tensor, grid: Grid, pixel: float, counts: Tensor | None) -
     e = edges(gaussian(values, [0.25 * pixel / s for s in grid.array_spacing]), grid)[None]
     e = e if counts is None else e * counts
     bright = float(np.quantile(e.numpy(force=True).ravel()[:: max(1, e.numel() // 100_000)], 0.98))
-    e = resample(e.clamp(max=bright), grid, shape, pixel)
+    # Where edges are rarer than that, all of them count.
+    e = resample(e.clamp(max=bright or float(e.max())), grid, shape, pixel)
     return (e - gaussian(e, [3 * pixel / s for s in small.array_spacing]))[0], small
 
 
