@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
@@ -260,6 +261,12 @@ class RegistrationResult:
         if len(said) > _MOST_WARNINGS:
             lines[-1] = f"  and {len(said) - _MOST_WARNINGS + 1} more warnings: .warnings"
         return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the same, with pictures of before and after and of the pairs."""
+        # The report is a room above this one: it is called only where a notebook asks.
+        html: str = importlib.import_module("samreg.report.notebook").result_html(self)
+        return html
 
     def _transform(self) -> str:
         if self.field is None:

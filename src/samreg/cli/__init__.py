@@ -49,6 +49,7 @@ BUILT_IN = {
     "warp": "samreg.cli.warp:Warp",
     "warp-points": "samreg.cli.warp_points:WarpPoints",
     "evaluate": "samreg.cli.evaluate:Evaluate",
+    "export": "samreg.cli.export:Export",
     "batch": "samreg.cli.batch:Batch",
     "models": "samreg.cli.models:Models",
     "view": "samreg.cli.view:View",

@@ -93,15 +93,14 @@ def pairs_from_labels(
     given = None if names is None else read_label_names(names)
     files = [(path, read_known_regions(path, given)) for path in (fixed, moving)]
     named = all(known.named for _, known in files)
-    sides = []
+    sides: list[RoiSet] = []
     for (path, known), grid in zip(files, (fixed_grid, moving_grid), strict=True):
-        rois = known.rois if named else known.by_value(path)
+        rois: RoiSet = known.rois if named else known.by_value(path)
         sides.append(rois_on(grid, rois, str(path)))
         if lost := _without(rois, sides[-1]):
             note(f"{path}: {len(lost)} of {len(rois)} regions have no voxel in their image: {_some(lost)}")
     pairs = pair_by_name(*sides)
-    both = ((fixed, sides[0], sides[1]), (moving, sides[1], sides[0]))
-    for path, own, other in both:
+    for path, own, other in ((fixed, sides[0], sides[1]), (moving, sides[1], sides[0])):
         if alone := _without(own, other):
             note(f"{path}: {len(alone)} of {len(own)} regions have no partner and are left out: {_some(alone)}")
     return pairs

@@ -22,7 +22,7 @@ from samreg.io.notes import note
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-__all__ = ["read_file", "read_folder"]
+__all__ = ["read_file", "read_folder", "series_files"]
 
 _ENDINGS = (".dcm", ".dicom", ".dic", ".ima")
 _SHOWN = 8  # series in a message
@@ -74,6 +74,15 @@ def read_folder(
             files do not make one volume.
     """
     return _read(_chosen(_series_of(folder), folder, series).files, folder, frame, labels)
+
+
+def series_files(folder: Path, series: str | int | None = None) -> tuple[Path, ...]:
+    """The files of one DICOM series of a folder.
+
+    Raises:
+        ImageReadError: if the folder holds no series, or several and none was chosen.
+    """
+    return _chosen(_series_of(folder), folder, series).files
 
 
 def _series_of(folder: Path) -> list[_Series]:

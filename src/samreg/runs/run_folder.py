@@ -172,7 +172,7 @@ def read_run(folder: str | Path) -> Run:
         has_field = bool(manifest["has_field"])
         pairs, rows = read_pair_files(source, fixed_grid, moving_grid)
     except (KeyError, TypeError, json.JSONDecodeError, FileNotFoundError) as error:
-        raise InputError(f"{source}: is a damaged run folder ({error}); register again") from None
+        raise InputError(f"{source}: is a damaged run folder ({error}){_writer(manifest)}; register again") from None
     field = read_displacement(source / "displacement.nii.gz", fixed_grid) if has_field else None
     return Run(source, manifest, fixed_grid, moving_grid, pairs, affine, field, rows)
 
@@ -287,6 +287,12 @@ def _read_manifest(source: Path) -> dict[str, Any]:
     if kind != _FORMAT:
         raise InputError(f"{source}: holds {kind!r}, not {_FORMAT!r}; give the --out of samreg register")
     return manifest
+
+
+def _writer(manifest: Mapping[str, Any]) -> str:
+    """Which version wrote a run folder, where it is another one than this."""
+    version = manifest.get("versions", {}).get("samreg", "an unknown version")
+    return "" if version == samreg.__version__ else f", written by samreg {version}; this is {samreg.__version__}"
 
 
 def _now() -> str:
