@@ -66,7 +66,7 @@ class Objective:
         self.spacing = fixed_grid.array_spacing
         self.frozen = problem.frozen_axis
         self.field_smoothing = problem.field_smoothing * problem.stiffness
-        self.stiffness = problem.stiffness
+        self.stiffness, self.same_body = problem.stiffness, problem.same_body
         pixel = min(x for n, x in zip(shape, self.spacing, strict=True) if n > 1)
         fixed, moving = (torch.as_tensor(np.ascontiguousarray(v))[None] for v in (problem.fixed, problem.moving))
         self.fixed = resample(fixed, problem.fixed_grid, shape, pixel)
@@ -117,12 +117,14 @@ class Objective:
     def disagreement(self, u: Tensor, sigma: Sequence[float]) -> Tensor:
         """1 - LNCC^2 around each voxel, (1, *shape) in [0, 1]; 1 where grey values have nothing to say.
 
+        It is 1 everywhere where the images are not known to show one body.
+
         Args:
             u: (d, *shape) displacement in voxels of the level, array order.
             sigma: of the neighbourhood, in voxels along each array axis.
         """
         lncc = self.similarity
-        if not isinstance(lncc, Lncc):
+        if not self.same_body or not isinstance(lncc, Lncc):
             return torch.ones_like(u[:1])
         with torch.no_grad():
             at = self.identity + u

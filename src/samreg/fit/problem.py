@@ -17,14 +17,13 @@ from samreg.initial.problem import ImagePair
 from samreg.initial.start import Start
 from samreg.types import MaskArray, Matrix, ScalarArray
 
-__all__ = ["FIELD_SMOOTHING", "DenseProblem", "Weights", "working_shape"]
+__all__ = ["DenseProblem", "Weights", "working_shape"]
 
 FIELD_SMOOTHING = 0.4
 """Standard deviation of the smoothing of the whole displacement after each step, in working voxels."""
-FIRMER_SMOOTHING = 0.8
-"""The same between different people, where grey values of tissue that does not correspond would bend the field, and
-where no embeddings hold it between given regions: halves the distance from the true field of the phantom (2.2 to
-1.2 mm), at the same Dice on ACDC."""
+SMOOTHING_WITHOUT_EMBEDDINGS = 0.8
+"""The same where no embeddings hold the field between given regions: halves the distance from the true field of the
+phantom (2.2 to 1.2 mm), at the same Dice on ACDC."""
 _MAX_THICKNESS = 2.0
 """Working slices are at most so many working pixels apart."""
 
@@ -79,6 +78,8 @@ class DenseProblem:
         keep_start: add what the levels change to `start` as it is, instead of to what a level resolves of it.
         inside: where the fixed and the moving image count, each on its grid; None is everywhere.
         landmarks: points that pull the field; None without them.
+        same_body: whether both images are known to show one body, so that embeddings have nothing to add where grey
+            values agree: they agree behind the start, they are one stack of slices, or their transform was given.
     """
 
     fixed: ScalarArray
@@ -97,6 +98,7 @@ class DenseProblem:
     keep_start: bool = False
     inside: tuple[MaskArray | None, MaskArray | None] = (None, None)
     landmarks: Landmarks | None = None
+    same_body: bool = False
 
     @classmethod
     def of(cls, images: ImagePair, pairs: PairedRois, start: Start, config: FitConfig) -> DenseProblem:
@@ -112,18 +114,14 @@ class DenseProblem:
             start.displacement.to(images.device),
             images.frozen_axis,
             images.roi_axis,
-            FIELD_SMOOTHING if images.segmented and _same_body(images, start) else FIRMER_SMOOTHING,
+            FIELD_SMOOTHING if images.segmented else SMOOTHING_WITHOUT_EMBEDDINGS,
             config.stiffness,
             config.similarity,
             start.given,
             images.inside,
             images.landmarks,
+            start.alike or images.same_slices or start.given,
         )
-
-
-def _same_body(images: ImagePair, start: Start) -> bool:
-    """Whether both images are known to show one body: they agree, they are one stack, or their transform was given."""
-    return start.alike or images.same_slices or start.given
 
 
 def working_shape(problem: DenseProblem, size: float) -> tuple[int, ...]:

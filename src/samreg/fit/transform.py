@@ -13,7 +13,7 @@ from torch import Tensor
 from samreg.config import FitConfig
 from samreg.fit.evidence import has_earned_its_place, is_one_anatomy
 from samreg.fit.levels import DenseFit, fit_dense
-from samreg.fit.problem import FIELD_SMOOTHING, DenseProblem
+from samreg.fit.problem import DenseProblem
 from samreg.geometry.field import DisplacementField
 from samreg.geometry.frame import to_field
 from samreg.geometry.grid import Grid
@@ -104,7 +104,7 @@ def _judged(
     if is_one_anatomy(pyramid, problem.affine, dense.displacement):
         # Embeddings and the regions found with them have led as near as their cells allow: grey values finish.
         alone = replace(config, flow=replace(config.flow, flow_feature_weight=0.0, flow_roi_weight=0.0))
-        dense = fit_dense(replace(problem, start=dense.displacement, field_smoothing=FIELD_SMOOTHING), alone)
+        dense = fit_dense(replace(problem, start=dense.displacement), alone)
     told = problem.landmarks is not None or (problem.pairs.given is not None and bool(problem.pairs.given.any()))
     if told or not start.alike or has_earned_its_place(pyramid, problem.affine, dense.displacement):
         return dense, ()

@@ -47,10 +47,12 @@ _AROUND = 3.0
 """Neighbourhood in which grey values agree or not, in standard deviations of the smoothing of a step."""
 _SMOOTHING = 2.0
 """Standard deviation of the smoothing of each step, in working voxels."""
-_CALM = 1.5
+_CALM_EVERY = 2
+"""Steps between looks at the local volume."""
+_CALM = 2.5
 """Standard deviation of the smoothing of the displacement where its local volume changes much, in working voxels."""
-_LIMIT = 1.1
-"""|log det(I + grad v)| from which that smoothing is whole, at a stiffness of 1: volumes three times as large."""
+_LIMIT = 1.3
+"""|log det(I + grad v)| from which that smoothing is whole, at a stiffness of 1: volumes 3.7 times as large."""
 _LEAST_DETERMINANT = 1e-2
 """Bounds the logarithm where the field folds."""
 _PATIENCE = 6
@@ -135,7 +137,7 @@ def minimise_by_flow(
     guidance = 0.0, torch.zeros_like(v)
     for i in range(most):
         if i % _GUIDANCE_EVERY == 0:
-            # Where grey values agree already, the embeddings have nothing to add.
+            # Where grey values of one body agree already, the embeddings have nothing to add.
             trust = (objective.disagreement(v, around) / _DISAGREES).clamp(max=1)
             guidance = objective.guidance_and_slope(v, fade * trust)
         similarity, slope = objective.similarity_and_slope(v)
@@ -161,7 +163,9 @@ def minimise_by_flow(
             downhill[objective.frozen] = 0.0
         longest = (downhill * size).square().sum(0).sqrt().max()
         step = downhill * (reach / longest.clamp(min=1e-20))
-        v = _calmed(gaussian(step + warp(v, step), total), wide, objective.stiffness)
+        v = gaussian(step + warp(v, step), total)
+        if i % _CALM_EVERY == 0:
+            v = _calmed(v, wide, objective.stiffness)
     return best, len(history)
 
 
