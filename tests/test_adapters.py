@@ -136,6 +136,18 @@ class TestMonai:
         back = compose.inverse(one)
         np.testing.assert_allclose(back["moving"].affine, bridges.to_monai(images()[1]).affine, atol=1e-3)
 
+    def test_what_monai_saves_lies_on_the_fixed_image(
+        self, compose: Any, files: dict[str, Path], tmp_path: Path
+    ) -> None:
+        """Its writer resamples onto what the meta data call the original grid: that must be the fixed one."""
+        transforms = pytest.importorskip("monai.transforms")
+        done = compose({key: str(path) for key, path in files.items()})
+        save = transforms.SaveImaged("moving", output_dir=tmp_path, separate_folder=False, print_log=False)
+        save(done)
+        saved = read_image(tmp_path / "moving_trans.nii.gz")
+        assert saved.grid.same_as(OBLIQUE)
+        np.testing.assert_allclose(saved.data, bridges.from_monai(done["moving"]).data, atol=1e-2)
+
     def test_refused(self, compose: Any, files: dict[str, Path]) -> None:
         with pytest.raises(InputError, match="put RegisterPaird before it"):
             bridges.WarpLabelsd("a")({"a": bridges.labels_to_monai(labels(), OBLIQUE)})

@@ -40,6 +40,21 @@ def test_a_tool_makes_of_the_files_what_samreg_makes(made: tuple, name: str, dir
         assert interop.point_distance(tool, way) <= interop.LIMIT_WORLD
 
 
+def test_ants_inverts_the_affine_file(made: tuple, tmp_path: Path) -> None:
+    ants = pytest.importorskip("ants")
+    import pandas as pd
+
+    folder, ways, _ = made
+    result = interop.made_result(ways[0].field.grid)
+    d = len(result.affine) - 1
+    points = result.moving.grid.index_to_world(np.asarray([[3.0] * d, [5.0, 7.0, 4.0][:d]]))
+    table = pd.DataFrame(points, columns=list("xyz")[:d])
+    theirs = ants.apply_transforms_to_points(d, table, [str(folder / "affine.mat")], whichtoinvert=[True])
+    inverse = np.linalg.inv(result.affine)
+    wanted = points @ inverse[:d, :d].T + inverse[:d, d]
+    np.testing.assert_allclose(theirs.to_numpy()[:, :d], wanted, atol=interop.LIMIT_WORLD)
+
+
 def test_slicerio_finds_the_segments(made: tuple) -> None:
     pytest.importorskip("slicerio")
     folder, _, pairs = made
