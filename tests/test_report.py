@@ -380,3 +380,14 @@ def test_importing_the_report_loads_no_torch() -> None:
     ask = "import sys, samreg.runs.run_folder; print([m for m in ('torch', 'scipy.ndimage') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_an_atlas_of_hundreds_of_regions_has_pictures_of_the_first_only() -> None:
+    grid = Grid((20 * 3, 16 * 3), (1.0, 1.0))
+    rows, columns = np.indices(grid.shape)
+    rois = RoiSet.from_labels((rows // 3) * 16 + columns // 3 + 1, grid)
+    image = Image((rows + columns + 50).astype(np.float32), grid)
+    pairs = PairedRois(rois, rois, np.ones(len(rois)))
+    page = render_registration(replace(true_result(2), fixed=image, moving=image, field=None, affine=None, pairs=pairs))
+    assert page.count('<tr data-structure="') > 310
+    assert page.count('<svg class="thumb"') == 2 * 300

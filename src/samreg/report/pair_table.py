@@ -15,6 +15,8 @@ __all__ = ["pair_table"]
 
 _FIRST = 10
 _MOST_LISTED = 6
+_PICTURES = 300
+"""Structures that have crops: an atlas may have thousands."""
 
 
 def pair_table(result: RegistrationResult, structures: Sequence[Structure]) -> str:
@@ -40,7 +42,9 @@ def pair_table(result: RegistrationResult, structures: Sequence[Structure]) -> s
         for key, side, name in head
     )
     thumbnails = Thumbnails(result.pairs, result.fixed, result.moving)
-    rows = "".join(_row(result, i, s, thumbnails, hidden=n >= _FIRST) for n, (i, s) in enumerate(used))
+    rows = "".join(
+        _row(result, i, s, thumbnails if n < _PICTURES else None, hidden=n >= _FIRST) for n, (i, s) in enumerate(used)
+    )
     first = min(_FIRST, len(used))
     slider = (
         f"<div class='controls'><label>Show <input type='range' id='count' min='1' max='{len(used)}' value='{first}'> "
@@ -59,7 +63,7 @@ def pair_table(result: RegistrationResult, structures: Sequence[Structure]) -> s
     return shown + (_folded(result, others) if others else "")
 
 
-def _row(result: RegistrationResult, i: int, s: Structure, thumbnails: Thumbnails, hidden: bool) -> str:
+def _row(result: RegistrationResult, i: int, s: Structure, thumbnails: Thumbnails | None, hidden: bool) -> str:
     grid = result.fixed.grid
     plane = plane_of(grid)
     fixed_slice = moving_slice = 0
@@ -84,7 +88,7 @@ def _row(result: RegistrationResult, i: int, s: Structure, thumbnails: Thumbnail
     attributes = " ".join(f'data-{key}="{value}"' for key, value in keys.items())
     cells = [
         ("left", "", f"<button type='button' class='pick'>{chip(s.colour)}{escape(s.title)}</button>"),
-        ("left pictures", "", "".join(thumbnails.of(s))),
+        ("left pictures", "", "" if thumbnails is None else "".join(thumbnails.of(s))),
         ("", "overlap before", f"{before:.2f}"),
     ]
     if after is not None:

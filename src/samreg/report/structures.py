@@ -253,15 +253,17 @@ def _flat_iou(a: Roi, b: Roi, axis: int) -> float:
 def _neighbours(pairs: PairedRois, groups: Sequence[Sequence[int]]) -> list[list[int]]:
     """Of each group those whose regions touch its own in one of the images, the nearest first."""
     near = np.zeros((len(groups), len(groups)), dtype=bool)
-    apart = np.full(near.shape, np.inf)
+    apart = np.full(near.shape, np.inf, dtype=np.float32)
     owner = np.repeat(np.arange(len(groups)), [len(rows) for rows in groups])
     flat = np.asarray([r for rows in groups for r in rows])
     for rois in (pairs.fixed, pairs.moving):
         boxes, centres = rois.boxes[flat], rois.centroids[flat]
-        gap = np.maximum(boxes[:, None, 0] - boxes[None, :, 1], boxes[None, :, 0] - boxes[:, None, 1])
-        touching = np.all(gap < _TOUCH * (np.asarray(rois.grid.array_spacing) <= 2 * min(rois.grid.spacing)), axis=-1)
-        distance = np.linalg.norm(centres[:, None] - centres[None], axis=-1)
-        np.logical_or.at(near, (owner[:, None], owner[None]), touching)
-        np.minimum.at(apart, (owner[:, None], owner[None]), np.where(touching, distance, np.inf))
+        reach = _TOUCH * (np.asarray(rois.grid.array_spacing) <= 2 * min(rois.grid.spacing))
+        # A region at a time: thousands of them at once would take gigabytes.
+        for g, (low, high), centre in zip(owner, boxes, centres, strict=True):
+            touching = np.all(np.maximum(low - boxes[:, 1], boxes[:, 0] - high) < reach, axis=-1)
+            others = owner[touching]
+            near[g, others] = True
+            np.minimum.at(apart[g], others, np.linalg.norm(centres[touching] - centre, axis=-1).astype(np.float32))
     np.fill_diagonal(near, False)
     return [sorted(np.flatnonzero(near[g]).tolist(), key=lambda o: (apart[g, o], o)) for g in range(len(groups))]
