@@ -65,25 +65,25 @@ class Batch:
 
     def run(self) -> int:
         """Register and count. A batch with failures ends with status 3, so that a script notices."""
-        from samreg.runs.batch import BatchOptions, run_batch
-
-        options = BatchOptions(
-            self.pairs,
-            self.out,
-            self.jobs,
-            self.dask,
-            self.threads,
-            self.retry_failed,
-            self.cache,
-            self.cache_dir,
-            self.cache_gib,
-            self.config,
-            self.checks,
-            self.fixed_frame,
-            self.fixed_labels,
-        )
         with ProgressLines() as progress:
             progress.begin(f"reading {self.pairs}")
+            from samreg.runs.batch import BatchOptions, run_batch
+
+            options = BatchOptions(
+                self.pairs,
+                self.out,
+                self.jobs,
+                self.dask,
+                self.threads,
+                self.retry_failed,
+                self.cache,
+                self.cache_dir,
+                self.cache_gib,
+                self.config,
+                self.checks,
+                self.fixed_frame,
+                self.fixed_labels,
+            )
             try:
                 found = run_batch(options, progress=progress, message=progress.message)
             except KeyboardInterrupt:
