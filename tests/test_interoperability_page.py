@@ -39,14 +39,23 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def folder(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def work(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     copy = shutil.copytree(made, tmp_path / "work")
     monkeypatch.chdir(copy)
-    # `samreg.register` finds the true shift within a second here: the pairs are given.
-    register: Callable[..., Any] = samreg.register
-    monkeypatch.setattr("samreg.pipeline.register", lambda *pair, **_: register(*pair, **options()))
-    monkeypatch.setitem(samreg.__dict__, "register", lambda *pair, **_: register(*pair, **options()))
     return copy
+
+
+@pytest.fixture
+def folder(work: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """`samreg.register` finds the true shift within a second here: the pairs are given."""
+    register: Callable[..., Any] = samreg.register
+
+    def quick(fixed: Any, moving: Any, **_: Any) -> Any:
+        return register(fixed, moving, **options())
+
+    monkeypatch.setattr("samreg.pipeline.register", quick)
+    monkeypatch.setitem(samreg.__dict__, "register", quick)
+    return work
 
 
 def write_acdc(path: Path) -> None:
@@ -109,7 +118,7 @@ def test_the_numbers_that_blocks_speak_of(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("line", COMMANDS)
-def test_command(line: str, folder: Path) -> None:
+def test_command(line: str, work: Path) -> None:
     program, *words = shlex.split(line)
     if program == "samreg":
         if words[0] == "register":
