@@ -323,3 +323,15 @@ def test_sha256_of_a_folder_depends_on_its_files(tmp_path: Path) -> None:
     first = sha256_of(tmp_path)
     (tmp_path / "b").write_bytes(b"2")
     assert sha256_of(tmp_path) != first
+
+
+def test_a_run_of_another_version_that_does_not_open_says_which_wrote_it(tmp_path: Path) -> None:
+    folder = write_run(true_result(2), tmp_path / "run", inverse=False)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["versions"]["samreg"] = "0.0.7"
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    assert read_run(folder).field is not None
+    del manifest["affine"]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(InputError, match=r"written by samreg 0\.0\.7"):
+        read_run(folder)

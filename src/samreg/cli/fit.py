@@ -24,7 +24,7 @@ class Fit:
 
     run_folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """The folder that samreg register wrote."""
-    out: Annotated[Path, tyro.conf.arg(metavar="RUN2")]
+    out: Annotated[Path, tyro.conf.arg(metavar="RUN2", aliases=("-o",))]
     """Folder for the new result; must not exist or be empty."""
     fixed: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """The fixed image, where it is no longer at the place that the manifest names."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -15,6 +15,9 @@ from samreg.cli.settings_file import asked_settings
 from samreg.config import PresetName, RegisterConfig
 from samreg.errors import InputError
 from samreg.geometry.grid import check_pair
+
+if TYPE_CHECKING:
+    from samreg.result import RegistrationResult
 
 __all__ = ["Register"]
 
@@ -61,6 +64,8 @@ class Register:
     --no-cache finds them anew and keeps none."""
     inverse: bool = True
     """Write the inverse, on the moving grid, as well; --no-inverse leaves it out."""
+    jacobian: Literal["none", "det", "log"] = "none"
+    """Write the map of the Jacobian determinant (jacobian.nii.gz) or of its logarithm (log_jacobian.nii.gz) as well."""
     overwrite: bool = False
     """Replace an older run in that folder."""
     checks: Literal["quick", "all"] = "quick"
@@ -151,11 +156,19 @@ class Register:
                 )
             except KeyboardInterrupt:
                 raise progress.interrupted() from None
-        noted = replace(result, notes=(*notes, *result.notes))
+        noted = replace(result, notes=(*notes, *result.notes), maps={**result.maps, **self._jacobian(result)})
         write_run(noted, self.out, inputs=inputs, overwrite=self.overwrite, chosen=chosen, inverse=self.inverse)
         report_run(noted, self.out)
         show(*summary(result, self.out))
         return 3 if self.strict and result.verdict != "PASS" else 0
+
+    def _jacobian(self, result: RegistrationResult) -> dict[str, Any]:
+        from samreg.runs.export import jacobian_map
+
+        if self.jacobian == "none" or result.field is None:
+            return {}
+        made = jacobian_map(result.field, log=self.jacobian == "log")
+        return {made.name.replace(" ", "_"): made.data}
 
     def chosen(self) -> dict[str, dict[str, Any]]:
         """`frame` and `series` to take of each side."""
