@@ -40,7 +40,7 @@ class Register:
     moving_labels: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """Known regions of the moving image."""
     label_names: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """Names of label values: an ITK-SNAP label file or nnU-Net's dataset.json; one beside the label map is found."""
+    """Names of label values: an ITK-SNAP label file or the dataset.json of nnU-Net; one beside the map is found."""
     labels_only: bool = False
     """Run no segmenter: the known regions, exactly as they are, and the grey values drive the fit."""
     fixed_mask: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
