@@ -39,7 +39,7 @@ PresetName = Literal["default", "fast", "regions", "paper"]
 _TRANSFORMS = ("ddf", "ffd", "svf", "affine", "rigid", "none")
 _SIMILARITIES = ("lncc",)
 _Assignment = Literal["prompted", "mutual", "greedy"]
-_MaskRules = Literal["samreg", "paper", "code"]
+_MaskRules = Literal["samreg", "fast", "paper", "code"]
 _Loss = Literal["samreg", "paper", "code"]
 
 
@@ -104,8 +104,9 @@ class ProposalConfig:
     """Everything mode on one slice: which masks stay."""
 
     mask_rules: _MaskRules = "samreg"
-    """How prompts are placed, and which masks are too unsure or too alike: by samreg, as in the paper (SAM's automatic
-    mask generator), or as in the paper's released code (overlap 0.9, slices of 200 x 200 pixels)."""
+    """How prompts are placed, and which masks are too unsure or too alike: by samreg, by samreg with few prompts on
+    fewer slices (fast), as in the paper (SAM's automatic mask generator), or as in the paper's released code (overlap
+    0.9, slices of 200 x 200 pixels)."""
     min_quality: float = 0.5
     """Predicted IoU below which a mask is dropped."""
     areas: tuple[float, float] = (0.0008, 0.25)
@@ -303,8 +304,8 @@ reach a lower loss than 10,000 steps of Adam at every pixel (`benchmarks/fit.py`
 def preset(name: str) -> RegisterConfig:
     """A named set of settings.
 
-    `default`; `fast` (fewer steps); `regions` (equation (2) alone: pairs drive the field, no grey values, no search);
-    `paper` (the published algorithm).
+    `default`; `fast` (few prompts on fewer slices, and fewer steps); `regions` (equation (2) alone: pairs drive the
+    field, no grey values, no search); `paper` (the published algorithm).
 
     Raises:
         ConfigError: if there is no such preset.
@@ -316,7 +317,9 @@ def preset(name: str) -> RegisterConfig:
         return replace(base, fit=replace(_EQUATION_2, elastic=replace(_EQUATION_2.elastic, smoothness=0.01)))
     if name == "fast":
         fit = replace(base.fit, flow=FlowConfig(flow_iterations=(20, 20, 15)), elastic=ElasticConfig(max_iterations=25))
-        return replace(base, match=replace(base.match, method="mutual"), fit=fit)
+        proposals = ProposalConfig(mask_rules="fast", max_rois=10)
+        segment = replace(base.segment, proposals=proposals)
+        return replace(base, segment=segment, match=replace(base.match, method="mutual"), fit=fit)
     if name == "paper":
         return RegisterConfig(
             segment=SegmentConfig(

@@ -28,7 +28,9 @@ from samreg.files import written
 from samreg.geometry.grid import Grid
 from samreg.geometry.image import Image
 from samreg.geometry.rois import Roi, RoiSet
+from samreg.regions.everything.rules import RULES
 from samreg.regions.regions import FeatureVolume, Regions
+from samreg.regions.slices import plan_slices, slice_step
 from samreg.result import Origin
 from samreg.segmenters.engines.compiled_cache import cache_folder
 
@@ -61,6 +63,10 @@ def regions_key(image: Image, settings: SegmentConfig, finder: tuple[str, str]) 
         "segmenter": list(finder),
         "settings": settings.decisive(),
     }
+    rules = RULES[settings.proposals.mask_rules]
+    step = slice_step(plan_slices(image.grid, settings.slice_axis, rules.side), rules.reach)
+    if step > 1:
+        facts["slice_step"] = step
     digest.update(json.dumps(facts, sort_keys=True).encode())
     digest.update(np.ascontiguousarray(image.data).data)
     return digest.hexdigest()

@@ -12,7 +12,7 @@ from samreg.geometry.grid import Grid
 from samreg.geometry.image import Image
 from samreg.types import VoxelArray
 
-__all__ = ["SlicePlan", "nearest_masks", "plan_slices", "window"]
+__all__ = ["SlicePlan", "nearest_masks", "plan_slices", "slice_step", "window"]
 
 _BLACK_AND_WHITE = (0.5, 99.5)
 """Percentiles of the foreground."""
@@ -21,6 +21,10 @@ _AIR_PERCENTILE = 0.5
 _AIR_HU = -800.0
 _LEAST_SOFT_TISSUE = 0.1
 _ANISOTROPIC_PIXELS = 1.1
+_CELLS = 64
+"""Cells of the embedding along the longer side of a slice, in every network of the family."""
+_LEAST_SLICES = 16
+"""Slices of a volume that are encoded at least, where it has so many."""
 
 
 def window(image: Image, hounsfield: str = "auto") -> VoxelArray:
@@ -117,6 +121,21 @@ class SlicePlan:
         origin = self.grid.index_to_world(first[::-1][None])[0]
         spacing = np.asarray(self.grid.array_spacing) * factor
         return Grid(tuple(shape), tuple(spacing[::-1]), tuple(origin), self.grid.direction, self.grid.unit)
+
+
+def slice_step(plan: SlicePlan, reach: float) -> int:
+    """Every how many slices one is encoded: thin slices show what their neighbours show.
+
+    Args:
+        plan: how the image is cut.
+        reach: distance of two encoded slices at most, in cells of the embedding; 0 encodes all.
+    """
+    if plan.axis is None or reach <= 0:
+        return 1
+    spacing = plan.grid.array_spacing
+    side = max(s * n for a, (s, n) in enumerate(zip(spacing, plan.grid.shape, strict=True)) if a != plan.axis)
+    step = int(reach * side / _CELLS / spacing[plan.axis] + 1e-6)
+    return max(1, min(step, plan.n_slices // _LEAST_SLICES))
 
 
 def nearest_masks(masks: np.ndarray, plane: tuple[int, int]) -> np.ndarray:

@@ -60,8 +60,8 @@ class DistanceTerm:
         radius = []
         for box, layer in zip(moving, layers, strict=True):
             place = tuple(slice(a, b) for a, b in box)
-            filled = (moving_layers[layer][place] > 0.5).numpy()
-            self.layers[layer][place] = torch.from_numpy(_signed(filled, [s / pixel for s in spacing], slice_axis))
+            filled = (moving_layers[layer][place] > 0.5).numpy(force=True)
+            self.layers[layer][place] = torch.as_tensor(_signed(filled, [s / pixel for s in spacing], slice_axis))
             d = filled.ndim - (slice_axis is not None)
             volume = filled.sum() * np.prod([s / pixel for a, s in enumerate(spacing) if a != slice_axis])
             radius.append(max(1.0, float(volume / _BALL[d]) ** (1 / d)))
@@ -74,7 +74,7 @@ class DistanceTerm:
         self.fixed = fixed_layers.flatten()[self.places]
         size = torch.zeros(self.n_pairs).index_add(0, self.owners, self.fixed).clamp(min=1)
         scale = torch.tensor(radius) * size * max(1, self.n_pairs)
-        self.weights = (torch.from_numpy(pairs.weights.copy()) / scale)[self.owners]
+        self.weights = (torch.as_tensor(pairs.weights.copy()) / scale)[self.owners]
 
     def __call__(self, index: Tensor) -> Tensor:
         """The weighted term for displaced fixed indices (d, *level shape), array order."""

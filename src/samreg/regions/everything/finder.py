@@ -14,7 +14,7 @@ from samreg.regions.everything.propose import propose_slices
 from samreg.regions.everything.rules import RULES
 from samreg.regions.prototypes import slice_prototypes
 from samreg.regions.regions import FeatureVolume, Regions
-from samreg.regions.slices import SlicePlan, nearest_masks, plan_slices, window
+from samreg.regions.slices import SlicePlan, nearest_masks, plan_slices, slice_step, window
 from samreg.result import Origin
 from samreg.segmenters.base import Segmenter, slices_at_once
 from samreg.segmenters.registry import open_segmenter
@@ -55,9 +55,11 @@ class EverythingMode:
 
     def find(self, image: Image, settings: SegmentConfig, progress: Progress | None = None) -> Regions:
         """The regions of one image; those of a volume lie in one slice each. See `RegionFinder.find`."""
-        plan = plan_slices(image.grid, settings.slice_axis, RULES[settings.proposals.mask_rules].side)
+        rules = RULES[settings.proposals.mask_rules]
+        plan = plan_slices(image.grid, settings.slice_axis, rules.side)
         slices = plan.slices(window(image, settings.hounsfield))
-        collected = _Collected(plan)
+        collected = _Collected(plan, slice_step(plan, rules.reach))
+        slices = [slices[number] for number in collected.encoded]
         together = slices_at_once(self.segmenter)
         at_once = max(_SLICES_AT_ONCE, together)
         for first in range(0, len(slices), at_once):
@@ -66,13 +68,13 @@ class EverythingMode:
                 some = encodings[start : start + together]
                 begin = first + start
                 searched = propose_slices(self.segmenter, some, slices[begin : begin + len(some)], settings.proposals)
-                for number, (encoding, found) in enumerate(zip(some, searched, strict=True), begin):
+                for row, (encoding, found) in enumerate(zip(some, searched, strict=True), begin):
                     masks = nearest_masks(found.masks, plan.plane_shape)
                     prototypes = slice_prototypes(encoding, found.masks)
-                    collected.add(number, masks, found.quality, prototypes, encoding.valid_features.cpu().numpy())
+                    collected.add(row, masks, found.quality, prototypes, encoding.valid_features.cpu().numpy())
                     collected.stride = encoding.stride
                     if progress:
-                        progress("segment", number + 1, len(slices))
+                        progress("segment", row + 1, len(slices))
         segmenter = self.segmenter
         origin = Origin(
             segmenter.name,
@@ -88,27 +90,41 @@ class EverythingMode:
 class _Collected:
     """Regions, prototypes and embedding of the slices seen so far.
 
+    Slices that are not encoded have the regions of the nearest one that is, and an embedding between those of their
+    neighbours.
+
     Args:
         plan: how the image is cut.
+        step: one in so many slices is encoded.
     """
 
-    def __init__(self, plan: SlicePlan) -> None:
+    def __init__(self, plan: SlicePlan, step: int = 1) -> None:
         self.plan, self.stride = plan, 1.0
+        n = plan.n_slices
+        self.encoded = [min(first + (step - 1) // 2, n - 1) for first in range(0, n, step)]
+        self._blocks = [range(first, min(first + step, n)) for first in range(0, n, step)]
         self.rois: list[Roi] = []
         self._prototypes: list[np.ndarray] = []
         self._owners: list[int] = []
         self._embedding: np.ndarray | None = None
 
-    def add(
-        self, number: int, masks: np.ndarray, quality: np.ndarray, prototypes: np.ndarray, cells: np.ndarray
-    ) -> None:
-        """Take in one slice: masks (n, y, x) in voxels, quality (n,), prototypes (n, c), embedding (c, h, w)."""
-        self.rois += [_slice_roi(m, self.plan.axis, number, q) for m, q in zip(masks, quality, strict=True)]
-        self._prototypes.append(prototypes)
-        self._owners += [number] * len(masks)
+    def add(self, row: int, masks: np.ndarray, quality: np.ndarray, prototypes: np.ndarray, cells: np.ndarray) -> None:
+        """Take in encoded slice `row`: masks (n, y, x) in voxels, quality (n,), prototypes (n, c), cells (c, h, w)."""
+        for number in self._blocks[row]:
+            self.rois += [_slice_roi(m, self.plan.axis, number, q) for m, q in zip(masks, quality, strict=True)]
+            self._prototypes.append(prototypes)
+            self._owners += [number] * len(masks)
         if self._embedding is None:
             self._embedding = np.empty((len(cells), self.plan.n_slices, *cells.shape[1:]), dtype=np.float16)
-        self._embedding[:, number] = cells.astype(np.float16)
+        here = self.encoded[row]
+        self._embedding[:, here] = cells.astype(np.float16)
+        before = self.encoded[row - 1] if row else -1
+        for number in range(before + 1, here):
+            share = np.float32((number - before) / (here - before))
+            earlier = cells if row == 0 else self._embedding[:, before].astype(np.float32)
+            self._embedding[:, number] = ((1 - share) * earlier + share * cells).astype(np.float16)
+        if row == len(self.encoded) - 1:
+            self._embedding[:, here + 1 :] = cells[:, None].astype(np.float16)
 
     def regions(self, image: Image, origin: Origin) -> Regions:
         """All of it.

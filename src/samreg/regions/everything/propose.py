@@ -142,13 +142,15 @@ class _Search:
         """
         config, longest = self.config, max(self.encoding.shape)
         for number, (share, overlap) in enumerate(_GRID):
-            if 0 < config.max_rois <= len(self.pool.masks):
+            if 0 < config.max_rois <= len(self.pool.masks) or (number > 0 and self.rules.most_prompts):
                 break
             boxes = box_grid(self.encoding.shape, share * longest, overlap)
             boxes = boxes[informative(boxes, self.grey)]
             boxes = boxes[~self._covered(boxes)]
             if number == 0:
-                boxes = np.concatenate([boxes, component_boxes(self.grey, _COMPONENT_LEVELS, config.areas)])
+                components = component_boxes(self.grey, _COMPONENT_LEVELS, config.areas)
+                most = self.rules.most_prompts
+                boxes = np.concatenate([components, boxes])[:most] if most else np.concatenate([boxes, components])
             if len(boxes):
                 self.n_prompts += len(boxes)
                 masks = yield _Question(Prompts(boxes=boxes))

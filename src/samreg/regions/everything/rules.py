@@ -20,6 +20,8 @@ class MaskRules:
             segmenter that was trained on boxes is asked with samreg's boxes all the same.
         points_per_side: points along the longer side of the slice, or along both where `exact_points`.
         side: pixels of the square to which slices are resized for the segmenter; 0 keeps their shape.
+        reach: how far apart the slices that are encoded may be, in cells of the embedding; 0 encodes all.
+        most_prompts: box prompts a slice at most, those of connected components first; 0 is no limit.
     """
 
     nms_iou: float
@@ -28,10 +30,13 @@ class MaskRules:
     exact_points: bool
     points_per_side: int = 32
     side: int = 0
+    reach: float = 0.0
+    most_prompts: int = 0
 
 
 RULES = {
     "samreg": MaskRules(nms_iou=0.6, max_overlap=1.0, min_stability=0.0, exact_points=False),
+    "fast": MaskRules(nms_iou=0.6, max_overlap=1.0, min_stability=0.0, exact_points=False, reach=1.0, most_prompts=16),
     "paper": MaskRules(nms_iou=0.7, max_overlap=0.8, min_stability=0.9, exact_points=True),
     "code": MaskRules(nms_iou=0.7, max_overlap=0.9, min_stability=0.9, exact_points=True, side=200),
 }
