@@ -9,6 +9,7 @@ from torch import Tensor
 from samreg.config import FitConfig
 from samreg.fit.levels import fit_dense
 from samreg.fit.problem import DenseProblem
+from samreg.geometry.ops.devices import on_device
 from samreg.geometry.rois import PairedRois
 from samreg.initial.problem import ImagePair
 from samreg.initial.start import Start
@@ -33,4 +34,5 @@ def first_registration(images: ImagePair, pairs: PairedRois, start: Start, confi
     """
     fit = FitConfig(similarity=config.similarity)
     begin = replace(start, displacement=start.guide)
-    return fit_dense(DenseProblem.of(images, pairs, begin, fit), fit).displacement
+    with on_device(images.device):
+        return fit_dense(DenseProblem.of(images, pairs, begin, fit), fit).displacement.cpu()
