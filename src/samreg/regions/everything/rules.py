@@ -36,7 +36,15 @@ class MaskRules:
 
 RULES = {
     "samreg": MaskRules(nms_iou=0.6, max_overlap=1.0, min_stability=0.0, exact_points=False),
-    "fast": MaskRules(nms_iou=0.6, max_overlap=1.0, min_stability=0.0, exact_points=False, reach=1.0, most_prompts=16),
+    "fast": MaskRules(
+        nms_iou=0.6,
+        max_overlap=1.0,
+        min_stability=0.0,
+        exact_points=False,
+        reach=1.0,
+        most_prompts=16,
+        points_per_side=16,
+    ),
     "paper": MaskRules(nms_iou=0.7, max_overlap=0.8, min_stability=0.9, exact_points=True),
     "code": MaskRules(nms_iou=0.7, max_overlap=0.9, min_stability=0.9, exact_points=True, side=200),
 }
