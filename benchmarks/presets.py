@@ -1,4 +1,4 @@
-"""What the presets cost, cold: processor seconds a stage of one pair, segmented anew by each, and Dice where labels are given.
+"""What the presets cost, cold: processor seconds of one pair, segmented anew by each; Dice where labels are given.
 
     python -m benchmarks.presets FIXED MOVING [--fixed-labels F --moving-labels M] [--presets default,fast]
 
