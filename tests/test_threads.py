@@ -71,10 +71,13 @@ class TestBound:
 
     @pytest.mark.parametrize("text", ["0", "-2", "many", ""])
     def test_what_is_no_number_of_threads_is_refused(self, text: str, capsys: pytest.CaptureFixture[str]) -> None:
-        with pytest.raises(ConfigError, match="--threads"):
-            bound_threads(["--threads", text])
+        bound_threads(["--threads", text])
+        assert "OMP_NUM_THREADS" not in os.environ
         assert main(["models", "--threads", text]) == 2
         assert "--threads is a number of threads" in capsys.readouterr().err
+        os.environ["SAMREG_THREADS"] = text or "none"
+        with pytest.raises(ConfigError, match="SAMREG_THREADS"):
+            bound_threads()
 
     def test_commands_do_not_see_it(self) -> None:
         assert begin(["a", "--threads", "2", "b", "--threads=3"]) == ["a", "b"]

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TextIO
 
 from samreg.errors import InputError
+from samreg.runs.threads import number_of_threads
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -76,6 +77,7 @@ def begin(arguments: Sequence[str], taken: Sequence[str] = ()) -> list[str]:
 
     Raises:
         InputError: if `--quiet` and `--verbose` are both given.
+        ConfigError: if `--threads` is not a whole number of at least 1.
     """
     words = {word: name for word, name in _WORDS.items() if name not in taken}
     arguments = arguments if "threads" in taken else _without_threads(arguments)
@@ -92,8 +94,10 @@ def _without_threads(arguments: Sequence[str]) -> list[str]:
     words = iter(arguments)
     for word in words:
         if word == "--threads":
-            next(words, None)
-        elif not word.startswith("--threads="):
+            number_of_threads(next(words, ""), "--threads")
+        elif word.startswith("--threads="):
+            number_of_threads(word.partition("=")[2], "--threads")
+        else:
             kept.append(word)
     return kept
 

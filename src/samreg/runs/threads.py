@@ -11,7 +11,7 @@ from pathlib import Path
 
 from samreg.errors import ConfigError
 
-__all__ = ["available_cores", "bound_threads", "limit_threads", "set_threads", "share_of"]
+__all__ = ["available_cores", "bound_threads", "limit_threads", "number_of_threads", "set_threads", "share_of"]
 
 _VARIABLES = ("ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -53,16 +53,17 @@ def bound_threads(arguments: Sequence[str] = ()) -> None:
     """Bound the threads of what is loaded later: by `--threads N`, else by `SAMREG_THREADS`, else by a quota.
 
     Called before torch is loaded; it sets the variables that torch, ITK and OpenMP read once. Without any of the three
-    nothing changes.
+    nothing changes. What `--threads` may be is checked where the arguments are read.
 
     Raises:
-        ConfigError: if the number is not a whole number of at least 1.
+        ConfigError: if the variable is not a whole number of at least 1.
     """
     threads = _asked()
     for row, word in enumerate(arguments):
         if word == "--threads" or word.startswith("--threads="):
             following = arguments[row + 1] if row + 1 < len(arguments) else ""
-            threads = _number(following if word == "--threads" else word.partition("=")[2], "--threads")
+            given = following if word == "--threads" else word.partition("=")[2]
+            threads = int(given) if given.isdecimal() and int(given) > 0 else threads
     cores = available_cores()
     if threads or cores < (os.cpu_count() or 1):
         for name in _VARIABLES:
@@ -72,10 +73,19 @@ def bound_threads(arguments: Sequence[str] = ()) -> None:
 
 def _asked() -> int:
     given = os.environ.get("SAMREG_THREADS", "")
-    return _number(given, "SAMREG_THREADS") if given else 0
+    return number_of_threads(given, "SAMREG_THREADS") if given else 0
 
 
-def _number(text: str, name: str) -> int:
+def number_of_threads(text: str, name: str) -> int:
+    """A number of threads that was given as text.
+
+    Args:
+        text: as given.
+        name: of the option or variable, for the message.
+
+    Raises:
+        ConfigError: if it is not a whole number of at least 1.
+    """
     if not text.isdecimal() or int(text) < 1:
         raise ConfigError(f"{name} is a number of threads, 1 or more, got {text!r}")
     return int(text)
