@@ -41,7 +41,7 @@ RULES = {
         max_overlap=1.0,
         min_stability=0.0,
         exact_points=False,
-        reach=1.0,
+        reach=1.5,
         most_prompts=16,
         points_per_side=16,
     ),
