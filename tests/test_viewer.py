@@ -68,7 +68,13 @@ class Asked:
     """One request as a browser's page makes it, unless told otherwise."""
 
     def __init__(
-        self, server: Server, path: str, *, body: Any = None, method: str = "", headers: dict[str, str | None] | None = None
+        self,
+        server: Server,
+        path: str,
+        *,
+        body: Any = None,
+        method: str = "",
+        headers: dict[str, str | None] | None = None,
     ) -> None:
         own = f"127.0.0.1:{server.port}"
         sent: dict[str, str | None] = {"Host": own, "Cookie": f"samreg_{server.port}={server.token}"}
@@ -121,7 +127,9 @@ class TestWhoMayAsk:
     def test_the_token_opens_the_page_only(self, server: Server) -> None:
         assert Asked(server, f"/scene?token={server.token}", headers={"Cookie": None}).status == 403
 
-    @pytest.mark.parametrize("host", ["evil.example", "evil.example:{port}", "127.0.0.1", "127.0.0.1:1", "[::1]:{port}", None])
+    @pytest.mark.parametrize(
+        "host", ["evil.example", "evil.example:{port}", "127.0.0.1", "127.0.0.1:1", "[::1]:{port}", None]
+    )
     def test_another_name_of_this_machine_is_refused(self, server: Server, host: str | None) -> None:
         """A page whose name was made to lead to 127.0.0.1 (DNS rebinding) sends its own name."""
         sent = None if host is None else host.format(port=server.port)
@@ -131,7 +139,9 @@ class TestWhoMayAsk:
     def test_localhost_is_this_machine(self, server: Server) -> None:
         assert Asked(server, "/scene", headers={"Host": f"localhost:{server.port}"}).status == 200
 
-    @pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:1", "https://127.0.0.1:{port}"])
+    @pytest.mark.parametrize(
+        "origin", ["http://evil.example", "null", "http://127.0.0.1:1", "https://127.0.0.1:{port}"]
+    )
     def test_another_page_is_refused(self, server: Server, origin: str) -> None:
         sent = {"Origin": origin.format(port=server.port)}
         assert Asked(server, "/scene", headers=sent).status == 403
@@ -166,14 +176,23 @@ class TestWhoMayAsk:
                     raw.sendall(chunk)
                 answer = raw.recv(100)
             except (BrokenPipeError, ConnectionResetError):
-                answer = b"HTTP/1.1 413"
+                answer = b"HTTP/1.1 413"  # it hung up on us, which refuses as well
         assert b" 413" in answer
 
     @pytest.mark.parametrize(
         "path",
-        ["/etc/passwd", "/../../etc/passwd", "/%2e%2e/%2e%2e/etc/passwd", "/..%2fmanifest.json", "//etc/passwd", "/manifest.json",
-         "/volume/run/../../manifest.json", "/volume/run/..%2f..%2fmanifest", "/volume/../scene"],
-    )  # fmt: skip
+        [
+            "/etc/passwd",
+            "/../../etc/passwd",
+            "/%2e%2e/%2e%2e/etc/passwd",
+            "/..%2fmanifest.json",
+            "//etc/passwd",
+            "/manifest.json",
+            "/volume/run/../../manifest.json",
+            "/volume/run/..%2f..%2fmanifest",
+            "/volume/../scene",
+        ],
+    )
     def test_nothing_else_is_served(self, server: Server, path: str) -> None:
         assert Asked(server, path).status in (404, 422)
 
@@ -261,7 +280,9 @@ class TestWhatIsServed:
             "    for path in ('/?token=' + server.token, '/scene'):\n"
             "        raw = socket.create_connection(('127.0.0.1', server.port))\n"
             "        cookie = f'samreg_{server.port}={server.token}'\n"
-            "        raw.sendall(f'GET {path} HTTP/1.1\\r\\nHost: 127.0.0.1:{server.port}\\r\\nCookie: {cookie}\\r\\n\\r\\n'.encode())\n"
+            "        host = f'127.0.0.1:{server.port}'\n"
+            "        lines = [f'GET {path} HTTP/1.1', f'Host: {host}', f'Cookie: {cookie}', '', '']\n"
+            "        raw.sendall('\\r\\n'.join(lines).encode())\n"
             "        raw.recv(10) if path != '/scene' else None\n"
             "        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b'\\1\\0\\0\\0\\0\\0\\0\\0'); raw.close()\n"
             "    time.sleep(1); server.stop(); thread.join(); server.session.close()\n"

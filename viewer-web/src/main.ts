@@ -54,6 +54,9 @@ class App {
     }))
     document.body.dataset.ready = 'images'
     await s.take(await get<PairRow[]>('/pairs'))
+    // Regions of a thick stack lie in one slice each: a list over all slices would show none of most slices.
+    s.here = s.pairs.length > 20 && s.pairs.filter((p) => p.regions.fixed.shape[s.plane.through] === 1).length > s.pairs.length / 2
+    $<HTMLInputElement>('here').checked = s.here
     this.limits(true)
     this.table.refresh()
     if (s.job.state === 'running') this.follow()
@@ -205,6 +208,8 @@ class App {
     $<HTMLInputElement>('best').oninput = (e) => { s.best = Number((e.target as HTMLInputElement).value); this.redraw() }
     $<HTMLInputElement>('epsilon').oninput = (e) => { s.epsilon = Number((e.target as HTMLInputElement).value) / 100; this.redraw() }
     $<HTMLInputElement>('all').onchange = (e) => { s.all = (e.target as HTMLInputElement).checked; this.limits(true); this.redraw() }
+    $<HTMLInputElement>('here').onchange = (e) => { s.here = (e.target as HTMLInputElement).checked; this.limits(false); this.redraw() }
+    $('here-label').hidden = s.scene.fixed.flat
     $<HTMLSelectElement>('order').onchange = (e) => { s.order = (e.target as HTMLSelectElement).value; this.redraw() }
     $('keep-only').onclick = () => {
       const ids = s.listed().filter((p) => p.keep).map((p) => p.id)
@@ -217,7 +222,7 @@ class App {
     const s = this.state, most = Math.max(1, s.candidates().length)
     const best = $<HTMLInputElement>('best')
     best.max = String(most)
-    if (reset) s.best = Math.min(10, most)
+    if (reset) s.best = 10
     best.value = String(Math.min(s.best, most))
     $('best-out').textContent = `${Math.min(s.best, most)} of ${s.candidates().length}`
     $<HTMLInputElement>('epsilon').value = String(Math.round(s.epsilon * 100))

@@ -41,6 +41,7 @@ export class State {
   best = 10
   epsilon = 0
   all = false
+  here = false
   proposal: Proposal | null = null
   brush: Brush | null = null
   radius = 6
@@ -84,7 +85,7 @@ export class State {
 
   /** Pairs that the filters let through, in the chosen order, before "best" cuts them off. */
   candidates(): Pair[] {
-    const rows = this.pairs.filter((p) => (this.all || this.used(p)) && p.similarity >= this.epsilon)
+    const rows = this.pairs.filter((p) => (this.all || this.used(p)) && p.similarity >= this.epsilon && (!this.here || this.cut(p)))
     const by: Record<string, (a: Pair, b: Pair) => number> = {
       use: (a, b) => Number(this.used(b)) - Number(this.used(a)) || Number(b.given) - Number(a.given) || b.confidence - a.confidence || b.similarity - a.similarity,
       similarity: (a, b) => b.similarity - a.similarity,
@@ -93,6 +94,11 @@ export class State {
       name: (a, b) => (a.name || '\uffff').localeCompare(b.name || '\uffff') || a.id - b.id,
     }
     return rows.sort((a, b) => by[this.order](a, b) || a.id - b.id)
+  }
+
+  /** Whether a pair is seen on the slices that are shown. */
+  cut(pair: Pair): boolean {
+    return pair.regions.fixed.cuts(this.plane, this.slice('fixed')) || pair.regions.moving.cuts(this.plane, this.slice('moving'))
   }
 
   listed(): Pair[] {

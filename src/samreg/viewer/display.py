@@ -91,7 +91,7 @@ class Display:
         return matrix
 
     def turned(self, array: np.ndarray) -> np.ndarray:
-        """An array over the grid, `(*shape)` or `(*shape, channels)`, as it is shown: (z, y, x) or (z, y, x, channels)."""
+        """An array over the grid, `(*shape)` or `(*shape, channels)`, as it is shown: (z, y, x[, channels])."""
         d = self.grid.ndim
         rest = tuple(range(d, array.ndim))
         out = np.transpose(array, (*self.axes, *rest))
@@ -102,7 +102,8 @@ class Display:
         """The inverse of `turned`, for an array without channels."""
         out = array[0] if self.grid.ndim == 2 else array
         out = out[tuple(slice(None, None, -1 if flip else 1) for flip in self.flips)]
-        return np.transpose(out, np.argsort(self.axes))
+        inverse: np.ndarray = np.transpose(out, np.argsort(self.axes))
+        return inverse
 
     def turned_start(self, roi: Roi) -> tuple[int, int, int]:
         """The first shown voxel (z, y, x) of the box of a region."""
@@ -129,7 +130,8 @@ class Display:
     def world(self, index: np.ndarray) -> np.ndarray:
         """World points (n, d) of shown indices (n, 3), (x, y, z)."""
         rows = np.asarray(index, dtype=float) @ self.matrix[:3, :3].T + self.matrix[:3, 3]
-        return rows[:, : self.grid.ndim]
+        world: np.ndarray = rows[:, : self.grid.ndim]
+        return world
 
     def index(self, world: np.ndarray) -> np.ndarray:
         """Shown indices (n, 3) of world points (n, d)."""

@@ -20,9 +20,8 @@ import numpy as np
 from samreg.errors import InputError
 from samreg.files import write_json
 from samreg.geometry.grid import Grid
-from samreg.geometry.rois import Roi, RoiSet
+from samreg.geometry.rois import PairedRois, Roi, RoiSet
 from samreg.runs.pair_files import pair_rows, put_segments, read_every_pair, side_row
-from samreg.geometry.rois import PairedRois
 from samreg.viewer.masks import pack_roi, unpack_roi
 
 __all__ = ["Edits"]
@@ -119,8 +118,8 @@ class Edits:
             RoiSet((dataclasses.replace(roi, name=text),), self.grids[side])
             for roi, side in zip((fixed, moving), _SIDES, strict=True)
         ]
-        numbers = (float(np.clip(similarity, -1, 1)), float(np.clip(confidence, 0, 1)))
-        pairs = PairedRois(sides[0], sides[1], *(np.asarray([v]) for v in numbers), np.ones(1, dtype=bool))
+        likeness, weight = np.clip([similarity], -1, 1), np.clip([confidence], 0, 1)
+        pairs = PairedRois(sides[0], sides[1], likeness, weight, np.ones(1, dtype=bool))
         row = {**pair_rows(pairs)[0], "id": number}
         return self._make("add", [self._change(number, row, (sides[0][0], sides[1][0]))])
 
@@ -147,7 +146,8 @@ class Edits:
 
     def _change(self, number: int, row: dict[str, Any], rois: tuple[Roi, Roi] | None = None) -> dict[str, Any]:
         """One pair before and after; regions only where they changed, a row of None where there is no pair."""
-        before, after = {"row": self.rows.get(number), "rois": None}, {"row": row, "rois": None}
+        before: dict[str, Any] = {"row": self.rows.get(number), "rois": None}
+        after: dict[str, Any] = {"row": row, "rois": None}
         if rois is not None:
             after["rois"] = [pack_roi(roi) for roi in rois]
             if number in self.rois:

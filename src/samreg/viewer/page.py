@@ -45,8 +45,9 @@ class Page:
             _collect(folder, "", files)
         if "index.html" not in files:
             raise InputError(
-                f"the viewer's page is not in this installation, because npm's registry could not be reached when it was "
-                f"built; install samreg again where it can (in a clone: python hatch_build.py), or open {run}/report.html"
+                "the viewer's page is not in this installation, because npm's registry could not be reached when it "
+                "was built; install samreg again where it can (in a clone: python hatch_build.py), or open "
+                f"{run}/report.html"
             )
         return cls(files)
 

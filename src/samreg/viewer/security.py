@@ -24,8 +24,8 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 LARGEST_BODY = 16 * 1024 * 1024
 """Bytes of a request: a region that was mended by hand is far smaller."""
 _POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self' data: blob:; "
-    "worker-src 'self' blob:; font-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
+    "connect-src 'self' data: blob:; worker-src 'self' blob:; font-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 _HEADERS = (
     (b"content-security-policy", _POLICY.encode()),
@@ -36,10 +36,6 @@ _HEADERS = (
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"cache-control", b"no-store"),
 )
-
-
-class _TooLarge(Exception):
-    """A request body went over the limit."""
 
 
 class Guard:
@@ -68,12 +64,10 @@ class Guard:
         headers: dict[str, list[str]] = {}
         for name, value in scope["headers"]:
             headers.setdefault(name.decode("latin-1"), []).append(value.decode("latin-1"))
-        begun, fresh = False, False
+        refusal, fresh = self._check(scope, headers)
 
         async def answer(message: Message) -> None:
-            nonlocal begun
             if message["type"] == "http.response.start":
-                begun = True
                 kept = [(k, v) for k, v in message["headers"] if k.lower() not in dict(_HEADERS)]
                 if fresh:
                     text = f"{self.cookie}={self._token}; HttpOnly; SameSite=Strict; Path=/"
@@ -81,25 +75,23 @@ class Guard:
                 message = {**message, "headers": [*kept, *_HEADERS]}
             await send(message)
 
-        refusal, fresh = self._check(scope, headers)
         if refusal is not None:
             await _refuse(answer, *refusal)
             return
-        taken = 0
+        body = b""
+        if scope["method"] not in ("GET", "HEAD"):
+            whole = await _body(receive)
+            if whole is None:
+                await _refuse(answer, 413, "the request is too large")
+                return
+            body = whole
+        waiting: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
-        async def limited() -> Message:
-            nonlocal taken
-            message = await receive()
-            taken += len(message.get("body", b""))
-            if taken > LARGEST_BODY:
-                raise _TooLarge
-            return message
+        async def again() -> Message:
+            return waiting.pop() if waiting else await receive()
 
         try:
-            await self._app(scope, limited, answer)
-        except _TooLarge:
-            if not begun:
-                await _refuse(answer, 413, "the request is too large")
+            await self._app(scope, again, answer)
         except OSError:
             return  # the browser went away: nobody is left to answer
 
@@ -138,6 +130,21 @@ class Guard:
 
     def _right(self, given: str) -> bool:
         return hmac.compare_digest(given.encode("utf-8", "replace"), self._token.encode())
+
+
+async def _body(receive: Receive) -> bytes | None:
+    """The whole body of a request; None where it is too large, or the browser went away."""
+    parts, size = [], 0
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            return None
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > LARGEST_BODY:
+            return None
+        if not message.get("more_body", False):
+            return b"".join(parts)
 
 
 async def _refuse(send: Send, status: int, text: str) -> None:

@@ -60,7 +60,7 @@ class Server:
             raise
         self.port = int(self._socket.getsockname()[1])
         self.token = secrets.token_urlsafe(32)
-        app: Any = Guard(make_app(self.session, page), self.token, self.port)  # type: ignore[arg-type]
+        app: Any = Guard(make_app(self.session, page), self.token, self.port)
         config = uvicorn.Config(
             app,
             log_level="critical",

@@ -13,7 +13,7 @@ from typing import Any
 from samreg.errors import InputError, SamregError
 from samreg.viewer.masks import unshown_roi
 from samreg.viewer.scene import Scene
-from samreg.viewer.worker import Cancelled, Worker
+from samreg.viewer.worker import CancelledError, Worker
 
 __all__ = ["Session"]
 
@@ -145,7 +145,7 @@ class Session:
         wanted = {"point": 3, "box": 6}
         if len(where) != 1 or next(iter(where)) not in wanted:
             raise InputError("give one point or one box")
-        (kind, numbers), = where.items()
+        ((kind, numbers),) = where.items()
         if not isinstance(numbers, list) or len(numbers) != wanted[kind]:
             raise InputError(f"a {kind} has {wanted[kind]} numbers")
         values = [float(v) for v in numbers]
@@ -190,7 +190,7 @@ class Session:
                 self._serial += 1
                 self.new = new
                 job.update(state="done", outcome=outcome, seconds=time.monotonic() - self._begun)
-        except Cancelled:
+        except CancelledError:
             job.update(state="stopped", seconds=time.monotonic() - self._begun)
         except SamregError as error:
             job.update(state="failed", error=str(error), seconds=time.monotonic() - self._begun)
@@ -218,7 +218,7 @@ class Session:
             self.new, self._job = None, {"state": "idle"}
             self._remove_fresh()
 
-    def save(self, name: str) -> dict[str, Any]:
+    def save(self, name: Any) -> dict[str, Any]:
         """Move the new result beside the run, under a name, and go on with it.
 
         Raises:

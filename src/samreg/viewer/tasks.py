@@ -110,13 +110,21 @@ def prompt(progress: Progress, folder: str, side: str, where: dict[str, list[flo
         progress("loading the segmenter", 0, 1)
         finder = open_finder(config.segment)
         if finder.segmenter is not None:
-            finder = as_finder(Remembering(finder.segmenter))  # type: ignore[arg-type]
+            finder = as_finder(Remembering(finder.segmenter))
         _Held.finder, _Held.named = finder, config.segment
     given, other = images if side == "fixed" else images[::-1]
     shown, partner = Display(given.grid), Display(other.grid)
-    (kind, numbers), = where.items()
+    ((kind, numbers),) = where.items()
     world = shown.world(np.asarray(numbers, dtype=float).reshape(-1, 3)).ravel().tolist()
-    answer = prompt_pair(given, other, config=config, segmenter=_Held.finder, progress=progress, **{kind: world})
+    answer = prompt_pair(
+        given,
+        other,
+        point=world if kind == "point" else None,
+        box=world if kind == "box" else None,
+        config=config,
+        segmenter=_Held.finder,
+        progress=progress,
+    )
     sides = {side: shown_roi(answer.region[0], shown), "moving" if side == "fixed" else "fixed": None}
     if answer.found:
         sides["moving" if side == "fixed" else "fixed"] = shown_roi(answer.pairs.moving[0], partner)

@@ -54,7 +54,7 @@ def write_volume(data: np.ndarray, display: Display, path: Path, *, scale: tuple
 
 def _steps(data: np.ndarray) -> tuple[np.ndarray, float, float]:
     low, high = float(data.min()), float(data.max())
-    if -32767 <= low and high <= 32767:
+    if low >= -32767 and high <= 32767:
         whole = np.rint(data)
         if np.array_equal(whole, data):
             return whole.astype(np.int16), 1.0, 0.0
@@ -114,10 +114,9 @@ def coarse_map(field: DisplacementField | None, fixed: Display, moving: Display)
 
 
 def _sampled(field: DisplacementField, world: np.ndarray) -> np.ndarray:
-    """u at world points by linear interpolation, without torch, which takes seconds to load."""
+    """The field at world points by linear interpolation, without torch, which takes seconds to load."""
     from scipy.ndimage import map_coordinates
 
     index = field.grid.world_to_index(world)[:, ::-1].T
     rows = [map_coordinates(field.u[..., i], index, order=1, mode="nearest") for i in range(field.grid.ndim)]
     return np.stack(rows, axis=1)
-

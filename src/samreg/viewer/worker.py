@@ -1,4 +1,4 @@
-"""A process beside the server for heavy work: it keeps what it loaded, reports progress, and can be stopped at any time."""
+"""A process beside the server for heavy work: it keeps what it loaded, reports progress, and can be stopped."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from typing import Any
 from samreg.errors import InputError, RegistrationError
 from samreg.types import Progress
 
-__all__ = ["Cancelled", "Worker"]
+__all__ = ["CancelledError", "Worker"]
 
 _PATIENCE_S = 5.0
 
 
-class Cancelled(RegistrationError):
+class CancelledError(RegistrationError):
     """The work was stopped on request."""
 
 
@@ -40,7 +40,7 @@ class Worker:
 
         Raises:
             InputError: as the task did.
-            Cancelled: if `stop` was called meanwhile.
+            CancelledError: if `stop` was called meanwhile.
             RegistrationError: if the task failed otherwise, or the process died.
         """
         with self._turn:
@@ -65,7 +65,7 @@ class Worker:
                     stopped = self._stopped
                     self._drop()
                 if stopped:
-                    raise Cancelled("stopped") from None
+                    raise CancelledError("stopped") from None
                 raise RegistrationError(
                     "the process that computes has died, perhaps for want of memory; try it again"
                 ) from None
