@@ -16,7 +16,8 @@ export interface PairRow {
   colour: string
   fixed: SidePair
   moving: SidePair
-  overlap?: [number, number] | null
+  structure: number
+  background: boolean
 }
 export interface SideInfo {
   name: string

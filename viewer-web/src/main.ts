@@ -60,9 +60,20 @@ class App {
     this.limits(true)
     this.table.refresh()
     if (s.job.state === 'running') this.follow()
+    else this.jobLine()
     if (s.job.new) await this.arrived(s.job)
     this.redraw()
     document.body.dataset.ready = 'all'
+    void this.compareOverlaps()
+  }
+
+  /** How far the regions of each pair cover each other: computed beside the server, and shown when it is there. */
+  private async compareOverlaps(): Promise<void> {
+    try {
+      const found = await get<Record<string, [number, number | null]>>('/overlaps')
+      this.state.overlaps = new Map(Object.entries(found).map(([id, values]) => [Number(id), values]))
+      this.redraw()
+    } catch { /* the table is complete without it */ }
   }
 
   redraw(): void {
@@ -386,6 +397,7 @@ class App {
       const answer = await post<Edited>('/edit', command)
       s.pairs = s.pairs.filter((p) => !answer.gone.includes(p.id))
       await s.take(answer.pairs)
+      if (command.do !== 'rename' && command.do !== 'reject' && command.do !== 'restore') for (const row of answer.pairs) s.overlaps.delete(row.id)
       if (s.selected !== null && !s.pair(s.selected)) s.selected = null
       this.counts(answer.undo, answer.redo)
       this.say('saved')

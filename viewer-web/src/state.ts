@@ -35,6 +35,8 @@ export class State {
   field: Field
   newField: Field | null = null
   pairs: Pair[] = []
+  /** Dice before and after registration, of pairs as they were when the run was opened. */
+  overlaps = new Map<number, [number, number | null]>()
   hover: number | null = null
   selected: number | null = null
   order = 'use'
@@ -81,7 +83,7 @@ export class State {
     return Math.min(this.size(side)[a] - 1, Math.max(0, Math.round((side === 'fixed' ? this.cursor : this.moving)[a])))
   }
 
-  used(pair: Pair): boolean { return pair.keep && pair.confidence > 0 }
+  used(pair: Pair): boolean { return pair.keep && pair.confidence > 0 && !pair.background }
 
   /** Pairs that the filters let through, in the chosen order, before "best" cuts them off. */
   candidates(): Pair[] {

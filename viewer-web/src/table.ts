@@ -25,7 +25,7 @@ export class Table {
   update(): void {
     const s = this.state, listed = s.listed()
     const wanted = listed.map((pair) => {
-      const key = JSON.stringify([s.scene.serial, pair.name, pair.keep, pair.confidence, pair.fixed.bits.length, pair.moving.bits.length, pair.fixed.n_voxels, pair.moving.n_voxels])
+      const key = JSON.stringify([s.scene.serial, pair.name, pair.keep, pair.confidence, pair.fixed.bits.length, pair.moving.bits.length, pair.fixed.n_voxels, pair.moving.n_voxels, s.overlaps.has(pair.id)])
       const known = this.rows.get(pair.id)
       if (known && known.key === key) return known.element
       const element = this.row(pair)
@@ -69,15 +69,16 @@ export class Table {
     const chip = document.createElement('i')
     chip.style.background = pair.colour
     const name = document.createElement('span')
-    name.textContent = pair.name ? `${pair.id} ${pair.name}` : `pair ${pair.id}`
+    name.textContent = (pair.name ? `${pair.id} ${pair.name}` : `pair ${pair.id}`) + (pair.structure === pair.id ? '' : `, structure ${pair.structure}`)
     title.append(chip, name)
     const facts = document.createElement('div')
     facts.className = 'soft'
     const size = amount(pair.fixed.size, this.state) + (pair.moving.size === pair.fixed.size ? '' : ` → ${amount(pair.moving.size, this.state)}`)
-    const weight = pair.keep ? (pair.confidence > 0 ? `weight ${pair.confidence.toFixed(2)}` : 'unused') : 'rejected'
+    const weight = pair.keep ? (pair.background ? 'background' : pair.confidence > 0 ? `weight ${pair.confidence.toFixed(2)}` : 'unused') : 'rejected'
     const likeness = pair.given ? 'given' : `similarity ${pair.similarity.toFixed(2)}`
     facts.textContent = `${likeness} · ${weight} · ${size}`
-    if (pair.overlap) facts.textContent += ` · overlap ${pair.overlap.map((v) => v.toFixed(2)).join(' → ')}`
+    const overlap = this.state.overlaps.get(pair.id)
+    if (overlap) facts.textContent += ` · Dice ${overlap.filter((v) => v !== null).map((v) => v.toFixed(2)).join(' → ')}`
     const buttons = document.createElement('div')
     buttons.className = 'acts'
     const keep = document.createElement('button')

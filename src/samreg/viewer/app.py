@@ -37,6 +37,7 @@ def make_app(session: Session, page: Page) -> Starlette:
         *(Route(f"/{name}", _told(_file(page, name))) for name in page.files if name != "index.html"),
         Route("/scene", _told(_json(session.describe))),
         Route("/pairs", _told(_json(session.pairs))),
+        Route("/overlaps", _told(_json(session.overlaps))),
         Route("/job", _told(_json(session.job))),
         Route("/map/{which}", _told(functools.partial(_map, session))),
         Route("/volume/{which}/{name}", _told(functools.partial(_volume, session))),

@@ -21,6 +21,7 @@ from samreg.errors import InputError
 from samreg.files import write_json
 from samreg.geometry.grid import Grid
 from samreg.geometry.rois import PairedRois, Roi, RoiSet
+from samreg.io.notes import collected
 from samreg.runs.pair_files import pair_rows, put_segments, read_every_pair, side_row
 from samreg.viewer.masks import pack_roi, unpack_roi
 
@@ -45,7 +46,8 @@ class Edits:
         self.done: list[dict[str, Any]] = []
         self.undone: list[dict[str, Any]] = []
         pending = self._read()
-        pairs, rows = read_every_pair(folder, fixed, moving)
+        with collected():  # reading the run has said them already
+            pairs, rows = read_every_pair(folder, fixed, moving)
         self.rows: dict[int, dict[str, Any]] = {int(row["id"]): row for row in rows}
         self.rois: dict[int, tuple[Roi, Roi]] = {
             int(row["id"]): (a, b) for row, a, b in zip(rows, pairs.fixed.rois, pairs.moving.rois, strict=True)

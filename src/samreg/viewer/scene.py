@@ -115,7 +115,10 @@ class Scene:
             "given": bool(row.get("given", row["name"] != "")),
             "similarity": float(row["similarity"]),
             "confidence": float(row["confidence"]),
-            "colour": "rgb({},{},{})".format(*pair_colour(number - 1)),
+            "structure": int(row.get("structure", number)),
+            "background": bool(row.get("background", False)),
+            # A pair that was added here has no neighbours yet that its colour was chosen to differ from.
+            "colour": "rgb({},{},{})".format(*row.get("colour", pair_colour(number - 1))),
             **sides,
         }
 

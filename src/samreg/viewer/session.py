@@ -93,6 +93,11 @@ class Session:
         with self._changing:
             return self.scene.pairs()
 
+    def overlaps(self) -> dict[int, tuple[float, float | None]]:
+        """Dice of the regions of each pair, before and after registration."""
+        found: dict[int, tuple[float, float | None]] = self.worker.call("overlaps", str(self.scene.run.folder))
+        return found
+
     def edit(self, command: dict[str, Any]) -> dict[str, Any]:
         """Make one change, write it, and say which pairs are different now.
 

@@ -16,6 +16,7 @@ from samreg.geometry.field import DisplacementField
 from samreg.geometry.rois import PairedRois
 from samreg.io.images import read_image
 from samreg.io.notes import collected
+from samreg.runs.pair_files import read_every_pair
 from samreg.runs.refit import config_of, inputs_of, refit_run
 from samreg.runs.run_folder import Run, read_run, write_run
 from samreg.types import Progress
@@ -151,6 +152,20 @@ def volume(progress: Progress, folder: str, name: str, path: str) -> None:
     write_volume(warped.data, Display(run.fixed_grid), Path(path))
 
 
+def overlaps(progress: Progress, folder: str) -> dict[int, tuple[float, float | None]]:
+    """Dice of both regions of every pair, before and after registration, by the number of the pair."""
+    from samreg.metrics.pair_overlap import pair_dice
+
+    progress("overlap", 0, 1)
+    run = read_run(folder)
+    pairs, rows = read_every_pair(run.folder, run.fixed_grid, run.moving_grid)
+    before = pair_dice(pairs)
+    after = None if run.field is None else pair_dice(pairs, run.field)
+    return {
+        int(row["id"]): (float(before[i]), None if after is None else float(after[i])) for i, row in enumerate(rows)
+    }
+
+
 def fit(progress: Progress, folder: str, out: str) -> dict[str, Any]:
     """Register again from the pairs as they are now: what `samreg fit` does."""
     return _outcome(refit_run(folder, out, progress=progress))
@@ -183,5 +198,5 @@ def _outcome(result: Any) -> dict[str, Any]:
     return {"pairs": len(result.pairs), "verdict": result.verdict, "warnings": list(result.warnings)}
 
 
-TASKS = {"prompt": prompt, "volume": volume, "fit": fit, "register": register}
+TASKS = {"overlaps": overlaps, "prompt": prompt, "volume": volume, "fit": fit, "register": register}
 """Name -> function; the first argument is the progress function."""
