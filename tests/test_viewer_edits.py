@@ -162,7 +162,6 @@ class TestEdits:
         [
             (lambda e: e.keep([9], False), "no pair 9"),
             (lambda e: e.keep([True], False), "no pair True"),
-            (lambda e: e.keep(["1"], False), "no pair 1"),
             (lambda e: e.rename(1, "  "), "1 to 80 letters"),
             (lambda e: e.rename(1, "x" * 81), "1 to 80 letters"),
             (lambda e: e.outline(1, "left", square()), "fixed or moving"),

@@ -7,6 +7,8 @@ import { brightness, slicePixels, type PlaneAxes, type Volume } from './volume'
 
 export type Role = 'fixed' | 'moving' | 'result'
 const FOLDED = -32768
+/** Slices change with every step: drawing them in memory is fast on every machine, also on one without a graphics card. */
+export const ON_CPU: CanvasRenderingContext2DSettings = { willReadFrequently: true }
 
 interface Place { scale: number; x: number; y: number; sx: number; sy: number }
 
@@ -99,7 +101,7 @@ export class Panel {
 
   draw(): void {
     this.fit()
-    const g = this.canvas.getContext('2d')!
+    const g = this.canvas.getContext('2d', ON_CPU)!
     g.setTransform(1, 0, 0, 1, 0, 0)
     g.fillStyle = '#000'
     g.fillRect(0, 0, this.canvas.width, this.canvas.height)
@@ -178,7 +180,7 @@ export class Panel {
     if (this.pixels.width !== width || this.pixels.height !== height) { this.pixels.width = width; this.pixels.height = height }
     const data = new ImageData(width, height)
     slicePixels(volume, this.plane, Math.min(this.slice, volume.shape[this.plane.through] - 1), kept.table, new Uint32Array(data.data.buffer))
-    this.pixels.getContext('2d')!.putImageData(data, 0, 0)
+    this.pixels.getContext('2d', ON_CPU)!.putImageData(data, 0, 0)
   }
 
   private jacobian(g: CanvasRenderingContext2D): void {
@@ -193,7 +195,7 @@ export class Panel {
       const [r, gr, b] = stored === FOLDED ? [255, 230, 0] : octaveColour(stored * volume.slope)
       out[v * width + u] = 0xff000000 | (b << 16) | (gr << 8) | r
     }
-    this.over.getContext('2d')!.putImageData(data, 0, 0)
+    this.over.getContext('2d', ON_CPU)!.putImageData(data, 0, 0)
     const p = this.place()
     g.save()
     g.globalAlpha = this.state.opacity

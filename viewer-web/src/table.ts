@@ -2,6 +2,7 @@
 
 import type { Side, Triple } from './api'
 import type { Pair, State } from './state'
+import { ON_CPU } from './panel'
 import { brightness, slicePixels } from './volume'
 
 export interface TableActions {
@@ -141,7 +142,7 @@ export class Table {
   private picture(canvas: HTMLCanvasElement, pair: Pair, side: Side): boolean {
     const s = this.state, volume = s.volumes.get(side), plane = s.plane
     const region = pair.regions[side]
-    const g = canvas.getContext('2d')!
+    const g = canvas.getContext('2d', ON_CPU)!
     g.fillStyle = '#000'
     g.fillRect(0, 0, canvas.width, canvas.height)
     const k = (region.middle(plane.through) as Triple)[plane.through]
@@ -158,7 +159,7 @@ export class Table {
       const data = new ImageData(width, height)
       const [low, high] = s.windows[side]
       slicePixels(volume, plane, k, brightness(volume, low, high), new Uint32Array(data.data.buffer))
-      sheet.getContext('2d')!.putImageData(data, 0, 0)
+      sheet.getContext('2d', ON_CPU)!.putImageData(data, 0, 0)
       g.drawImage(sheet, x, y, width * spacing[0] * scale, height * spacing[1] * scale)
     }
     const sx = spacing[0] * scale, sy = spacing[1] * scale
