@@ -32,12 +32,13 @@ SHOTS = os.environ.get("SAMREG_TEST_SHOTS", "")
 
 # Buttons, sliders, texts and pictures that lie on each other; what is meant to lie on an image is left out.
 OVERLAPPING = """() => {
-  const all = [...document.querySelectorAll("button, select, input, label, h1, canvas, figcaption, .pair .name, #facts")]
+  const all = [...document.querySelectorAll("button, select, input, label, h1, canvas, figcaption, .pair .name")]
     .filter((e) => e.checkVisibility() && !e.closest(".result-bar, dialog"));
   const boxes = all.map((e) => [e, e.getBoundingClientRect()]);
   const side = document.querySelector("#pairs").getBoundingClientRect();
   const seen = ([e, b]) => !e.closest("#pairs") || (b.top >= side.top && b.bottom <= side.bottom);
-  return boxes.filter(seen).flatMap(([a, p], i) => boxes.filter(seen).slice(i + 1).filter(([b, q]) => !a.contains(b) && !b.contains(a)
+  const shown = boxes.filter(seen);
+  return shown.flatMap(([a, p], i) => shown.slice(i + 1).filter(([b, q]) => !a.contains(b) && !b.contains(a)
     && p.left < q.right - 2 && q.left < p.right - 2 && p.top < q.bottom - 2 && q.top < p.bottom - 2)
     .map(([b]) => `${a.tagName} ${a.textContent.slice(0, 20)} and ${b.tagName} ${b.textContent.slice(0, 20)}`));
 }"""
