@@ -21,8 +21,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-ARGUMENTS = ("--no-sandbox", "--enable-unsafe-swiftshader", "--use-gl=angle", "--use-angle=swiftshader", "--no-first-run",
-             "--disable-background-networking", "--disable-component-update", "--disable-sync")  # fmt: skip
+ARGUMENTS = ["--no-sandbox", "--enable-unsafe-swiftshader", "--use-gl=angle", "--use-angle=swiftshader"]
+ARGUMENTS += ["--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
 _DRAWN = """await new Promise((done) => requestAnimationFrame(() => {
   for (const canvas of document.querySelectorAll(".panel > canvas")) canvas.getContext("2d").getImageData(0, 0, 1, 1);
   done(); }));"""
@@ -35,7 +35,8 @@ slider.dispatchEvent(new Event("input")); """
 )
 WINDOWS = (
     """async (n) => { const times = [], canvas = document.querySelector(".panel > canvas");
-const send = (type, x) => canvas.dispatchEvent(new PointerEvent(type, { clientX: x, clientY: 300, button: 2, pointerId: 1 }));
+const send = (type, x) => canvas.dispatchEvent(
+  new PointerEvent(type, { clientX: x, clientY: 300, button: 2, pointerId: 1 }));
 canvas.setPointerCapture = () => {}; send("pointerdown", 200);
 for (let i = 0; i < n; i++) { const begun = performance.now(); send("pointermove", 200 + 3 * i); """
     + _DRAWN
@@ -53,7 +54,7 @@ def main() -> None:
     path = os.environ.get("SAMREG_CHROMIUM") or shutil.which("chromium")
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         run = shutil.copytree(options.run, Path(folder) / "run")
-        browser = playwright.chromium.launch(executable_path=path, args=list(ARGUMENTS))
+        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
         begun = time.perf_counter()
         server = subprocess.Popen(
             [sys.executable, "-u", "-m", "samreg", "view", str(run), "--no-browser"], stdout=subprocess.PIPE, text=True
@@ -69,10 +70,9 @@ def main() -> None:
             page.wait_for_selector("body[data-ready]")
             images = time.perf_counter()
             page.wait_for_selector("body[data-ready=all]")
+            pairs = time.perf_counter()
             print(f"the command answers after {answered - begun:.1f} s")
-            print(
-                f"images on the screen {images - answered:.2f} s later, pairs {time.perf_counter() - answered:.2f} s later"
-            )
+            print(f"images on the screen {images - answered:.2f} s later, pairs {pairs - answered:.2f} s later")
             for name, script in (("step", STEPS), ("window", WINDOWS)):
                 times = page.evaluate(script, 40)
                 print(f"{name}: median {statistics.median(times):.0f} ms, largest {max(times):.0f} ms")
