@@ -39,17 +39,19 @@ class Fit:
         """Read, register, write."""
         from samreg.errors import InputError
         from samreg.files import check_output
-        from samreg.runs.refit import fit_run, inputs_of, other_inputs_of
-        from samreg.runs.run_folder import read_run, write_run
+        from samreg.runs.refit import refit_run
 
         check_output(self.out, self.overwrite)
         if self.out.resolve() == self.run_folder.resolve():
             raise InputError(f"{self.out}: is the run itself; give --out another folder")
         with ProgressLines() as progress:
-            result = fit_run(self.run_folder, fixed=self.fixed, moving=self.moving, progress=progress)
-        run = read_run(self.run_folder)
-        inputs = inputs_of(run, self.fixed, self.moving)
-        chosen = {side: {k: run.manifest["images"][side].get(k) for k in ("frame", "series")} for side in inputs}
-        inputs |= other_inputs_of(run)
-        write_run(result, self.out, inputs=inputs, overwrite=self.overwrite, chosen=chosen, inverse=self.inverse)
+            result = refit_run(
+                self.run_folder,
+                self.out,
+                fixed=self.fixed,
+                moving=self.moving,
+                inverse=self.inverse,
+                overwrite=self.overwrite,
+                progress=progress,
+            )
         show(*summary(result, self.out))

@@ -31,7 +31,16 @@ from samreg.io.rois import read_segmentation, write_label_map, write_segmentatio
 from samreg.io.segments import entries_of, segment_entries
 from samreg.report.structures import Structure, structures_of
 
-__all__ = ["edit_pairs", "pair_rows", "read_pair_files", "side_row", "write_pair_files"]
+__all__ = [
+    "edit_pairs",
+    "pair_rows",
+    "put_segments",
+    "read_every_pair",
+    "read_pair_files",
+    "segment_id",
+    "side_row",
+    "write_pair_files",
+]
 
 _SIDES = ("fixed", "moving")
 
@@ -47,7 +56,7 @@ def write_pair_files(pairs: PairedRois, folder: Path, structures: Sequence[Struc
     known = structures_of(pairs) if structures is None else structures
     owner = {row: structure for structure in known for row in structure.rows}
     colours = [{"Color": " ".join(f"{c / 255:.6g}" for c in owner[i].colour)} for i in range(len(pairs))]
-    ids = [f"pair_{i + 1}" for i in range(len(pairs))]
+    ids = [segment_id(i + 1) for i in range(len(pairs))]
     names = [_segment_name(i + 1, roi.name) for i, roi in enumerate(pairs.fixed.rois)]
     for side, rois in zip(_SIDES, (pairs.fixed, pairs.moving), strict=True):
         write_segmentation(rois, folder / f"{side}_rois.seg.nrrd", ids, names, colours)
@@ -60,6 +69,11 @@ def write_pair_files(pairs: PairedRois, folder: Path, structures: Sequence[Struc
             "colour": list(owner[i].colour),
         }
     write_json(folder / "pairs.json", rows)
+
+
+def segment_id(number: int) -> str:
+    """ID of the segments of a pair in both files."""
+    return f"pair_{number}"
 
 
 def _segment_name(number: int, name: str) -> str:
@@ -116,18 +130,25 @@ def read_pair_files(folder: Path, fixed: Grid, moving: Grid) -> tuple[PairedRois
     Warns:
         InputWarning: naming pairs of which a segment is missing, and added segments without a partner.
     """
+    pairs, rows = read_every_pair(folder, fixed, moving)
+    kept = [i for i, row in enumerate(rows) if row["keep"]]
+    return pairs.select(kept), [rows[i] for i in kept]
+
+
+def read_every_pair(folder: Path, fixed: Grid, moving: Grid) -> tuple[PairedRois, list[dict[str, Any]]]:
+    """As `read_pair_files`, with the pairs that are not kept among them."""
     rows = _rows(folder)
     grids = fixed, moving
     segments = [
         _segments(folder / f"{side}_rois.seg.nrrd", grid, bool(rows)) for side, grid in zip(_SIDES, grids, strict=True)
     ]
-    names = [f"pair_{row['id']}" for row in rows]
+    names = [segment_id(row["id"]) for row in rows]
     kept: list[dict[str, Any]] = []
     rois: list[tuple[Roi, Roi]] = []
     for row, name in zip(rows, names, strict=True):
-        if not row["keep"]:
-            continue
         missing = [side for side, found in zip(_SIDES, segments, strict=True) if name not in found]
+        if missing and not row["keep"]:
+            continue
         if missing:
             note(f"{folder}: pair {row['id']} is left out, its segment is missing in the {' and '.join(missing)} file")
             continue
@@ -263,11 +284,48 @@ def edit_pairs(
         for side in _SIDES:
             path = source / f"{side}_rois.seg.nrrd"
             rois, entries = _read(path)
-            changed = {f"pair_{number}": _segment_name(number, name) for number, name in names.items()}
+            changed = {segment_id(number): _segment_name(number, name) for number, name in names.items()}
             write_segmentation(
                 rois, path, entries=[{**e, "Name": changed.get(e["ID"].strip(), e.get("Name", ""))} for e in entries]
             )
     write_json(source / "pairs.json", rows)
+
+
+def put_segments(folder: Path, side: str, grid: Grid, regions: Mapping[int, Roi | None]) -> None:
+    """Change, add or remove the segments of pairs in one file; all others stay, with what Slicer says of them.
+
+    Args:
+        folder: the run folder.
+        side: `fixed` or `moving`.
+        grid: of the image of that side.
+        regions: number of a pair -> its region, named as the pair; None removes its segment.
+    """
+    path = folder / f"{side}_rois.seg.nrrd"
+    rois: list[Roi] = []
+    entries: list[dict[str, str]] = []
+    if any("ID" in entry for entry in segment_entries(path)):
+        found, old = _read(path)
+        if found.grid.shape != grid.shape:
+            found, kept = DisplacementField.identity(grid).warp_rois(found)
+            old = [old[i] for i in kept]
+        rois, entries = list(found.rois), [dict(entry) for entry in old]
+    for number, roi in regions.items():
+        where = [i for i, entry in enumerate(entries) if entry["ID"].strip() == segment_id(number)]
+        if roi is None:
+            for i in where:
+                del rois[i], entries[i]
+        elif where:
+            rois[where[0]] = roi
+            entries[where[0]]["Name"] = _segment_name(number, roi.name)
+        else:
+            rois.append(roi)
+            entries.append({"ID": segment_id(number), "Name": _segment_name(number, roi.name)})
+    for entry in entries:
+        # A region that changed may overlap its neighbours now: layers are found anew.
+        entry.pop("LabelValue", None)
+        entry.pop("Layer", None)
+    ids, names = [entry["ID"] for entry in entries], [entry.get("Name", "") for entry in entries]
+    write_segmentation(RoiSet(tuple(rois), grid), path, ids, names, entries)
 
 
 def _listed(numbers: list[int]) -> str:

@@ -18,10 +18,10 @@ from samreg.io.notes import collected, note
 from samreg.result import RegistrationResult
 from samreg.runs.guides import GUIDES, Guides
 from samreg.runs.initial import read_initial
-from samreg.runs.run_folder import Run, read_run
+from samreg.runs.run_folder import Run, read_run, write_run
 from samreg.types import Progress
 
-__all__ = ["config_of", "fit_run", "inputs_of", "other_inputs_of"]
+__all__ = ["config_of", "fit_run", "inputs_of", "other_inputs_of", "refit_run"]
 
 
 def fit_run(
@@ -72,6 +72,39 @@ def fit_run(
     before = run.manifest["counts"]["pairs"]
     text = f"fitted again from {run.folder}, with {len(run.pairs)} pairs; that run was fitted with {before}"
     return dataclasses.replace(result, notes=(text, *notes, *result.notes))
+
+
+def refit_run(
+    folder: str | Path,
+    out: str | Path,
+    *,
+    fixed: str | Path | None = None,
+    moving: str | Path | None = None,
+    inverse: bool = True,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> RegistrationResult:
+    """`fit_run`, and the result in a new run folder: what `samreg fit` and the viewer do.
+
+    Args:
+        folder: the run folder.
+        out: folder of the new run; must not exist or be empty.
+        fixed: as in `fit_run`.
+        moving: as in `fit_run`.
+        inverse: write the inverse on the moving grid as well.
+        overwrite: replace an older run in that place.
+        progress: called along the way.
+
+    Raises:
+        InputError: as in `fit_run`, or if the new folder cannot be used.
+    """
+    result = fit_run(folder, fixed=fixed, moving=moving, progress=progress)
+    run = read_run(folder)
+    inputs = inputs_of(run, fixed, moving)
+    chosen = {side: {k: run.manifest["images"][side].get(k) for k in ("frame", "series")} for side in inputs}
+    inputs |= other_inputs_of(run)
+    write_run(result, out, inputs=inputs, overwrite=overwrite, chosen=chosen, inverse=inverse)
+    return result
 
 
 def inputs_of(run: Run, fixed: str | Path | None = None, moving: str | Path | None = None) -> dict[str, Path]:

@@ -1,7 +1,8 @@
-"""What the viewer shows, read from a run folder: pictures and outlines of slices, nothing kept but the images."""
+"""What the page shows of a run folder, read from it: its images, its map, its pairs."""
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,19 +11,18 @@ import numpy as np
 
 from samreg.errors import InputError
 from samreg.files import sha256_of
-from samreg.geometry.field import DisplacementField
 from samreg.geometry.image import Image
 from samreg.io.images import read_image
+from samreg.io.notes import collected
 from samreg.io.palette import pair_colour
-from samreg.report.maps import blend, checkerboard, difference, jacobian_colours
-from samreg.report.png import encode
-from samreg.report.slices import Plane, black_and_white, matching_axis, partner_slice, plane_of, to_bytes
-from samreg.report.svg import marks_of
+from samreg.report.slices import black_and_white
 from samreg.runs.run_folder import Run, read_run
+from samreg.viewer.display import Display
+from samreg.viewer.edits import Edits
+from samreg.viewer.masks import shown_roi
+from samreg.viewer.volumes import coarse_map, write_volume
 
-__all__ = ["Scene"]
-
-_FIXED_VIEWS = ("fixed", "warped", "before", "blend", "blend before", "checkerboard", "difference", "jacobian")
+__all__ = ["Scene", "warped_of"]
 
 
 @dataclass(eq=False)
@@ -44,16 +44,12 @@ class Scene:
     notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        known = {side: entry.get("oriented", True) for side, entry in self.run.manifest["images"].items()}
-        self.plane = plane_of(self.run.fixed_grid, oriented=known["fixed"])
-        axis = self.plane.axis
-        along = None if axis is None else matching_axis(self.run.fixed_grid, axis, self.run.moving_grid)
-        self.moving_plane = plane_of(self.run.moving_grid, along, known["moving"])
-        shown = self.fixed or self.warped
-        if shown is None:
+        if self.fixed is None and self.warped is None:
             raise InputError(f"{self.run.folder}: neither the fixed image nor warped.nii.gz can be read")
-        self._before: Image | None = None
-        self._determinant: np.ndarray | None = None
+        known = {side: bool(entry.get("oriented", True)) for side, entry in self.run.manifest["images"].items()}
+        self.fixed_display = Display(self.run.fixed_grid, known["fixed"])
+        self.moving_display = Display(self.run.moving_grid, known["moving"])
+        self.edits = Edits(self.run.folder, self.run.fixed_grid, self.run.moving_grid)
 
     @classmethod
     def load(cls, folder: str | Path) -> Scene:
@@ -62,104 +58,120 @@ class Scene:
         Raises:
             InputError: if it is no run folder, or no image of it can be read.
         """
-        run = read_run(folder)
-        notes: list[str] = []
+        with collected() as notes:
+            run = read_run(folder)
         images = {side: _original(run, side, notes) for side in ("fixed", "moving")}
-        path = run.folder / "warped.nii.gz"
-        warped = None
-        if path.is_file():
-            found = read_image(path)
-            warped = Image(
-                found.data.reshape((*run.fixed_grid.shape, *((3,) if found.is_colour else ()))), run.fixed_grid
-            )
-        return cls(run, images["fixed"], images["moving"], warped, notes)
+        return cls(run, images["fixed"], images["moving"], warped_of(run), notes)
+
+    @property
+    def complete(self) -> bool:
+        """Whether both images are there, so that prompts and a registration are possible."""
+        return self.fixed is not None and self.moving is not None
 
     def describe(self) -> dict[str, Any]:
-        """What the page needs to know at the start."""
-        views = [view for view in _FIXED_VIEWS if self._has(view)]
-        pairs = [dict(row) for row in self.run.rows]
-        for row, roi in zip(pairs, self.run.pairs.fixed.rois, strict=True):
-            row["colour"] = "rgb({},{},{})".format(*pair_colour(row["id"] - 1))
-            axis = self.plane.axis
-            row["slice"] = None if axis is None else (roi.start[axis] + roi.stop[axis] - 1) // 2
-        images = self.run.manifest["images"]
+        """What the page needs before it draws: no voxel, no mask."""
+        manifest = self.run.manifest
+        images = manifest["images"]
+        nodes, at = self.map()
         return {
+            "folder": str(self.run.folder),
             "title": f"{images['moving']['name']} → {images['fixed']['name']}",
-            "views": views,
-            "moving": self.moving is not None,
-            "fixed_plane": _plane(self.plane),
-            "moving_plane": _plane(self.moving_plane),
-            "partner": [self.partner(k) for k in range(self.plane.n_slices)],
-            "pairs": pairs,
-            "notes": [*self.notes, *self.run.manifest["warnings"]],
-            "confidence": self.run.manifest["confidence"],
+            "fixed": self._side(self.fixed_display, self.fixed, images["fixed"]["name"]),
+            "moving": self._side(self.moving_display, self.moving, images["moving"]["name"]),
+            "warped": self.warped is not None,
+            "before": self.moving is not None,
+            "jacobian": self.run.field is not None,
+            "nodes": at,
+            "linear": _linear(nodes, self.fixed_display.shape),
+            "notes": [*self.notes, *manifest["warnings"]],
+            "verdict": manifest.get("verdict", ""),
+            "registered": self.run.field is not None or self.run.affine is not None,
+            "epsilon": float(manifest["config"].get("match", {}).get("epsilon", 0.0)),
+            "complete": self.complete,
         }
 
-    def picture(self, view: str, index: int) -> bytes:
-        """PNG of one slice.
+    def map(self) -> tuple[np.ndarray, list[int]]:
+        """Where nodes of the fixed image are in the moving image; see `coarse_map`."""
+        return coarse_map(self.run.field, self.fixed_display, self.moving_display)
+
+    def pairs(self, ids: list[int] | None = None) -> list[dict[str, Any]]:
+        """Pairs with both masks, in the order of their numbers; all of them, or those of some numbers."""
+        edits = self.edits
+        numbers = sorted(edits.rows) if ids is None else [i for i in ids if i in edits.rows]
+        return [self._pair(number) for number in numbers]
+
+    def _pair(self, number: int) -> dict[str, Any]:
+        row = self.edits.rows[number]
+        sides = {}
+        for side, roi, display in zip(
+            ("fixed", "moving"), self.edits.rois[number], (self.fixed_display, self.moving_display), strict=True
+        ):
+            size = roi.n_voxels * display.grid.voxel_volume
+            sides[side] = {**shown_roi(roi, display), "size": size, "n_voxels": roi.n_voxels}
+        return {
+            "id": number,
+            "name": row["name"],
+            "keep": row["keep"],
+            "given": bool(row.get("given", row["name"] != "")),
+            "similarity": float(row["similarity"]),
+            "confidence": float(row["confidence"]),
+            "structure": int(row.get("structure", number)),
+            "background": bool(row.get("background", False)),
+            # A pair that was added here has no neighbours yet that its colour was chosen to differ from.
+            "colour": "rgb({},{},{})".format(*row.get("colour", pair_colour(number - 1))),
+            **sides,
+        }
+
+    def write(self, name: str, path: Path) -> None:
+        """Write one of the images that the run folder and its inputs hold: `fixed`, `moving` or `warped`.
 
         Raises:
-            InputError: if there is no such view or slice.
+            InputError: if there is no such image.
         """
-        if view == "moving" and self.moving is not None:
-            k = min(max(index, 0), self.moving_plane.n_slices - 1)
-            return encode(to_bytes(self.moving_plane.take(self.moving.data, k), black_and_white(self.moving)))
-        if view not in _FIXED_VIEWS or not self._has(view) or not 0 <= index < self.plane.n_slices:
-            raise InputError(f"there is no slice {index} of {view!r}")
-        return encode(self._pixels(view, index))
+        image = {"fixed": self.fixed, "moving": self.moving, "warped": self.warped}.get(name)
+        if image is None:
+            raise InputError(f"this run has no image {name!r}")
+        write_volume(image.data, self.moving_display if name == "moving" else self.fixed_display, path)
 
-    def outlines(self, side: str, index: int) -> list[dict[str, Any]]:
-        """The paired regions that a slice cuts: pair number, SVG path and place of the number."""
-        rois = self.run.pairs.fixed if side == "fixed" else self.run.pairs.moving
-        plane = self.plane if side == "fixed" else self.moving_plane
-        return [{"pair": self.run.rows[m.pair]["id"], "path": m.path, "at": m.at} for m in marks_of(rois, plane, index)]
-
-    def partner(self, index: int) -> int:
-        """The moving slice to look at beside a fixed slice."""
-        return partner_slice(self.plane, index, self.moving_plane, self.run.pairs, self.run.field)
-
-    def _has(self, view: str) -> bool:
-        needs: dict[str, list[object]] = {
-            "fixed": [self.fixed],
-            "warped": [self.warped],
-            "before": [self.moving],
-            "blend": [self.fixed, self.warped],
-            "blend before": [self.fixed, self.moving],
-            "checkerboard": [self.fixed, self.warped],
-            "difference": [self.fixed, self.warped],
-            "jacobian": [self.run.field],
+    def _side(self, display: Display, image: Image | None, name: str) -> dict[str, Any]:
+        reference = image or self.moving or self.warped
+        return {
+            "name": name,
+            "there": image is not None,
+            "colour": reference is not None and reference.is_colour,
+            "window": (0.0, 1.0) if reference is None else black_and_white(reference),
+            "shape": display.shape,
+            "spacing": display.spacing,
+            "matrix": display.matrix.tolist(),
+            "letters": display.letters,
+            "plane": display.plane,
+            "flat": display.grid.ndim == 2,
+            "unit": display.grid.unit,
         }
-        return all(part is not None for part in needs[view])
-
-    def _pixels(self, view: str, k: int) -> np.ndarray:
-        if view == "jacobian":
-            if self._determinant is None and self.run.field is not None:
-                self._determinant = self.run.field.jacobian_determinant()
-            return jacobian_colours(self.plane.take(np.asarray(self._determinant), k))
-        if view in ("fixed", "warped", "before"):
-            return self._shown(view, k)
-        other = self._shown("before" if view == "blend before" else "warped", k)
-        how = {"blend": blend, "blend before": blend, "checkerboard": checkerboard, "difference": difference}[view]
-        return how(self._shown("fixed", k), other)
-
-    def _shown(self, what: str, k: int) -> np.ndarray:
-        if what == "before" and self._before is None and self.moving is not None:
-            self._before = DisplacementField.identity(self.run.fixed_grid).warp(self.moving)
-        image = {"fixed": self.fixed, "warped": self.warped, "before": self._before}[what]
-        reference = self.fixed if what == "fixed" else (self.moving or self.warped)
-        if image is None or reference is None:
-            raise InputError(f"there is no {what} image in this run")
-        return to_bytes(self.plane.take(image.data, k), black_and_white(reference))
 
 
-def _plane(plane: Plane) -> dict[str, Any]:
-    return {
-        "n": plane.n_slices,
-        "width": plane.size[0],
-        "height": plane.size[1],
-        "letters": list(plane.letters),
-        "name": plane.name,
-    }
+def warped_of(run: Run) -> Image | None:
+    """The moving image on the fixed grid, as the run folder holds it."""
+    path = run.folder / "warped.nii.gz"
+    if not path.is_file():
+        return None
+    found = read_image(path)
+    return Image(found.data.reshape((*run.fixed_grid.shape, *((3,) if found.is_colour else ()))), run.fixed_grid)
+
+
+def _linear(nodes: np.ndarray, shape: tuple[int, int, int]) -> list[list[float]]:
+    """(3, 4) the affine map nearest to the coarse map; the page inverts the map with its help."""
+    axes = [np.linspace(0, n - 1, k) for n, k in zip(shape, nodes.shape, strict=False)]
+    at = np.stack(np.meshgrid(*axes, indexing="ij")[::-1], axis=-1).reshape(-1, 3)
+    step = max(1, len(at) // 4096)
+    rows = np.hstack([at, np.ones((len(at), 1))])[::step]
+    solution, *_ = np.linalg.lstsq(rows, nodes.reshape(-1, 3)[::step].astype(float), rcond=None)
+    matrix = solution.T
+    for axis in range(3):  # an axis of one voxel, along which nothing can be fitted
+        if shape[2 - axis] == 1 and abs(matrix[axis, axis]) < 1e-6:
+            matrix[axis, axis] = 1.0
+    result: list[list[float]] = matrix.tolist()
+    return result
 
 
 def _original(run: Run, side: str, notes: list[str]) -> Image | None:
@@ -168,11 +180,11 @@ def _original(run: Run, side: str, notes: list[str]) -> Image | None:
     if entry["path"] is None:
         notes.append(f"The {side} image was not a file; only what the run folder holds is shown.")
         return None
-    try:
+    with contextlib.suppress(InputError, OSError):
         if sha256_of(entry["path"]) != entry["sha256"]:
             notes.append(f"The {side} image has changed since the run: {entry['path']}")
             return None
-        return read_image(entry["path"], frame=entry.get("frame"), series=entry.get("series"))
-    except (InputError, OSError):
-        notes.append(f"The {side} image is not where it was: {entry['path']}")
-        return None
+        with collected():  # these notes were given when it was registered, and are in the manifest
+            return read_image(entry["path"], frame=entry.get("frame"), series=entry.get("series"))
+    notes.append(f"The {side} image is not where it was: {entry['path']}")
+    return None
