@@ -186,6 +186,11 @@ class TestChoosing:
         other = pair(AWAY, AWAY, 0.6)
         assert choose([doubtful, other, sure], 0.8) == [sure, other]
 
+    def test_where_regions_lie_counts_more_than_how_they_look(self) -> None:
+        # A chamber that contracts, and a part of it that is as small as the contracted chamber.
+        chamber, part = pair(LARGE, disc(20, 20, 5), 0.88, 0.76), pair(disc(20, 20, 5), disc(20, 20, 5), 0.75, 0.95)
+        assert choose([part, chamber], 0.8) == [chamber]
+
     def test_what_two_everything_modes_agree_on_comes_before_an_answer(self) -> None:
         found, answer = replace(pair(LARGE, LARGE, 0.65), kind="found"), pair(LARGE, disc(20, 20, 7), 0.9)
         assert choose([answer, found], 0.8) == [found]
