@@ -12,6 +12,7 @@ from dicom_files import straight, write_series
 from samreg import Grid, RoiSet
 from samreg.cli.common import pairs_from_labels
 from samreg.errors import GeometryError, ImageReadError, InputError
+from samreg.io.coco import write_coco
 from samreg.io.dicom_seg import is_dicom_seg, read_dicom_seg, write_dicom_seg
 from samreg.io.images import read_image, write_labels
 from samreg.io.known_regions import read_known_regions
@@ -184,3 +185,14 @@ def test_a_seg_nrrd_has_names(tmp_path: Path) -> None:
     known = read_known_regions(write_segmentation(rois, tmp_path / "a.seg.nrrd"))
     assert known.named
     assert [roi.name for roi in known.rois.rois] == list(NAMES.values())
+
+
+def test_coco_masks_of_a_picture_have_names(tmp_path: Path) -> None:
+    grid = Grid((9, 11), (1.0, 1.0), unit="px")
+    masks = np.zeros((2, 9, 11), dtype=bool)
+    masks[0, 2:5, 1:4] = masks[1, 4:8, 3:9] = True
+    path = write_coco([("a.png", RoiSet.from_masks(masks, grid, names=["cell", "nucleus"]))], tmp_path / "a.json")
+    known = read_known_regions(path)
+    assert known.named
+    assert [roi.name for roi in known.rois.rois] == ["cell", "nucleus"]
+    np.testing.assert_array_equal(known.rois.masks(), masks)

@@ -48,8 +48,8 @@ def read_known_regions(path: str | Path, names: Mapping[int, str] | None = None)
     """Read the regions of a file or folder.
 
     Args:
-        path: a label map, a segmentation (.seg.nrrd or DICOM SEG), or a folder of masks, a file a region, whose names
-            are those of the files (as TotalSegmentator writes them).
+        path: a label map, a segmentation (.seg.nrrd or DICOM SEG), COCO masks of one picture (.json), or a folder of
+            masks, a file a region, whose names are those of the files (as TotalSegmentator writes them).
         names: of label values; None takes those that lie beside a label map (`samreg.io.label_names`).
 
     Raises:
@@ -60,6 +60,10 @@ def read_known_regions(path: str | Path, names: Mapping[int, str] | None = None)
     if source.name.lower().endswith(".seg.nrrd"):
         rois, values = read_segmentation(source)
         return KnownRegions(rois, tuple(values), True)
+    if source.suffix.lower() == ".json":
+        from samreg.io.coco import read_coco
+
+        return KnownRegions(read_coco(source), None, True)
     if is_mask_folder(source):
         return KnownRegions(_masks(source), None, True)
     from samreg.io.dicom_seg import is_dicom_seg, read_dicom_seg
