@@ -38,7 +38,6 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
-
 from benchmarks.fuzz_inputs import TARGETS, damaged
 
 __all__ = ["Fault", "faults_of", "inputs"]
@@ -152,7 +151,11 @@ class _Watch:
             path, mode, flags = arguments[0], arguments[1], arguments[2]
             writes = isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
             writes = writes or (isinstance(mode, str) and any(c in mode for c in "wax+"))
-            if writes and isinstance(path, str | bytes) and not os.fsdecode(path).startswith((self.allowed, self.temporary)):
+            if (
+                writes
+                and isinstance(path, str | bytes)
+                and not os.fsdecode(path).startswith((self.allowed, self.temporary))
+            ):
                 self.seen.append(f"opened {os.fsdecode(path)} to write")
         elif event == "pickle.find_class" and str(arguments[0]).split(".")[0] not in _UNPICKLED:
             self.seen.append(f"unpickled {arguments[0]}.{arguments[1]}")
@@ -205,7 +208,7 @@ def _outcome(target: str, number: int, valid: list[Path], folder: Path, watch: _
     except (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError) as error:
         if error.filename is None:
             kind, text = "traceback", traceback.format_exc()
-    except BaseException:  # noqa: BLE001  whatever else ends a reader is what is looked for
+    except BaseException:
         kind, text = "traceback", traceback.format_exc()
     finally:
         watch.allowed = None
@@ -258,7 +261,10 @@ def main() -> int:
                 done += 1
                 if fault is not None:
                     found.append(fault)
-                    print(f"{fault.target} {fault.number}: {fault.kind}: {fault.text.strip().splitlines()[-1]}", flush=True)
+                    print(
+                        f"{fault.target} {fault.number}: {fault.kind}: {fault.text.strip().splitlines()[-1]}",
+                        flush=True,
+                    )
                 if done % 500 == 0:
                     print(f"{done} of {len(wanted)}", flush=True)
 
@@ -267,7 +273,11 @@ def main() -> int:
     if options.out:
         options.out.write_text("".join(json.dumps(asdict(fault)) + "\n" for fault in found))
     kinds = Counter((fault.target, fault.kind) for fault in found)
-    print(f"{len(wanted)} inputs, {len(found)} faults", *(f"{t} {k}: {n}" for (t, k), n in sorted(kinds.items())), sep="\n")
+    print(
+        f"{len(wanted)} inputs, {len(found)} faults",
+        *(f"{t} {k}: {n}" for (t, k), n in sorted(kinds.items())),
+        sep="\n",
+    )
     return 1 if found else 0
 
 

@@ -177,8 +177,8 @@ _TABLES = {
     "ras.csv": "r,a,s\n1,2,3\n4,5,6\n",
     "voxels.csv": "i;j;k\n1;2;3\n0;1;2\n",
     "plain.txt": "1 2 3\n4 5 6\n",
-    "slicer.fcsv": "# Markups fiducial file version = 4.11\n# CoordinateSystem = LPS\n# columns = id,x,y,z,ow,ox,oy,oz,vis,"
-    "sel,lock,label,desc,associatedNodeID\n1,1.5,2,3,0,0,0,1,1,1,0,F-1,,\n2,4,5,6,0,0,0,1,1,1,0,F-2,,\n",
+    "slicer.fcsv": "# Markups fiducial file version = 4.11\n# CoordinateSystem = LPS\n# columns = id,x,y,z,ow,ox,oy,oz,"
+    "vis,sel,lock,label,desc,associatedNodeID\n1,1.5,2,3,0,0,0,1,1,1,0,F-1,,\n2,4,5,6,0,0,0,1,1,1,0,F-2,,\n",
     "slicer.mrk.json": json.dumps({
         "markups": [{
             "type": "Fiducial",
@@ -313,7 +313,20 @@ TARGETS = {
 
 _TEXT_FILES = (".json", ".csv", ".txt", ".toml", ".fcsv", ".tfm", ".mhd")
 _NUMBERS = (
-    *("0", "-1", "nan", "inf", "-inf", "1e400", "1e-400", "99999999999999999999", "-0", "2147483648", "0.001", "1000000"),
+    *(
+        "0",
+        "-1",
+        "nan",
+        "inf",
+        "-inf",
+        "1e400",
+        "1e-400",
+        "99999999999999999999",
+        "-0",
+        "2147483648",
+        "0.001",
+        "1000000",
+    ),
     *("", "none", "null", "true", "[]", "{}", "x", "'", "\\", "\N{GREEK SMALL LETTER ALPHA}", "1,5", "1e3", "../../x"),
 )
 _EXTREMES = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF)
