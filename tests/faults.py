@@ -3,7 +3,8 @@
     python faults.py CASES.json RESULTS.json
 
 A case has `argv`, `folder` (where it runs), `place` (`module:function` or `module:Class.method`, entered for the `nth`
-time) and `fault`: kill (SIGKILL), full (the disk), readonly, memory, interrupt, or intrude (another run takes the output folder).
+time) and `fault`: kill (SIGKILL), full (the disk), readonly, memory, interrupt, or intrude (another run takes the
+output folder).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Faults at every stage of a run: nothing half-written is taken for whole, nothing finished is lost, and it is said.
 
-What the readers and the cache make of damaged files is in test_fuzz.py and test_cache.py; killed benchmarks, trainings and Dask
-workers are in test_benchmark.py and test_training_run.py.
+What the readers and the cache make of damaged files is in test_fuzz.py and test_cache.py; killed benchmarks, trainings
+and Dask workers are in test_benchmark.py and test_training_run.py.
 """
 
 from __future__ import annotations
@@ -70,7 +70,8 @@ def test_a_fault_at_any_stage_of_register_leaves_no_run_and_says_why(images: Pat
             folder = tmp_path / f"{stage}-{fault}".replace(" ", "-")
             folder.mkdir()
             cases.append({
-                "argv": _argv(images), "folder": str(folder), "place": place, "nth": nth, "fault": fault, "stage": stage,
+                "argv": _argv(images), "folder": str(folder), "place": place, "nth": nth, "fault": fault,
+                "stage": stage,
             })  # fmt: skip
     for case, result in zip(cases, _results(cases, tmp_path), strict=True):
         where = f"{case['stage']}, {case['fault']}: {result}"
