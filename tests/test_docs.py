@@ -1,8 +1,9 @@
 """Every code block of the documentation runs, or says on the page why not.
 
 A page runs in a folder of its own, in which `samreg demo --data data --dimension 2` has written the phantom, with the
-blocks in the order of the page. A shell block stops at the first command that fails. Python blocks share one namespace a
-page. A block that cannot run here has a comment with the reason in the line before it: `<!-- not run: needs a Slurm cluster -->`.
+blocks in the order of the page. A shell block stops at the first command that fails. Python blocks share one namespace
+a page. A block that cannot run here has a comment with the reason in the line before it:
+`<!-- not run: needs a Slurm cluster -->`.
 Tables of commands that made a number (docs/results.md, docs/performance.md) name data that is not shipped.
 """
 
