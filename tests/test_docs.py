@@ -26,7 +26,7 @@ _PAGES = sorted(
 )
 _MEASUREMENTS = ("results.md", "performance.md", "reliability.md")
 """Pages whose blocks are the commands that made their numbers."""
-_OWN_TESTS = {"extending.md": "test_plugins.py", "interoperability.md": "test_interoperability_docs.py"}
+_OWN_TESTS = {"extending.md": "test_plugins.py", "interoperability.md": "test_interoperability_page.py"}
 """Pages whose blocks another test runs."""
 
 
