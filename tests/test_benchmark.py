@@ -278,9 +278,9 @@ def test_absent_tools_are_skipped_with_a_message(
     monkeypatch.setattr(base.importlib.util, "find_spec", lambda name: None if name == "picsl_greedy" else real(name))
     said: list[str] = []
     summary = run_benchmark(options(dataset, tmp_path, methods=("greedy", "identity"), limit=2), message=said.append)
-    assert summary.skipped == {"greedy": 'pip install "samreg[peers]"'}
+    assert summary.skipped == {"greedy": 'pip install "picsl-greedy>=0.0.6"'}
     assert summary.n_done == 2
-    assert said == ['skipped: greedy is not installed; to install it: pip install "samreg[peers]"']
+    assert said == ['skipped: greedy is not installed; to install it: pip install "picsl-greedy>=0.0.6"']
 
 
 def test_wrong_methods_and_a_busy_folder_are_refused(dataset: Path, tmp_path: Path) -> None:

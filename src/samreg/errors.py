@@ -21,6 +21,7 @@ The command line prints an InputWarning as `samreg: note: ...`, and `samreg regi
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from collections.abc import Collection
@@ -46,6 +47,7 @@ __all__ = [
     "check_numbers",
     "check_text",
     "flag_of",
+    "install_command",
 ]
 
 
@@ -85,6 +87,26 @@ class PluginError(InputError):
     """A part that is found by name (a solver, a dataset, ...) is absent or cannot be imported."""
 
 
+def install_command(extra: str) -> str:
+    """The pip command that installs what an extra brings.
+
+    It names the packages and not samreg itself, so that it works whatever samreg was installed from (a clone, a wheel,
+    an archive).
+
+    Args:
+        extra: name of the extra; where nothing is known of it, the command names `samreg[extra]` in the current folder.
+    """
+    import importlib.metadata
+
+    needed = []
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        for line in importlib.metadata.requires("samreg") or []:
+            requirement, _, marker = line.partition(";")
+            if re.search(rf"extra\s*==\s*['\"]{re.escape(extra)}['\"]", marker):
+                needed.append(f'"{requirement.strip()}"')
+    return f"pip install {' '.join(sorted(needed))}" if needed else f'pip install ".[{extra}]" in a clone of samreg'
+
+
 class MissingDependencyError(InputError):
     """An optional package that the request needs is not installed.
 
@@ -95,7 +117,7 @@ class MissingDependencyError(InputError):
     """
 
     def __init__(self, package: str, purpose: str, extra: str | None = None) -> None:
-        command = f'pip install "samreg[{extra}]"' if extra else f"pip install {package}"
+        command = install_command(extra) if extra else f"pip install {package}"
         super().__init__(f"{package} is not installed and is needed for {purpose}: {command}")
         self.package, self.purpose, self.extra = package, purpose, extra
 

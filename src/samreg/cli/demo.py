@@ -30,6 +30,8 @@ class Demo:
 
     out: Annotated[Path, tyro.conf.arg(metavar="DIR", aliases=("-o",))] = Path("samreg-demo")
     """Folder for images and result; must not exist or be empty."""
+    data: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """Write the images, labels and landmarks of the phantom into this folder, and register nothing."""
     dimension: Literal["2", "3"] = "3"
     """A volume of thick slices, or a single slice."""
     overwrite: bool = False
@@ -51,6 +53,11 @@ class Demo:
         from samreg.geometry.phantom import phantom
         from samreg.runs.run_folder import write_run
 
+        if self.data is not None:
+            check_output(self.data, self.overwrite)
+            write_phantom(phantom(2 if self.dimension == "2" else 3, seed=self.config.seed), self.data, self.overwrite)
+            show(f"{self.data}: fixed and moving images of the phantom, their labels and landmarks, the true field")
+            return
         for folder in (self.out / "images", self.out / "run") if self.overwrite else (self.out,):
             check_output(folder, self.overwrite)
         pair = phantom(2 if self.dimension == "2" else 3, seed=self.config.seed)
@@ -80,16 +87,26 @@ class Demo:
 
 
 def write_phantom(pair: Phantom, folder: Path, overwrite: bool = False) -> dict[str, Path]:
-    """Write the images, the labels and the true field; returns the files of the two images."""
+    """Write the images, the labels, the landmarks and the true field; returns the files of the two images.
+
+    A landmark is the centre of an organ of the fixed image; its partner is where the true field leads it.
+    """
     from samreg.files import staged
     from samreg.io.images import write_image, write_labels
+    from samreg.io.points import write_points
     from samreg.io.transforms import write_displacement
+
+    grid = pair.fixed.grid
+    here = [np.argwhere(pair.fixed_labels == value).mean(axis=0)[::-1] for value in pair.names]
+    points = grid.index_to_world(np.asarray(here))
 
     with staged(folder, overwrite) as stage:
         write_image(pair.fixed, stage / "fixed.nii.gz")
         write_image(pair.moving, stage / "moving.nii.gz")
         write_labels(pair.fixed_labels, pair.fixed.grid, stage / "fixed_labels.nii.gz")
         write_labels(pair.moving_labels, pair.moving.grid, stage / "moving_labels.nii.gz")
+        write_points(points, stage / "fixed_points.csv", list(pair.names.values()))
+        write_points(pair.field.transform_points(points), stage / "moving_points.csv", list(pair.names.values()))
         write_displacement(pair.field, stage / "true_displacement.nii.gz")
         manifest = {"format": "samreg phantom 1", "labels": pair.names}
         write_json(stage / "manifest.json", manifest)

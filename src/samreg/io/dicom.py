@@ -5,8 +5,9 @@ pydicom reads the headers, every one of them; what they say together is decided 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,7 +53,8 @@ def read_file(path: Path, *, frame: int | None = None, labels: bool = False) -> 
     Raises:
         ImageReadError: if the file is damaged or its frames do not make one volume.
     """
-    return _read([path], path, frame, labels)
+    with _parsing(path):
+        return _read([path], path, frame, labels)
 
 
 def read_folder(
@@ -73,7 +75,20 @@ def read_folder(
         ImageReadError: if the folder holds no series, or several and none was chosen, if a file is damaged, or if the
             files do not make one volume.
     """
-    return _read(_chosen(_series_of(folder), folder, series).files, folder, frame, labels)
+    with _parsing(folder):
+        return _read(_chosen(_series_of(folder), folder, series).files, folder, frame, labels)
+
+
+@contextlib.contextmanager
+def _parsing(source: Path) -> Iterator[None]:
+    """Pydicom parses a value when it is asked for, and raises whatever its parser meets."""
+    try:
+        yield
+    except ImageReadError:
+        raise
+    except (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, NotImplementedError) as error:
+        reason = str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
+        raise ImageReadError(f"{source}: is damaged or cut off ({reason}); copy it again") from None
 
 
 def series_files(folder: Path, series: str | int | None = None) -> tuple[Path, ...]:

@@ -276,6 +276,8 @@ def stored_pixels(file: Dataset, path: Path) -> np.ndarray:
         ImageReadError: if they are not all there, or cannot be decoded.
     """
     syntax = file.file_meta.TransferSyntaxUID
+    if not syntax.is_transfer_syntax:
+        raise ImageReadError(f"{path}: its transfer syntax {str(syntax)!r} is none; save it again from its source")
     count = int(file.get("NumberOfFrames") or 1)
     samples = int(file.get("SamplesPerPixel") or 1)
     if not syntax.is_encapsulated and "PixelData" in file:

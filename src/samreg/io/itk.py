@@ -141,6 +141,8 @@ def read_itk(
             reader.ReadImageInformation()
             _choose(reader, source, frame, pages)
             image = reader.Execute()
+        except UnicodeDecodeError:  # a message of ITK with bytes of the file in it
+            raise ImageReadError(f"{source}: cannot be read as {name}, it is damaged or incomplete") from None
         except RuntimeError as error:
             raise ImageReadError(f"{source}: {_reason(str(error), name)}") from None
     said = _said(chatter.text)

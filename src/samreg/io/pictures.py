@@ -72,7 +72,16 @@ def _pillow(source: Path, name: str) -> Iterator[None]:
             yield
         except UnidentifiedImageError:
             raise ImageReadError(f"{source}: cannot be read as {name}, it is damaged or of a rare kind") from None
-        except (OSError, SyntaxError, ValueError, EOFError, struct.error) as error:
+        except (
+            OSError,
+            SyntaxError,
+            ValueError,
+            EOFError,
+            LookupError,
+            TypeError,
+            OverflowError,
+            struct.error,
+        ) as error:
             if isinstance(error, ImageReadError):
                 raise
             reason = str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__

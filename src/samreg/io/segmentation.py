@@ -12,6 +12,7 @@ import re
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,12 +24,16 @@ from samreg.geometry.rois import Roi, RoiSet
 from samreg.io.formats import inspect
 from samreg.io.itk import array_of, file_grid, quiet
 from samreg.io.palette import pair_colour
-from samreg.io.volumes import nrrd_scale, scaled
+from samreg.io.volumes import check_nrrd_extent, nrrd_scale, scaled
+
+if TYPE_CHECKING:
+    import SimpleITK
 
 _TYPES = (("unsigned char", np.dtype("u1")), ("unsigned short", np.dtype("<u2")), ("int", np.dtype("<i4")))
 
 __all__ = ["read_segmentation", "write_segmentation"]
 
+_MOST_SEGMENTS = 1_000_000
 _SEGMENT = re.compile(r"^Segment(\d+)_ID$")
 
 
@@ -157,12 +162,13 @@ def read_segmentation(path: str | Path) -> tuple[RoiSet, list[int]]:
 
     source = Path(path)
     inspect(source)
+    check_nrrd_extent(source)
     with quiet():
         try:
             image = sitk.ReadImage(str(source), imageIO="NrrdImageIO")
         except RuntimeError:
             raise ImageReadError(f"{source}: cannot be read as NRRD, it is damaged or incomplete") from None
-    keys: dict[str, str] = {key: image.GetMetaData(key) for key in image.GetMetaDataKeys()}
+    keys = _keys(image)
     data = array_of(image)
     if image.GetDimension() == 4:  # a list of one layer is an axis to ITK
         raise ImageReadError(f"{source}: has four spatial axes; a segmentation has three and a list of layers")
@@ -177,6 +183,15 @@ def read_segmentation(path: str | Path) -> tuple[RoiSet, list[int]]:
     return RoiSet(tuple(rois), grid), values
 
 
+def _keys(image: SimpleITK.Image) -> dict[str, str]:
+    """What the header says beside the geometry; without names that are no text (a damaged header has some)."""
+    found = {}
+    for key in image.GetMetaDataKeys():
+        with contextlib.suppress(TypeError, UnicodeError):
+            found[key] = image.GetMetaData(key)
+    return found
+
+
 def _flat(grid: Grid, unit: str) -> Grid:
     direction = np.asarray(grid.direction)[:2, :2]
     return Grid(
@@ -185,8 +200,6 @@ def _flat(grid: Grid, unit: str) -> Grid:
 
 
 def _segments(data: np.ndarray, keys: dict[str, str], source: Path) -> tuple[list[Roi], list[int]]:
-    from scipy.ndimage import find_objects
-
     # Deleted segments leave gaps in the numbers.
     numbers = sorted(int(found[1]) for key in keys if (found := _SEGMENT.match(key)))
     if not numbers:
@@ -196,7 +209,7 @@ def _segments(data: np.ndarray, keys: dict[str, str], source: Path) -> tuple[lis
     for order, i in enumerate(numbers):
         value, layer = _place_of(i, order, keys, data.shape[-1], source)
         if layer not in boxes:
-            boxes[layer] = find_objects(data[..., layer].clip(0).astype(np.int64))
+            boxes[layer] = _boxes(data[..., layer], source)
         box = boxes[layer][value - 1] if 0 < value <= len(boxes[layer]) else None
         if box is not None:
             name = keys.get(f"Segment{i}_Name", "").strip() or keys[f"Segment{i}_ID"].strip()
@@ -205,6 +218,20 @@ def _segments(data: np.ndarray, keys: dict[str, str], source: Path) -> tuple[lis
             rois.append(Roi(data[..., layer][box] == value, start, quality, name))
             values.append(value)
     return rois, values
+
+
+def _boxes(layer: np.ndarray, source: Path) -> list[tuple[slice, ...] | None]:
+    """The box of each label value from 1 on."""
+    from scipy.ndimage import find_objects
+
+    # The list is as long as the largest value: one damaged voxel would make it fill the memory.
+    largest = int(layer.max(initial=0))
+    if largest > _MOST_SEGMENTS:
+        raise ImageReadError(
+            f"{source}: holds the label {largest}; a segmentation has at most {_MOST_SEGMENTS} segments"
+        )
+    boxes: list[tuple[slice, ...] | None] = find_objects(layer.clip(0).astype(np.int64))
+    return boxes
 
 
 def _place_of(i: int, order: int, keys: dict[str, str], layers: int, source: Path) -> tuple[int, int]:

@@ -28,6 +28,7 @@ from samreg.io.formats import inspect
 from samreg.io.images import save
 from samreg.io.itk import array_of, grid_of, quiet, read_itk, to_itk
 from samreg.io.nifti import check_nifti
+from samreg.io.volumes import check_nrrd_extent
 from samreg.types import Matrix, Unit
 
 if TYPE_CHECKING:
@@ -62,6 +63,8 @@ def read_displacement(path: str | Path, grid: Grid | None = None, unit: Unit = "
     kind = inspect(source)
     if kind.name == "NIfTI":
         check_nifti(source)
+    if kind.name == "NRRD":
+        check_nrrd_extent(source)
     image = read_itk(source, kind.engine, kind.name)
     d, components = image.GetDimension(), image.GetNumberOfComponentsPerPixel()
     if grid is not None:
@@ -200,7 +203,7 @@ def read_transform(path: str | Path, grid: Grid) -> DisplacementField:
     with quiet():
         try:
             transform = sitk.ReadTransform(str(source))
-        except RuntimeError:
+        except (RuntimeError, UnicodeDecodeError):  # a message of ITK with bytes of the file in it
             raise ImageReadError(f"{source}: is not an ITK transform, or it is damaged") from None
     if transform.GetDimension() != grid.ndim:
         raise ImageReadError(f"{source}: is a {transform.GetDimension()}D transform; the fixed grid is {grid.ndim}D")

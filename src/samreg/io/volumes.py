@@ -15,6 +15,7 @@ import numpy as np
 
 from samreg.errors import ImageReadError
 from samreg.geometry.grid import Grid
+from samreg.io.extents import check_extent, check_meta_header, whole_numbers
 from samreg.io.frames import chosen_frame
 from samreg.io.itk import array_of, file_grid, read_itk
 from samreg.io.notes import note
@@ -32,6 +33,18 @@ _TO_MM = {
 _PATIENT = ("left-posterior-superior", "right-anterior-superior", "left-anterior-superior", "lps", "ras", "las")
 _DOMAIN = ("domain", "space", "???", "none", "")
 _COLOUR = {"rgb-color": 3, "rgba-color": 4, "3-color": 3, "4-color": 4}
+_DEFLATED = ("gzip", "gz")
+_BYTES = {
+    **dict.fromkeys(("short", "short int", "signed short", "signed short int", "int16", "int16_t", "ushort"), 2),
+    **dict.fromkeys(("unsigned short", "unsigned short int", "uint16", "uint16_t"), 2),
+    **dict.fromkeys(
+        ("int", "signed int", "int32", "int32_t", "uint", "unsigned int", "uint32", "uint32_t", "float"), 4
+    ),
+    **dict.fromkeys(("longlong", "long long", "long long int", "signed long long", "signed long long int"), 8),
+    **dict.fromkeys(("int64", "int64_t", "ulonglong", "unsigned long long", "unsigned long long int"), 8),
+    **dict.fromkeys(("uint64", "uint64_t", "double"), 8),
+}
+_MOST_AXES = 16
 _VECTOR = re.compile(r"vector|normal|gradient|quaternion|complex|matrix|-color")
 
 
@@ -49,6 +62,7 @@ def read_nrrd(source: Path, frame: int | None = None) -> tuple[np.ndarray, Grid]
         ImageReadError: if the file is damaged, is a sequence of which no frame was chosen, or gives no geometry.
     """
     fields = _nrrd_fields(source)
+    check_nrrd_extent(source)
     count = _frames(fields, source)
     which = chosen_frame(source, frame, count, "is a sequence") if count else 0
     image = read_itk(source, "NrrdImageIO", "NRRD", None if count else frame)
@@ -56,6 +70,26 @@ def read_nrrd(source: Path, frame: int | None = None) -> tuple[np.ndarray, Grid]
     if count > 1:
         data = np.ascontiguousarray(data[..., which])
     return data, grid
+
+
+def check_nrrd_extent(source: Path) -> None:
+    """Refuse a NRRD file whose data cannot hold the sizes of its header.
+
+    Raises:
+        ImageReadError: if a size is no positive number, or there are more values than data.
+    """
+    fields = _nrrd_fields(source)
+    sizes = whole_numbers(fields.get("sizes", ""))
+    if not sizes or not all(0 < n < 1 << 31 for n in sizes) or len(sizes) > _MOST_AXES:
+        raise ImageReadError(
+            f"{source}: its header has sizes: {fields.get('sizes', '')}; wanted is a positive number for each axis"
+        )
+    if "data file" in fields or "datafile" in fields:
+        return  # the data are elsewhere, and in as many files as they like
+    encoding = fields.get("encoding", "raw").lower()
+    size = _BYTES.get(fields.get("type", "").lower(), 1) if encoding == "raw" or encoding in _DEFLATED else 1
+    if encoding in ("raw", *_DEFLATED, "text", "txt", "ascii", "hex"):
+        check_extent(source, sizes, size, source.stat().st_size, deflated=encoding in _DEFLATED)
 
 
 def _frames(fields: dict[str, str], source: Path) -> int:
@@ -157,16 +191,19 @@ def read_meta(source: Path, frame: int | None = None) -> tuple[np.ndarray, Grid]
     fields: dict[str, str] = {}
     with source.open("rb") as stream:
         head = stream.read(_HEAD)
-    for line in head.decode("utf-8", errors="replace").splitlines():
-        key, mark, value = line.partition("=")
+    length = 0
+    for line in head.splitlines(keepends=True):
+        key, mark, value = line.decode("utf-8", errors="replace").partition("=")
         if not mark:
             break
+        length += len(line)
         fields[key.strip().lower()] = value.strip()
         if key.strip().lower() == "elementdatafile":
             break
     for key in ("elementspacing", "offset", "position", "origin", "transformmatrix", "rotation", "orientation"):
         if not all(_finite(word) for word in fields.get(key, "").split()):
             raise ImageReadError(f"{source}: its header has {key} that are not numbers; correct the header")
+    check_meta_header(fields, length, source)
     if "elementspacing" not in fields and "elementsize" not in fields:
         note(f"{source}: records no spacing; 1 mm is assumed")
     image = read_itk(source, "MetaImageIO", "MetaImage", frame)

@@ -15,6 +15,7 @@ import io
 import json
 import logging
 import os
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,6 +73,19 @@ def regions_key(image: Image, settings: SegmentConfig, finder: tuple[str, str]) 
     return digest.hexdigest()
 
 
+_NOT_AN_ENTRY = (
+    ValueError,
+    KeyError,
+    TypeError,
+    IndexError,
+    AttributeError,
+    OverflowError,
+    EOFError,
+    zipfile.BadZipFile,
+)
+"""What reading an entry ends with whose checksum is right and whose content is none of an entry."""
+
+
 @dataclass(frozen=True)
 class RegionsCache:
     """A folder of entries.
@@ -113,7 +127,12 @@ class RegionsCache:
             return None
         with contextlib.suppress(OSError):
             os.utime(path)  # the time of use, by which eviction goes
-        return _unpack(bytes(payload), image)
+        try:
+            return _unpack(bytes(payload), image)
+        except _NOT_AN_ENTRY:
+            # Whole, but nothing that this version wrote.
+            _LOG.warning("%s holds no regions that this version can read; they will be computed again", path)
+            return None
 
     def put(self, key: str, regions: Regions) -> None:
         """Write an entry, whole or not at all, and make room for it.

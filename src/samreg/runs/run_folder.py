@@ -171,7 +171,7 @@ def read_run(folder: str | Path) -> Run:
         affine = None if manifest["affine"] is None else np.asarray(manifest["affine"], dtype=float)
         has_field = bool(manifest["has_field"])
         pairs, rows = read_pair_files(source, fixed_grid, moving_grid)
-    except (KeyError, TypeError, json.JSONDecodeError, FileNotFoundError) as error:
+    except (KeyError, TypeError, AttributeError, json.JSONDecodeError, UnicodeDecodeError, FileNotFoundError) as error:
         raise InputError(f"{source}: is a damaged run folder ({error}){_writer(manifest)}; register again") from None
     field = read_displacement(source / "displacement.nii.gz", fixed_grid) if has_field else None
     return Run(source, manifest, fixed_grid, moving_grid, pairs, affine, field, rows)

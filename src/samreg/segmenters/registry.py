@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 
 from samreg import plugins
-from samreg.errors import MissingDependencyError, ModelError, PluginError
+from samreg.errors import MissingDependencyError, ModelError, PluginError, install_command
 from samreg.segmenters.base import Encoding, Masks, Prompts, Segmenter, prompt_slices, slices_at_once
 from samreg.segmenters.engines.base import check_settings
 from samreg.segmenters.weights import litemedsam
@@ -233,7 +233,7 @@ def _from_hub(name: str, hub_id: str) -> Family:
     needed = ["huggingface_hub", "safetensors", *(["transformers"] if "sam2" in hub_id else [])]
     if all(find_spec(package) for package in needed):
         return Family(name, hub_id, "to download", f"the first use downloads {hub_id}")
-    return Family(name, hub_id, "missing", f'pip install "samreg[hf]"; the first use downloads {hub_id}')
+    return Family(name, hub_id, "missing", f"{install_command('hf')}; the first use downloads {hub_id}")
 
 
 def _hub_cache() -> Path:

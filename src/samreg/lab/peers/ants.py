@@ -17,7 +17,7 @@ from samreg.lab.peers.itk_bridge import after_affine, matrix_of, register_slices
 
 __all__ = ["ANTS", "ANTS_2D", "ANTS_MI"]
 
-_INSTALL = 'pip install "samreg[peers]"'
+_INSTALL = 'pip install "antspyx>=0.5"'
 _CC_RADIUS = {2: 4, 3: 2}
 """Of the cross-correlation, by dimension: in 3D radius 4 takes seven times as long and brings nothing (ACDC patient027:
 0.693 in 225 s, radius 2 0.695 in 31 s)."""

@@ -42,5 +42,5 @@ CONVEXADAM = Method(
     },
     "convexadam",
     "convexAdam",
-    'pip install "samreg[peers]"',
+    'pip install "convexadam>=0.2"',
 )

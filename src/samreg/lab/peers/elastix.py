@@ -15,7 +15,7 @@ from samreg.lab.peers.itk_bridge import quiet, register_slices
 
 __all__ = ["ELASTIX", "ELASTIX_2D"]
 
-_INSTALL = 'pip install "samreg[peers]"'
+_INSTALL = 'pip install "itk-elastix>=0.21"'
 _GRID_MM = 8.0
 _COARSE_GRID_MM = 16.0
 """Between subjects, where a finer grid tears what an affine has not brought together (docs/evaluation.md)."""

@@ -58,5 +58,5 @@ GREEDY = Method(
     },
     "picsl-greedy",
     "picsl_greedy",
-    'pip install "samreg[peers]"',
+    'pip install "picsl-greedy>=0.0.6"',
 )

@@ -12,7 +12,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from samreg.errors import ConfigError, ModelError
+from samreg.errors import ConfigError, ModelError, install_command
 from samreg.geometry.field import DisplacementField
 from samreg.geometry.image import Image
 from samreg.lab.peers.base import Method
@@ -65,7 +65,7 @@ def trained_method(name: str, reuse: bool = False) -> Method:  # noqa: ARG001
         settings,
         package="monai",
         module="monai",
-        install='pip install "samreg[baselines]"',
+        install=install_command("baselines"),
         dimensions=(2, 3) if trained.spec.dims == 2 else (3,),
     )
 

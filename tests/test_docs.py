@@ -1,0 +1,111 @@
+"""Every code block of the documentation runs, or says on the page why not.
+
+A page runs in a folder of its own, in which `samreg demo --data data --dimension 2` has written the phantom, with the
+blocks in the order of the page. A shell block stops at the first command that fails. Python blocks share one namespace
+a page. A block that cannot run here has a comment with the reason in the line before it:
+`<!-- not run: needs a Slurm cluster -->`.
+Tables of commands that made a number (docs/results.md, docs/performance.md) name data that is not shipped.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+_ROOT = Path(__file__).parent.parent
+_BLOCK = re.compile(r"(?:<!-- (?P<why>not run: [^\n]+?) -->\n+)?^```(?P<kind>\w*)\n(?P<text>.*?)^```$", re.M | re.S)
+_PAGES = sorted(
+    [*_ROOT.glob("docs/*.md"), *_ROOT.glob("docs/decisions/*.md"), _ROOT / "README.md", _ROOT / "CONTRIBUTING.md"]
+)
+_MEASUREMENTS = ("results.md", "performance.md", "reliability.md")
+"""Pages whose blocks are the commands that made their numbers."""
+_OWN_TESTS = {
+    "extending.md": "test_plugins.py",
+    "interoperability.md": "test_interoperability_page.py",
+    "own-labels.md": "test_own_labels_page.py",
+}
+"""Pages whose blocks another test runs."""
+
+
+@dataclass(frozen=True)
+class Block:
+    page: Path
+    kind: str
+    text: str
+    why: str | None
+
+
+def blocks(page: Path) -> list[Block]:
+    return [
+        Block(page, found["kind"], found["text"], found["why"]) for found in _BLOCK.finditer(page.read_text("utf-8"))
+    ]
+
+
+def _runnable(page: Path) -> list[Block]:
+    return [block for block in blocks(page) if block.kind in ("sh", "python") and block.why is None]
+
+
+_RUN = [page for page in _PAGES if page.name not in (*_MEASUREMENTS, *_OWN_TESTS) and page.exists() and _runnable(page)]
+
+
+@pytest.fixture(scope="module")
+def phantom_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("docs") / "data"
+    _run(["samreg", "demo", "--data", str(folder), "--dimension", "2"], folder.parent)
+    return folder
+
+
+def _run(command: list[str], folder: Path) -> None:
+    tools = Path(sys.executable).parent
+    environment = {**os.environ, "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}", "COLUMNS": "120"}
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600, check=False
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}"
+
+
+@pytest.mark.parametrize("page", _RUN, ids=lambda page: page.name)
+def test_the_blocks_of_a_page_run_in_order(page: Path, phantom_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(phantom_folder, tmp_path / "data")
+    earlier = ""
+    for block in _runnable(page):
+        if block.kind == "sh":
+            _run(["bash", "-euo", "pipefail", "-c", block.text], tmp_path)
+        else:
+            # The earlier Python of the page, without what it prints.
+            code = f"import contextlib, io\nwith contextlib.redirect_stdout(io.StringIO()):\n    exec({earlier!r})\n"
+            _run([sys.executable, "-c", code + block.text], tmp_path)
+            earlier += block.text
+
+
+@pytest.mark.parametrize("page", [p for p in _PAGES if p.exists()], ids=lambda page: str(page.relative_to(_ROOT)))
+def test_a_block_has_a_language(page: Path) -> None:
+    bare = [block.text for block in blocks(page) if not block.kind]
+    assert not bare, f"{page.name}: blocks without a language; `text` is for what nobody runs: {bare}"
+
+
+def test_pages_with_tests_of_their_own_have_them() -> None:
+    for page, test in _OWN_TESTS.items():
+        if (_ROOT / "docs" / page).exists():
+            assert page in (_ROOT / "tests" / test).read_text("utf-8")
+
+
+def test_a_page_that_is_not_in_the_site_is_a_mistake() -> None:
+    listed = (_ROOT / "mkdocs.yml").read_text("utf-8")
+    for page in (p for p in _PAGES if p.parent.name == "docs"):
+        assert page.name in listed, f"{page.name} is not in the navigation of mkdocs.yml"
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    for page in (p for p in _PAGES if p.exists()):
+        text = re.sub(r"```.*?```", "", page.read_text("utf-8"), flags=re.S)
+        for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text):
+            if "://" not in target:
+                assert (page.parent / target).exists(), f"{page.name} links to {target}"
