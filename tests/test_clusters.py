@@ -1,4 +1,4 @@
-"""The Slurm script of docs/clusters.md, as it stands there, where there is a Slurm (Debian: slurm-wlm, on one machine)."""
+"""The Slurm script of docs/clusters.md, as it stands there, where there is a Slurm (Debian: slurm-wlm)."""
 
 from __future__ import annotations
 

@@ -73,8 +73,8 @@ class SlicePair:
     def score(self) -> float:
         """What decides between pairs of nearly the same regions.
 
-        Where they lie counts twice as much as how they look: a chamber that contracts is less like itself than like what
-        is as small as it in the other image.
+        Where they lie counts twice as much as how they look: a chamber that contracts is less like itself than like
+        what is as small as it in the other image.
         """
         return 0.5 * self.similarity + min(self.agreement, _EXACT_PAIR) + 0.25 * sum(self.quality)
 
