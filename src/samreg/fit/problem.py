@@ -25,8 +25,8 @@ SMOOTHING_WITHOUT_EMBEDDINGS = 0.8
 """The same where no embeddings hold the field between given regions: halves the distance from the true field of the
 phantom (2.2 to 1.2 mm), at the same Dice on ACDC."""
 _ONE_BODY = 0.35
-"""Share of the stiffness where both images show one body: a ventricle empties to a third of its volume. Chosen on ACDC 027,
-029 and 032."""
+"""Share of the stiffness where both images show one body: a ventricle empties to a third of its volume. Chosen on three
+hearts (ACDC 027, 029, 032)."""
 _MAX_THICKNESS = 2.0
 """Working slices are at most so many working pixels apart."""
 
