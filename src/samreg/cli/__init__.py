@@ -51,6 +51,7 @@ BUILT_IN = {
     "evaluate": "samreg.cli.evaluate:Evaluate",
     "export": "samreg.cli.export:Export",
     "batch": "samreg.cli.batch:Batch",
+    "warmup": "samreg.cli.warmup:Warmup",
     "models": "samreg.cli.models:Models",
     "view": "samreg.cli.view:View",
     "completion": "samreg.cli.completion:Completion",
