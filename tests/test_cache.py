@@ -78,10 +78,18 @@ def same(a: Regions, b: Regions) -> None:
 
 
 def test_every_field_of_regions_is_kept() -> None:
-    # A field that is added to Regions must be added to the entries, and the layout number raised.
-    wanted = {"image", "rois", "prototypes", "features", "slice_axis", "slice_index", "origin"}
+    # A field that is added to Regions must be added to the entries, and the layout number raised. Where an image counts
+    # is no part of an entry: it is what `Regions.within` makes of what the cache gave.
+    wanted = {"image", "rois", "prototypes", "features", "slice_axis", "slice_index", "origin", "inside"}
     assert {f.name for f in dataclasses.fields(Regions)} == wanted
-    assert {f.name for f in dataclasses.fields(FeatureVolume)} == {"data", "grid"}
+    assert {f.name for f in dataclasses.fields(FeatureVolume)} == {"data", "grid", "inside"}
+
+
+def test_regions_within_a_mask_are_no_entry(tmp_path: Path) -> None:
+    image = make_image(3)
+    part = make_regions(image).within(np.arange(image.data.size).reshape(image.grid.shape) % 2 == 0)
+    with pytest.raises(ConfigError, match="whole images"):
+        RegionsCache(tmp_path).put("ab" + "0" * 62, part)
 
 
 @pytest.mark.parametrize("name", ["oblique-flipped-3d", "one-slice-3d", "flipped-2d"])

@@ -213,6 +213,8 @@ def _pack(regions: Regions) -> bytes:
     rois, features = regions.rois.rois, regions.features
     if features is None:
         raise ConfigError("the cache keeps what a segmenter found; these regions have no embedding")
+    if regions.inside is not None:
+        raise ConfigError("the cache keeps the regions of whole images; take those within a mask after it")
     facts = {
         "starts": [[int(i) for i in roi.start] for roi in rois],
         "shapes": [list(roi.mask.shape) for roi in rois],
