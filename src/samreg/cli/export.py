@@ -25,11 +25,14 @@ class Export:
     run_folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """The folder that samreg register wrote."""
     to: Annotated[
-        Literal["learn2reg", "monai", "x5", "jacobian", "log-jacobian", "bids", "itk-snap", "coco", "dicom-seg"],
+        Literal[
+            "learn2reg", "monai", "x5", "jacobian", "log-jacobian", "bids", "itk-snap", "coco", "dicom-seg", "dicom-reg"
+        ],
         tyro.conf.arg(metavar="FORMAT"),
     ]
     """learn2reg and monai: displacement in voxels (.nii.gz, .npy); x5: for nitransforms; jacobian or log-jacobian: a
-    map; bids: a folder; itk-snap: label map and names; coco: masks of pictures; dicom-seg: regions of a series."""
+    map; bids: a folder; itk-snap: label map and names; coco: masks of pictures; dicom-seg, dicom-reg: regions of a
+    series, transform of two."""
     out: Annotated[Path, tyro.conf.arg(metavar="FILE", aliases=("-o",))]
     """The file to write; for bids the folder."""
     inverse: bool = False

@@ -10,6 +10,7 @@
 | `itk-snap` | the pairs as a label map, and beside it their names as a label description |
 | `coco` | the regions of two pictures as run-length encoded masks |
 | `dicom-seg` | the regions of one image as a DICOM SEG of its series |
+| `dicom-reg` | the transform between two series as a DICOM (deformable) spatial registration |
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from samreg.runs.run_folder import Run
 __all__ = ["ExportFormat", "export", "jacobian_map"]
 
 ExportFormat: TypeAlias = Literal[
-    "learn2reg", "monai", "x5", "jacobian", "log-jacobian", "bids", "itk-snap", "coco", "dicom-seg"
+    "learn2reg", "monai", "x5", "jacobian", "log-jacobian", "bids", "itk-snap", "coco", "dicom-seg", "dicom-reg"
 ]
 _LEAST_DETERMINANT = 1e-3
 """Below which the logarithm of a determinant is that of this number."""
@@ -57,12 +58,13 @@ def export(run: Run, to: ExportFormat, out: Path, *, inverse: bool = False) -> P
     Raises:
         InputError: if the run cannot be written in that format.
     """
-    if to in ("bids", "itk-snap", "coco", "dicom-seg"):
+    if to in ("bids", "itk-snap", "coco", "dicom-seg", "dicom-reg"):
         writers: dict[str, Callable[[Run, Path, bool], Path]] = {
             "bids": _bids,
             "itk-snap": _itk_snap,
             "coco": _coco,
             "dicom-seg": _dicom_seg,
+            "dicom-reg": _dicom_registration,
         }
         return writers[to](run, out, inverse)
     field = run.inverse() if inverse else run.transform()
@@ -127,6 +129,23 @@ def _dicom_seg(run: Run, out: Path, inverse: bool) -> Path:
     if not folder.is_dir():
         raise InputError(f"{out}: a DICOM segmentation belongs to a DICOM series, and the image was {image['name']}")
     return write_dicom_seg(rois, series_files(folder, image.get("series")), out)
+
+
+def _dicom_registration(run: Run, out: Path, inverse: bool) -> Path:
+    from samreg.io.dicom import series_files
+    from samreg.io.dicom_registration import write_dicom_registration
+
+    images = run.manifest["images"]
+    files: list[tuple[Path, ...]] = []
+    for side in ("moving", "fixed") if inverse else ("fixed", "moving"):
+        folder = Path(images[side]["path"] or "")
+        if not folder.is_dir():
+            raise InputError(f"{out}: a DICOM registration leads between DICOM series; {images[side]['name']} is none")
+        files.append(series_files(folder, images[side].get("series")))
+    dense = run.manifest["config"]["fit"]["transform"] not in ("affine", "rigid")
+    if dense or run.affine is None:
+        return write_dicom_registration(run.inverse() if inverse else run.transform(), files[0], files[1], out)
+    return write_dicom_registration(np.linalg.inv(run.affine) if inverse else run.affine, files[0], files[1], out)
 
 
 def _bids(run: Run, out: Path, inverse: bool) -> Path:
