@@ -67,6 +67,8 @@ def _run(case: dict[str, Any]) -> None:
     from samreg.cli import main
 
     os.chdir(case["folder"])
+    # A job in the background inherits that Ctrl-C is ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     log = os.open("log.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(log, 1)
     os.dup2(log, 2)

@@ -15,7 +15,7 @@ from samreg.cli import main
 from samreg.cli.common import show, table
 from samreg.cli.register import Register
 from samreg.errors import DatasetError, InputWarning
-from samreg.io.images import read_image
+from samreg.io.images import read_image, read_values
 from samreg.io.notes import collected, note
 from samreg.io.tables import read_pairs
 from samreg.viewer.scene import Scene
@@ -108,7 +108,9 @@ class TestFramesAndSeries:
         assert main([*warp, "--frame", "2"]) == 0
         warped = [read_image(p).data for p in (tmp_path / "w.nii.gz", run / "warped.nii.gz")]
         np.testing.assert_allclose(*warped, atol=1e-4)
-        assert main([*warp[:4], "--out", str(tmp_path / "v.nii.gz")]) == 2
+        # Without a frame all frames are carried along.
+        assert main([*warp[:4], "--out", str(tmp_path / "v.nii.gz")]) == 0
+        assert read_values(tmp_path / "v.nii.gz", frame=2)[0].shape == pair[1].shape
 
     def test_what_is_missing_is_said_in_one_line(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         folder = write_series(tmp_path / "s", straight())
@@ -120,7 +122,7 @@ class TestFramesAndSeries:
 
 
 class TestBatchTable:
-    @pytest.mark.parametrize("column", ["fixed_mask", "moving_mask", "comment", "fixed"])
+    @pytest.mark.parametrize("column", ["fixed_masks", "comment", "fixed"])
     def test_columns_that_nothing_reads_are_refused(self, tmp_path: Path, column: str) -> None:
         (tmp_path / "pairs.csv").write_text(f"fixed,moving,{column}\na.nii,b.nii,c.nii\n")
         with pytest.raises(DatasetError, match="nothing reads others"):

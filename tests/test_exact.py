@@ -258,7 +258,7 @@ def test_a_field_between_two_bodies_keeps_plausible_volumes() -> None:
     for stiffness in (0.0, 1.0, 3.0):
         fit = fit_dense(replace(problem, stiffness=stiffness), FitConfig(stiffness=stiffness))
         log = central_determinant(fit.displacement).log()
-        outside.append(float((log.abs() > np.log(3)).float().mean()))
+        outside.append(float((log.abs() > 2.0).float().mean()))  # volumes more than 7 times as large or small
         spread.append(float(log.std()))
     assert outside[0] > 0.05
     assert max(outside[1:]) < 0.01

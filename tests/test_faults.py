@@ -132,6 +132,8 @@ def test_a_batch_keeps_what_it_finished(images: Path, tmp_path: Path, fault: str
         "litemedsam",
         "--preset",
         "fast",
+        "--jobs",
+        "0",
     ]
     case = {
         "argv": argv, "folder": str(tmp_path), "place": "samreg.runs.run_folder:write_run", "nth": 2, "fault": fault,

@@ -63,7 +63,7 @@ def staged(folder: str | Path, overwrite: bool = False) -> Iterator[Path]:
     try:
         stage.chmod(0o755)  # mkdtemp makes private folders; results are as readable as any other
         yield stage
-        _swap(stage, target)
+        _swap(stage, target, overwrite)
     except OSError as error:
         raise InputError(f"{target}: cannot be written: {error.strerror or error}") from error
     finally:
@@ -77,8 +77,10 @@ def _missing_parents(target: Path) -> list[Path]:
     return [parent for parent in target.parents if not parent.exists()]
 
 
-def _swap(stage: Path, target: Path) -> None:
+def _swap(stage: Path, target: Path, overwrite: bool) -> None:
     """Put the finished folder in its place; an older one is moved aside first and deleted last."""
+    # Another run may have taken the place meanwhile.
+    check_output(target, overwrite)
     aside = None
     if target.exists():
         aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.old-", dir=target.parent))

@@ -82,7 +82,8 @@ def check_nrrd_extent(source: Path) -> None:
     sizes = whole_numbers(fields.get("sizes", ""))
     if not sizes or not all(0 < n < 1 << 31 for n in sizes) or len(sizes) > _MOST_AXES:
         raise ImageReadError(
-            f"{source}: its header has sizes: {fields.get('sizes', '')}; wanted is a positive number for each axis"
+            f"{source}: is damaged: its header has sizes: {fields.get('sizes', '')}; wanted is a positive number for "
+            "each axis"
         )
     if "data file" in fields or "datafile" in fields:
         return  # the data are elsewhere, and in as many files as they like
