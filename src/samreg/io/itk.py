@@ -26,8 +26,15 @@ if TYPE_CHECKING:
 __all__ = ["Chatter", "array_of", "file_grid", "grid_of", "quiet", "read_itk", "to_itk"]
 
 _DAMAGE = ("not read completely", "read error", "eof encountered")
-# What the libraries print of files that they read as they are meant: tags of other programs, colour profiles.
-_HARMLESS = ("unknown field with tag", "iccp", "known incorrect srgb", "incorrect count for field")
+# What the libraries print of files that they read as they are meant: tags of other programs, colour profiles, and of a
+# decomposition of axes with a cosine of 5e-324.
+_HARMLESS = (
+    "unknown field with tag",
+    "suspicious return value",
+    "iccp",
+    "known incorrect srgb",
+    "incorrect count for field",
+)
 
 _STDERR = threading.Lock()
 
