@@ -9,7 +9,7 @@ from torch import Tensor
 
 from samreg.geometry.ops.smoothing import box_mean
 
-__all__ = ["Lncc"]
+__all__ = ["LEAST_SHARE", "Lncc", "weighted_squared"]
 
 _FLOOR = 1e-4
 """Local variance, in images in [0, 1], at which a place has half its say: flat regions have none."""
@@ -17,8 +17,32 @@ _ROUNDING = 1e-7
 """Below this a local variance is rounding."""
 _LEAST_HELD = 0.5
 """Share of a window that has to hold both images."""
-_LEAST_SHARE = 1e-3
-"""Below this nothing is divided by the share of a window."""
+LEAST_SHARE = 1e-3
+"""Share of a window that has to count: below this nothing is divided by it."""
+
+
+def weighted_squared(fixed: Tensor, warped: Tensor, weight: Tensor, window: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """LNCC^2 at every voxel where voxels have weights, which make every local mean a weighted one.
+
+    Args:
+        fixed: (1, *shape) in [0, 1].
+        warped: (1, *shape) in [0, 1].
+        weight: (1, *shape) in [0, 1].
+        window: odd window size along each array axis.
+
+    Returns:
+        (1, *shape) mean weight in the window, and (1, *shape) LNCC^2 in [0, 1], times the say of the place.
+    """
+    f, w = fixed * weight, warped * weight
+    sums = box_mean(torch.cat([weight, f, w, fixed * f, warped * w, fixed * w]), window)
+    share = sums[:1]
+    means = sums[1:] / share.clamp(min=LEAST_SHARE)
+    mean_f, mean = means[:1], means[1:2]
+    variance_f = (means[2:3] - mean_f**2).clamp(min=0)
+    variance = (means[3:4] - mean**2).clamp(min=0)
+    covariance = means[4:5] - mean_f * mean
+    squared = covariance**2 / ((variance_f + _FLOOR) * (variance + _ROUNDING))
+    return share, squared.clamp(max=1)
 
 
 class Lncc:
@@ -55,16 +79,8 @@ class Lncc:
             covariance = box_mean(self.fixed * warped, self.window) - self.mean * mean
             squared = covariance**2 / ((self.variance + _FLOOR) * (variance + _ROUNDING))
             return squared.clamp(max=1)
-        f, w = self.fixed * held, warped * held
-        sums = box_mean(torch.cat([held, f, w, f * f, w * w, f * w]), self.window)
-        share = sums[:1]
-        means = sums[1:] / share.clamp(min=_LEAST_SHARE)
-        mean_f, mean = means[:1], means[1:2]
-        variance_f = (means[2:3] - mean_f**2).clamp(min=0)
-        variance = (means[3:4] - mean**2).clamp(min=0)
-        covariance = means[4:5] - mean_f * mean
-        squared = covariance**2 / ((variance_f + _FLOOR) * (variance + _ROUNDING))
-        return squared.clamp(max=1) * (share > _LEAST_HELD)
+        share, squared = weighted_squared(self.fixed, warped, held, self.window)
+        return squared * (share > _LEAST_HELD)
 
     @property
     def say(self) -> Tensor:

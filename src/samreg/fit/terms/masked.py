@@ -9,18 +9,12 @@ import torch
 from torch import Tensor
 
 from samreg.errors import ConfigError
+from samreg.fit.terms.lncc import LEAST_SHARE, weighted_squared
 from samreg.geometry.frame import Frame
 from samreg.geometry.ops.resample import resize
-from samreg.geometry.ops.smoothing import box_mean
 from samreg.types import MaskArray
 
 __all__ = ["Inside", "MaskedLncc", "masked_similarity"]
-
-_FLOOR = 1e-4
-"""Local variance, in images in [0, 1], at which a place has half its say; as in the term without masks."""
-_ROUNDING = 1e-7
-_LEAST_SHARE = 1e-3
-"""Share of a window that has to count for the window to say anything."""
 
 
 class Inside:
@@ -67,18 +61,8 @@ class MaskedLncc:
             warped: (1, *shape) in [0, 1].
             weight: (1, *shape) in [0, 1].
         """
-        share = box_mean(weight, self.window)
-        held = (share > _LEAST_SHARE).float() * weight
-        share = share.clamp(min=_LEAST_SHARE)
-
-        def mean(values: Tensor) -> Tensor:
-            return box_mean(values * weight, self.window) / share
-
-        f, w = mean(self.fixed), mean(warped)
-        fixed = (mean(self.fixed * self.fixed) - f**2).clamp(min=0)
-        variance = (mean(warped * warped) - w**2).clamp(min=0)
-        covariance = mean(self.fixed * warped) - f * w
-        squared = (covariance**2 / ((fixed + _FLOOR) * (variance + _ROUNDING))).clamp(max=1)
+        share, squared = weighted_squared(self.fixed, warped, weight, self.window)
+        held = (share > LEAST_SHARE).float() * weight
         return 1 - (squared * held).sum() / held.sum().clamp(min=1e-6)
 
 
