@@ -16,7 +16,7 @@ from samreg.fit.levels import DenseFit, fit_dense
 from samreg.fit.problem import DenseProblem
 from samreg.geometry.field import DisplacementField
 from samreg.geometry.frame import to_field
-from samreg.geometry.grid import Grid
+from samreg.geometry.grid import Grid, apply_affine
 from samreg.geometry.landmarks import Landmarks
 from samreg.geometry.ops.devices import on_device
 from samreg.geometry.rois import PairedRois
@@ -126,7 +126,7 @@ def pulled(affine: Matrix, landmarks: Landmarks, grid: Grid, kind: str) -> Matri
     d = grid.ndim
     axes = np.meshgrid(*(np.linspace(0, n - 1, _SPREAD) for n in grid.shape[::-1]), indexing="ij")
     spread = grid.index_to_world(np.stack(axes, -1).reshape(-1, d))
-    kept = spread @ affine[:d, :d].T + affine[:d, d]
+    kept = apply_affine(affine, spread)
     weights = np.concatenate(
         [np.full(len(spread), 1 / len(spread)), np.full(len(landmarks), landmarks.weight / len(landmarks))]
     )

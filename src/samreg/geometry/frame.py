@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from samreg.geometry.field import DisplacementField
-from samreg.geometry.grid import Grid
+from samreg.geometry.grid import Grid, apply_affine
 from samreg.geometry.ops.resample import sample, sample_border
 from samreg.types import Matrix
 
@@ -76,11 +76,10 @@ def to_field(displacement: Tensor, grid: Grid, affine: Matrix) -> DisplacementFi
         grid: the fixed grid.
         affine: (d + 1, d + 1) fixed world to moving world.
     """
-    d = grid.ndim
     voxels = np.moveaxis(displacement.numpy(force=True)[::-1].astype(np.float64), 0, -1)
     x = grid.voxel_centres()
     inner = x + (voxels * np.asarray(grid.spacing)) @ np.asarray(grid.direction).T
-    u = inner @ affine[:d, :d].T + affine[:d, d] - x
+    u = apply_affine(affine, inner) - x
     return DisplacementField(u.astype(np.float32), grid)
 
 
@@ -102,8 +101,7 @@ def from_field(field: DisplacementField, grid: Grid) -> tuple[Matrix, Tensor]:
     x = grid.voxel_centres().reshape(-1, d)
     y = field.transform_points(x)
     affine = _nearest_affine(x, y)
-    inverse = np.linalg.inv(affine)
-    moved = y @ inverse[:d, :d].T + inverse[:d, d] - x
+    moved = apply_affine(np.linalg.inv(affine), y) - x
     voxels = (moved @ np.asarray(grid.direction)) / np.asarray(grid.spacing)
     v = np.moveaxis(voxels[:, ::-1].reshape(*grid.shape, d), -1, 0)
     return affine, torch.as_tensor(np.ascontiguousarray(v, dtype=np.float32))

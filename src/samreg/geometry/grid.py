@@ -10,12 +10,23 @@ import numpy as np
 from samreg.errors import GeometryError
 from samreg.types import Matrix, Points, Unit
 
-__all__ = ["Grid", "check_pair"]
+__all__ = ["Grid", "apply_affine", "check_pair"]
 
 _ORTHONORMAL_TOLERANCE = 1e-3
 _SAME_TOLERANCE = 1e-3
 _THICK_RATIO = 4.0
 """Slices at least this many times as far apart as their pixels make a stack of thick slices."""
+
+
+def apply_affine(matrix: Matrix, points: np.ndarray) -> np.ndarray:
+    """A x + t of points.
+
+    Args:
+        matrix: (d + 1, d + 1) homogeneous.
+        points: (*any, d).
+    """
+    d = points.shape[-1]
+    return np.asarray(points @ matrix[:d, :d].T + matrix[:d, d])
 
 
 @dataclass(frozen=True)
@@ -145,9 +156,7 @@ class Grid:
         Returns:
             (n, d) world points, (x, y, z).
         """
-        d, matrix = self.ndim, self.matrix
-        world: Points = self._rows(index, "index_to_world") @ matrix[:d, :d].T + matrix[:d, d]
-        return world
+        return apply_affine(self.matrix, self._rows(index, "index_to_world"))
 
     def world_to_index(self, points: Points) -> Points:
         """Continuous indices of world points; the inverse of `index_to_world`.

@@ -13,7 +13,7 @@ from samreg.geometry.grid import Grid
 from samreg.geometry.ops.moments import moment_map, moments
 from samreg.types import Boxes, LabelArray, MaskArray, MaskStack, Points
 
-__all__ = ["Correspondence", "PairedRois", "Roi", "RoiSet"]
+__all__ = ["Correspondence", "PairedRois", "Roi", "RoiSet", "flat_iou"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -241,6 +241,13 @@ def _shared_voxels(a: Roi, b: Roi) -> int:
     in_a = tuple(slice(v - s, u - s) for v, u, s in zip(lower, upper, a.start, strict=True))
     in_b = tuple(slice(v - s, u - s) for v, u, s in zip(lower, upper, b.start, strict=True))
     return int(np.count_nonzero(a.mask[in_a] & b.mask[in_b]))
+
+
+def flat_iou(a: Roi, b: Roi, axis: int) -> float:
+    """IoU of two regions that are one voxel thick along an array axis, as if they lay in one slice."""
+    flat = [Roi(roi.mask.squeeze(axis), tuple(s for i, s in enumerate(roi.start) if i != axis)) for roi in (a, b)]
+    both = _shared_voxels(*flat)
+    return both / (a.n_voxels + b.n_voxels - both)
 
 
 @dataclass(frozen=True, eq=False)

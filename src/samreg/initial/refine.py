@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from samreg.geometry.grid import apply_affine
 from samreg.geometry.ops.displacement import derivatives
 from samreg.geometry.ops.smoothing import box_mean
 from samreg.initial.pyramid import GreyLevel, GreyPyramid
@@ -122,13 +123,8 @@ def refine(
         matrix = found.matrix
     corners = np.stack(np.meshgrid(*([0, n - 1] for n in grid.shape[::-1]), indexing="ij"), -1).reshape(-1, grid.ndim)
     points = grid.index_to_world(corners.astype(float))
-    gap = _apply(matrix, points) - _apply(begun, points)
+    gap = apply_affine(matrix, points) - apply_affine(begun, points)
     return Refined(matrix, found.cost, found.overlap, float(np.linalg.norm(gap, axis=1).max()))
-
-
-def _apply(matrix: Matrix, points: np.ndarray) -> np.ndarray:
-    d = points.shape[1]
-    return np.asarray(points @ matrix[:d, :d].T + matrix[:d, d])
 
 
 @dataclass

@@ -12,6 +12,7 @@ from torch import Tensor
 from samreg.config import RegisterConfig
 from samreg.geometry.field import DisplacementField
 from samreg.geometry.frame import from_field
+from samreg.geometry.grid import apply_affine
 from samreg.geometry.landmarks import Landmarks
 from samreg.geometry.ops.devices import on_device
 from samreg.geometry.rois import PairedRois
@@ -179,8 +180,7 @@ def with_landmarks(start: Start, images: ImagePair) -> Start:
 
 def _apart(marks: Landmarks, matrix: Matrix) -> float:
     """Mean distance of landmarks under a map."""
-    d = marks.fixed.shape[1]
-    return float(np.linalg.norm(marks.fixed @ matrix[:d, :d].T + matrix[:d, d] - marks.moving, axis=1).mean())
+    return float(np.linalg.norm(apply_affine(matrix, marks.fixed) - marks.moving, axis=1).mean())
 
 
 def _refined(

@@ -23,7 +23,7 @@ import numpy as np
 from samreg.errors import GeometryError, ImageReadError, InputError
 from samreg.files import written
 from samreg.geometry.field import DisplacementField
-from samreg.geometry.grid import Grid
+from samreg.geometry.grid import Grid, apply_affine
 from samreg.io.formats import inspect
 from samreg.io.images import save
 from samreg.io.itk import array_of, grid_of, quiet, read_itk, to_itk
@@ -133,8 +133,8 @@ def _beside(field: DisplacementField, affine: Matrix | None) -> np.ndarray:
     u = field.u.astype(float)
     if affine is None:
         return u
-    x, d, inverse = field.grid.voxel_centres(), field.grid.ndim, np.linalg.inv(affine)
-    result: np.ndarray = (x + u) @ inverse[:d, :d].T + inverse[:d, d] - x
+    x = field.grid.voxel_centres()
+    result: np.ndarray = apply_affine(np.linalg.inv(affine), x + u) - x
     return result
 
 

@@ -12,7 +12,7 @@ from samreg.config import FitConfig, FlowConfig
 from samreg.fit.levels import fit_dense
 from samreg.fit.problem import DenseProblem
 from samreg.geometry.frame import Frame
-from samreg.geometry.grid import Grid
+from samreg.geometry.grid import Grid, apply_affine
 from samreg.geometry.ops.resample import resize, sample
 from samreg.geometry.ops.smoothing import gaussian
 from samreg.geometry.rois import PairedRois
@@ -129,7 +129,7 @@ def displacement(given: View, other: View, matrix: Matrix) -> Displacement:
     rough = _pixels(torch.cat([u * stride, gap[None]]), shape, stride)
     fine = _followed(given.grey, other.grey, matrix, rough[:2])
     index = torch.stack(torch.meshgrid(*(torch.arange(n).float() for n in shape), indexing="ij")) + fine
-    target = torch.movedim(index.flip(0), 0, -1).numpy() @ matrix[:2, :2].T + matrix[:2, 2]
+    target = apply_affine(matrix, torch.movedim(index.flip(0), 0, -1).numpy())
     return Displacement(target, rough[2].numpy())
 
 

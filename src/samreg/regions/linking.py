@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 from scipy import ndimage
 
-from samreg.geometry.rois import Roi, RoiSet
+from samreg.geometry.rois import Roi, RoiSet, flat_iou
 from samreg.regions.regions import Regions
 from samreg.types import Prototypes
 
@@ -118,26 +118,13 @@ def _links(
             )
             if not len(here) or not len(there):
                 continue
-            iou = np.asarray([[_flat_iou(rois[int(i)], rois[int(j)], axis) for j in there] for i in here])
+            iou = np.asarray([[flat_iou(rois[int(i)], rois[int(j)], axis) for j in there] for i in here])
             score = np.where((iou >= min_overlap) & (unit[here] @ unit[there].T >= min_similarity), iou, -1.0)
             best = score.argmax(axis=1)
             for row, column in enumerate(best):
                 if score[row, column] >= 0 and score[:, column].argmax() == row:
                     links[int(here[row])] = int(there[column])
     return links
-
-
-def _flat_iou(a: Roi, b: Roi, axis: int) -> float:
-    """IoU of two slice ROIs as if they lay in one slice."""
-    p, q = a.mask.squeeze(axis), b.mask.squeeze(axis)
-    first = [[s for i, s in enumerate(roi.start) if i != axis] for roi in (a, b)]
-    low = [max(x, y) for x, y in zip(*first, strict=True)]
-    high = [min(x + n, y + m) for x, n, y, m in zip(first[0], p.shape, first[1], q.shape, strict=True)]
-    if any(h <= lo for h, lo in zip(high, low, strict=True)):
-        return 0.0
-    cuts = [tuple(slice(lo - s, h - s) for lo, h, s in zip(low, high, start, strict=True)) for start in first]
-    both = int(np.count_nonzero(p[cuts[0]] & q[cuts[1]]))
-    return both / (a.n_voxels + b.n_voxels - both)
 
 
 def _join(chain: Sequence[Roi]) -> Roi:

@@ -14,7 +14,7 @@ import numpy as np
 
 from samreg.geometry.grid import Grid
 from samreg.geometry.image import Image
-from samreg.geometry.rois import PairedRois, Roi, RoiSet
+from samreg.geometry.rois import PairedRois, RoiSet, flat_iou
 from samreg.io.palette import RGB, colours_apart
 from samreg.metrics.pair_overlap import pair_dice
 from samreg.report.slices import black_and_white, matching_axis
@@ -222,8 +222,8 @@ def _links(pairs: PairedRois) -> list[tuple[int, int]]:
         for i in here:
             for j in by_slice.get(k + 1, ()):
                 if abs(pairs.moving[i].start[other] - pairs.moving[j].start[other]) <= 1:
-                    both = [_flat_iou(pairs.fixed[i], pairs.fixed[j], axis)]
-                    both.append(_flat_iou(pairs.moving[i], pairs.moving[j], other) if both[0] >= _SAME else 0.0)
+                    both = [flat_iou(pairs.fixed[i], pairs.fixed[j], axis)]
+                    both.append(flat_iou(pairs.moving[i], pairs.moving[j], other) if both[0] >= _SAME else 0.0)
                     if min(both) >= _SAME:
                         found.append((-sum(both), i, j))
         taken: set[tuple[str, int]] = set()
@@ -232,22 +232,6 @@ def _links(pairs: PairedRois) -> list[tuple[int, int]]:
                 taken |= {("here", i), ("next", j)}
                 links.append((i, j))
     return links
-
-
-def _flat_iou(a: Roi, b: Roi, axis: int) -> float:
-    """IoU of two regions of one slice each, laid on top of each other."""
-    masks = [np.take(r.mask, 0, axis=axis) for r in (a, b)]
-    keep = [i for i in range(3) if i != axis]
-    low = [max(a.start[i], b.start[i]) for i in keep]
-    high = [min(a.stop[i], b.stop[i]) for i in keep]
-    if any(x >= y for x, y in zip(low, high, strict=True)):
-        return 0.0
-    cut = [
-        mask[tuple(slice(x - roi.start[i], y - roi.start[i]) for x, y, i in zip(low, high, keep, strict=True))]
-        for mask, roi in zip(masks, (a, b), strict=True)
-    ]
-    shared = int(np.count_nonzero(cut[0] & cut[1]))
-    return shared / (a.n_voxels + b.n_voxels - shared)
 
 
 def _neighbours(pairs: PairedRois, groups: Sequence[Sequence[int]]) -> list[list[int]]:

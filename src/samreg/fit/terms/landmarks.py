@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from samreg.geometry.grid import Grid
+from samreg.geometry.grid import Grid, apply_affine
 from samreg.geometry.landmarks import Landmarks
 from samreg.geometry.ops.resample import sample_border
 from samreg.types import Matrix
@@ -33,9 +33,7 @@ class LandmarkTerm:
     """
 
     def __init__(self, landmarks: Landmarks, level: Grid, affine: Matrix, frozen: int | None = None) -> None:
-        d = level.ndim
-        inverse = np.linalg.inv(affine)
-        target = landmarks.moving @ inverse[:d, :d].T + inverse[:d, d]
+        target = apply_affine(np.linalg.inv(affine), landmarks.moving)
         here, there = level.world_to_index(landmarks.fixed), level.world_to_index(target)
         spacing = np.asarray(level.array_spacing)
         pixel = min(s for n, s in zip(level.shape, spacing, strict=True) if n > 1)

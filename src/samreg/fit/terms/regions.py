@@ -11,6 +11,7 @@ from torch import Tensor
 
 from samreg.fit.terms.masked import Inside
 from samreg.geometry.frame import Frame
+from samreg.geometry.grid import apply_affine
 from samreg.geometry.ops.resample import resize
 from samreg.geometry.ops.smoothing import gaussian
 from samreg.geometry.rois import PairedRois, RoiSet
@@ -144,7 +145,7 @@ def common_boxes(fixed: list[Box], moving: list[Box], frame: Frame, slice_axis: 
     out = []
     for f, m in zip(fixed, moving, strict=True):
         ends = np.stack(np.meshgrid(*m, indexing="ij"), -1).reshape(-1, d)[:, ::-1]
-        carried = (ends @ inverse[:d, :d].T + inverse[:d, d])[:, ::-1]
+        carried = apply_affine(inverse, ends)[:, ::-1]
         box = []
         for a, (low, high) in enumerate(f):
             if a != slice_axis:

@@ -13,7 +13,7 @@ import numpy as np
 
 from samreg.errors import RegistrationError
 from samreg.geometry.field import DisplacementField
-from samreg.geometry.grid import Grid
+from samreg.geometry.grid import Grid, apply_affine
 from samreg.geometry.image import Image
 from samreg.types import Matrix
 
@@ -78,8 +78,8 @@ def after_affine(warp: DisplacementField, affine: Matrix) -> DisplacementField:
         warp: w on the fixed grid.
         affine: (d + 1, d + 1) fixed world to moving world.
     """
-    d, x = warp.grid.ndim, warp.grid.voxel_centres()
-    mapped = (x + warp.u) @ affine[:d, :d].T + affine[:d, d]
+    x = warp.grid.voxel_centres()
+    mapped = apply_affine(affine, x + warp.u)
     return DisplacementField((mapped - x).astype(np.float32), warp.grid)
 
 
