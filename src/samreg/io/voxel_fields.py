@@ -37,8 +37,7 @@ def to_voxel_field(field: DisplacementField, moving: Grid) -> np.ndarray:
         moving: grid of the moving image, which may differ from the fixed one.
     """
     d, shape = field.grid.ndim, field.grid.shape
-    own = np.stack(np.meshgrid(*(np.arange(n) for n in shape), indexing="ij"), -1)[..., ::-1]
-    steps = field.moving_index(moving) - own
+    steps = field.moving_index(moving) - _indices(shape)
     return np.ascontiguousarray(steps.transpose(*range(d)[::-1], d)).astype(np.float32)
 
 
@@ -56,10 +55,14 @@ def from_voxel_field(steps: np.ndarray, fixed: Grid, moving: Grid) -> Displaceme
     d = fixed.ndim
     if steps.shape != (*fixed.shape[::-1], d):
         raise ImageReadError(f"a field in voxels has shape {(*fixed.shape[::-1], d)} for this grid, got {steps.shape}")
-    own = np.stack(np.meshgrid(*(np.arange(n) for n in fixed.shape), indexing="ij"), -1)[..., ::-1]
-    index = steps.transpose(*range(d)[::-1], d).astype(float) + own
+    index = steps.transpose(*range(d)[::-1], d).astype(float) + _indices(fixed.shape)
     world = moving.index_to_world(index.reshape(-1, d)).reshape(index.shape)
     return DisplacementField((world - fixed.voxel_centres()).astype(np.float32), fixed)
+
+
+def _indices(shape: tuple[int, ...]) -> np.ndarray:
+    """(*shape, d) index (x, y, z) of each voxel."""
+    return np.stack(np.meshgrid(*(np.arange(n) for n in shape), indexing="ij"), -1)[..., ::-1]
 
 
 def write_learn2reg(field: DisplacementField, moving: Grid, path: str | Path) -> Path:

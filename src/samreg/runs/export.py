@@ -58,14 +58,14 @@ def export(run: Run, to: ExportFormat, out: Path, *, inverse: bool = False) -> P
     Raises:
         InputError: if the run cannot be written in that format.
     """
-    if to in ("bids", "itk-snap", "coco", "dicom-seg", "dicom-reg"):
-        writers: dict[str, Callable[[Run, Path, bool], Path]] = {
-            "bids": _bids,
-            "itk-snap": _itk_snap,
-            "coco": _coco,
-            "dicom-seg": _dicom_seg,
-            "dicom-reg": _dicom_registration,
-        }
+    writers: dict[str, Callable[[Run, Path, bool], Path]] = {
+        "bids": _bids,
+        "itk-snap": _itk_snap,
+        "coco": _coco,
+        "dicom-seg": _dicom_seg,
+        "dicom-reg": _dicom_registration,
+    }
+    if to in writers:
         return writers[to](run, out, inverse)
     field = run.inverse() if inverse else run.transform()
     other = run.fixed_grid if inverse else run.moving_grid

@@ -84,10 +84,8 @@ def write_motion(out: Path, runs: Mapping[int, Path], fixed_frame: int, labels: 
     rows: list[Sequence[object]] = []
     if grid is not None and fields:
         regions = _labelled(labels, grid) if labels else _recurring([run.pairs.fixed for run in opened.values()])
-        rows = _rows(fields, {"whole image": np.ones(grid.shape, dtype=bool), **regions})
-        still = DisplacementField.identity(grid)
-        rows += _rows({fixed_frame: still}, {"whole image": np.ones(grid.shape, dtype=bool), **regions})
-        rows.sort(key=lambda row: row[0])  # type: ignore[arg-type,return-value]
+        fields[fixed_frame] = DisplacementField.identity(grid)
+        rows = _rows(dict(sorted(fields.items())), {"whole image": np.ones(grid.shape, dtype=bool), **regions})
     path = out / "motion.csv"
     with path.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
@@ -96,17 +94,20 @@ def write_motion(out: Path, runs: Mapping[int, Path], fixed_frame: int, labels: 
     return path
 
 
-def displacements(field: DisplacementField, mask: MaskArray) -> dict[str, float]:
+def displacements(field: DisplacementField, mask: MaskArray, determinant: np.ndarray | None = None) -> dict[str, float]:
     """How far a part of the fixed image moves: mean and 95th percentile of the length, mean vector, relative volume.
 
     Args:
         field: of the frame.
         mask: `(*grid.shape)` the part.
+        determinant: `(*grid.shape)` Jacobian determinant of the field, where it is known already.
     """
+    if determinant is None:
+        determinant = field.jacobian_determinant()
     u = field.u[mask].astype(float)
     lengths = np.linalg.norm(u, axis=1)
     mean = [*u.mean(axis=0), 0.0][:3]
-    volume = float(field.jacobian_determinant()[mask].mean())
+    volume = float(determinant[mask].mean())
     numbers = (float(lengths.mean()), float(np.percentile(lengths, _LARGEST)), *map(float, mean), volume)
     return dict(zip(COLUMNS[3:], numbers, strict=True))
 
@@ -114,8 +115,9 @@ def displacements(field: DisplacementField, mask: MaskArray) -> dict[str, float]
 def _rows(fields: Mapping[int, DisplacementField], regions: Mapping[str, MaskArray]) -> list[Sequence[object]]:
     rows: list[Sequence[object]] = []
     for frame, field in fields.items():
+        determinant = field.jacobian_determinant()
         for name, mask in regions.items():
-            numbers = [round(value, 4) for value in displacements(field, mask).values()]
+            numbers = [round(value, 4) for value in displacements(field, mask, determinant).values()]
             rows.append([frame, name, int(mask.sum()), *numbers])
     return rows
 
