@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from benchmarks.fuzz import Fault, faults_of, inputs
+from benchmarks.fuzz import Fault, _Watch, faults_of, inputs
 from benchmarks.fuzz_inputs import TARGETS, Target
 
 from refusals import refused
@@ -15,6 +16,14 @@ from samreg.errors import ImageReadError, InputError
 from samreg.io.segmentation import read_segmentation
 from samreg.io.transforms import read_transform
 from samreg.runs.run_folder import read_run
+
+
+@pytest.fixture(scope="module")
+def watch() -> _Watch:
+    """One for all tests: an audit hook stays, and is asked, until the process ends."""
+    hook = _Watch()
+    sys.addaudithook(hook)
+    return hook
 
 
 def test_three_hundred_damaged_inputs_end_with_a_result_or_one_line(tmp_path: Path) -> None:
@@ -31,13 +40,11 @@ def test_three_hundred_damaged_inputs_end_with_a_result_or_one_line(tmp_path: Pa
         (lambda _: None, "memory"),
     ],
 )
-def test_each_kind_of_fault_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read, kind: str) -> None:
+def test_each_kind_of_fault_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, watch: _Watch, read, kind: str
+) -> None:
     import benchmarks.fuzz as fuzz
 
-    watch = fuzz._Watch()
-    import sys
-
-    sys.addaudithook(watch)
     monkeypatch.setitem(TARGETS, "own", Target(TARGETS["points"].make, read, text=True))
     valid = fuzz._valid("own", tmp_path)
     if kind == "memory":  # the peak of this process may be higher already

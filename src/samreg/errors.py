@@ -87,14 +87,15 @@ class PluginError(InputError):
     """A part that is found by name (a solver, a dataset, ...) is absent or cannot be imported."""
 
 
-def install_command(extra: str) -> str:
-    """The pip command that installs what an extra brings.
+def install_command(extra: str, package: str = "") -> str:
+    """The pip command that installs what an extra brings, or one package of it, with the bounds that samreg declares.
 
     It names the packages and not samreg itself, so that it works whatever samreg was installed from (a clone, a wheel,
     an archive).
 
     Args:
         extra: name of the extra; where nothing is known of it, the command names `samreg[extra]` in the current folder.
+        package: the one that is wanted; all by default.
     """
     import importlib.metadata
 
@@ -102,7 +103,7 @@ def install_command(extra: str) -> str:
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):
         for line in importlib.metadata.requires("samreg") or []:
             requirement, _, marker = line.partition(";")
-            if re.search(rf"extra\s*==\s*['\"]{re.escape(extra)}['\"]", marker):
+            if requirement.startswith(package) and re.search(rf"extra\s*==\s*['\"]{re.escape(extra)}['\"]", marker):
                 needed.append(f'"{requirement.strip()}"')
     return f"pip install {' '.join(sorted(needed))}" if needed else f'pip install ".[{extra}]" in a clone of samreg'
 

@@ -23,6 +23,7 @@ __all__ = [
     "pairs_from_labels",
     "rois_on",
     "show",
+    "some",
     "summary",
     "table",
 ]
@@ -98,11 +99,11 @@ def pairs_from_labels(
         rois: RoiSet = known.rois if named else known.by_value(path)
         sides.append(rois_on(grid, rois, str(path)))
         if lost := _without(rois, sides[-1]):
-            note(f"{path}: {len(lost)} of {len(rois)} regions have no voxel in their image: {_some(lost)}")
+            note(f"{path}: {len(lost)} of {len(rois)} regions have no voxel in their image: {some(lost)}")
     pairs = pair_by_name(*sides)
     for path, own, other in ((fixed, sides[0], sides[1]), (moving, sides[1], sides[0])):
         if alone := _without(own, other):
-            note(f"{path}: {len(alone)} of {len(own)} regions have no partner and are left out: {_some(alone)}")
+            note(f"{path}: {len(alone)} of {len(own)} regions have no partner and are left out: {some(alone)}")
     return pairs
 
 
@@ -112,8 +113,9 @@ def _without(rois: RoiSet, others: RoiSet) -> list[str]:
     return [roi.name for roi in rois.rois if roi.name not in known]
 
 
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
+def some(names: Sequence[object]) -> str:
+    """The first names of a list, for a note."""
+    return ", ".join(map(str, names[:_NAMED])) + (", ..." if len(names) > _NAMED else "")
 
 
 def show(*things: object) -> None:

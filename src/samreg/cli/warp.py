@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 import tyro
 
-from samreg.cli.common import check_file, show
+from samreg.cli.common import check_file, show, some
 from samreg.cli.output import report
 from samreg.errors import ConfigError, GeometryError, ImageReadError, InputError
 
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from samreg.types import LabelArray
 
 __all__ = ["Warp"]
-
-_NAMED = 10  # labels or segments that a note names
 
 
 @dataclass(frozen=True)
@@ -201,7 +199,7 @@ class Warp:
             )
         lost = sorted(before - after)
         if lost:
-            note(f"{self.image}: {len(lost)} of {len(before)} labels have no voxel in the result: {_some(lost)}")
+            note(f"{self.image}: {len(lost)} of {len(before)} labels have no voxel in the result: {some(lost)}")
         write_labels(warped, run.target, self.out, dtype)
 
     def _segmentation(self, run: Passage) -> None:
@@ -227,7 +225,7 @@ class Warp:
             )
         lost = [roi.name for i, roi in enumerate(rois.rois) if i not in set(kept)]
         if lost:
-            note(f"{self.image}: {len(lost)} of {len(rois)} segments have no voxel in the result: {_some(lost)}")
+            note(f"{self.image}: {len(lost)} of {len(rois)} segments have no voxel in the result: {some(lost)}")
         write_segmentation(warped, self.out, entries=None if entries is None else [entries[i] for i in kept])
 
     def _filled_with_0(self) -> None:
@@ -262,7 +260,3 @@ def _is_segmentation(path: Path) -> bool:
 
 def _text(point: tuple[float, ...]) -> str:
     return "(" + ", ".join(f"{v:.0f}" for v in point) + ")"
-
-
-def _some(names: list[int] | list[str]) -> str:
-    return ", ".join(map(str, names[:_NAMED])) + (", ..." if len(names) > _NAMED else "")

@@ -21,7 +21,6 @@ __all__ = [
     "Plane",
     "black_and_white",
     "matching_axis",
-    "partner_slice",
     "partner_slices",
     "plane_of",
     "position_text",
@@ -140,13 +139,6 @@ def partner_slices(plane: Plane, moving_plane: Plane, pairs: PairedRois, field: 
         # The small step makes half-way go up for all slices alike; otherwise every other slice would show twice.
         chosen.append(int(best[np.argmin(np.abs(best - (middle + 1e-6)))]))
     return chosen
-
-
-def partner_slice(
-    plane: Plane, index: int, moving_plane: Plane, pairs: PairedRois, field: DisplacementField | None
-) -> int:
-    """The moving slice to look at beside one fixed slice; see `partner_slices`."""
-    return partner_slices(plane, moving_plane, pairs, field)[index]
 
 
 def positions(plane: Plane, grid: Grid) -> list[float]:

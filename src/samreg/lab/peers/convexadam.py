@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from samreg.errors import install_command
 from samreg.geometry.field import DisplacementField
 from samreg.geometry.image import Image
 from samreg.lab.peers.affine import register_affine
@@ -42,5 +43,5 @@ CONVEXADAM = Method(
     },
     "convexadam",
     "convexAdam",
-    'pip install "convexadam>=0.2"',
+    install_command("peers", "convexadam"),
 )

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from samreg.errors import install_command
 from samreg.geometry.field import DisplacementField
 from samreg.geometry.grid import Grid
 from samreg.geometry.image import Image
@@ -15,7 +16,7 @@ from samreg.lab.peers.itk_bridge import quiet, register_slices
 
 __all__ = ["ELASTIX", "ELASTIX_2D"]
 
-_INSTALL = 'pip install "itk-elastix>=0.21"'
+_INSTALL = install_command("peers", "itk-elastix")
 _GRID_MM = 8.0
 _COARSE_GRID_MM = 16.0
 """Between subjects, where a finer grid tears what an affine has not brought together (docs/evaluation.md)."""

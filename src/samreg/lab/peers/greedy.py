@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from samreg.errors import install_command
 from samreg.geometry.field import DisplacementField
 from samreg.geometry.image import Image
 from samreg.lab.peers.base import Method
@@ -58,5 +59,5 @@ GREEDY = Method(
     },
     "picsl-greedy",
     "picsl_greedy",
-    'pip install "picsl-greedy>=0.0.6"',
+    install_command("peers", "picsl-greedy"),
 )
