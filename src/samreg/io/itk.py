@@ -26,15 +26,10 @@ if TYPE_CHECKING:
 __all__ = ["Chatter", "array_of", "file_grid", "grid_of", "quiet", "read_itk", "to_itk"]
 
 _DAMAGE = ("not read completely", "read error", "eof encountered")
-# What the libraries print of files that they read as they are meant: tags of other programs, colour profiles, and of a
-# decomposition of axes with a cosine of 5e-324.
-_HARMLESS = (
-    "unknown field with tag",
-    "suspicious return value",
-    "iccp",
-    "known incorrect srgb",
-    "incorrect count for field",
-)
+# What the libraries print of files that they read as they are meant: tags of other programs, colour profiles.
+_HARMLESS = ("unknown field with tag", "iccp", "known incorrect srgb", "incorrect count for field")
+_LEAST_COSINE = 1e-30
+"""Below this a number of a direction is zero: ITK fails to decompose axes with a cosine of 5e-324, and says so."""
 
 _STDERR = threading.Lock()
 
@@ -84,7 +79,7 @@ def to_itk(data: np.ndarray, grid: Grid) -> SimpleITK.Image:
     image = sitk.GetImageFromArray(np.ascontiguousarray(data), isVector=data.ndim == grid.ndim + 1)
     image.SetSpacing(grid.spacing)
     image.SetOrigin(grid.origin)
-    image.SetDirection([value for row in grid.direction for value in row])
+    image.SetDirection([value if abs(value) > _LEAST_COSINE else 0.0 for row in grid.direction for value in row])
     return image
 
 
