@@ -68,7 +68,7 @@ def run(root: Path, out: Path, threads: int, only: list[str]) -> None:
         if (only and name not in only) or (out / name / "manifest.json").is_file():
             continue
         command = [sys.executable, "-m", "samreg", *arguments, "--out", str(out / name)]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        done = subprocess.run(command, env=environment, capture_output=True, encoding="utf-8")
         lines = (done.stdout + done.stderr).strip().splitlines()
         print(f"{name}: status {done.returncode}; {lines[-1] if lines else ''}", flush=True)
 

@@ -29,7 +29,7 @@ def _peak(arguments: list[str], cache: str) -> float:
         env={**os.environ, "SAMREG_CACHE_DIR": cache},
         stdout=subprocess.PIPE,
         check=True,
-        text=True,
+        encoding="utf-8",
     )
     return int(done.stdout) * (1 if sys.platform == "darwin" else 1024) / 2**30
 

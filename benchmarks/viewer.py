@@ -57,7 +57,9 @@ def main() -> None:
         browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
         begun = time.perf_counter()
         server = subprocess.Popen(
-            [sys.executable, "-u", "-m", "samreg", "view", str(run), "--no-browser"], stdout=subprocess.PIPE, text=True
+            [sys.executable, "-u", "-m", "samreg", "view", str(run), "--no-browser"],
+            stdout=subprocess.PIPE,
+            encoding="utf-8",
         )
         try:
             if server.stdout is None:

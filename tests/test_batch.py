@@ -246,6 +246,8 @@ def test_real_images_in_all_pairs_on_two_processes(tmp_path: Path, data_root: Pa
     (tmp_path / "pairs.csv").write_text("\n".join(rows) + "\n")
     command = [sys.executable, "-m", "samreg", "batch", str(tmp_path / "pairs.csv"), "--out", str(tmp_path / "out")]
     environment = {**os.environ, "SAMREG_CACHE_DIR": str(tmp_path / "cache")}
-    done = subprocess.run([*command, "--jobs", "2"], env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*command, "--jobs", "2"], env=environment, capture_output=True, encoding="utf-8", check=False
+    )
     assert done.returncode == 0, done.stderr
     assert "6 registered, 0 kept from an earlier run, 0 failed, 3 images encoded" in done.stdout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import warnings
 from pathlib import Path
 
@@ -16,8 +17,8 @@ from samreg.cli.common import show, table
 from samreg.cli.register import Register
 from samreg.errors import DatasetError, InputWarning
 from samreg.io.images import read_image, read_values
-from samreg.io.notes import collected, note
 from samreg.io.tables import read_pairs
+from samreg.notes import collected, hushed, note
 from samreg.viewer.scene import Scene
 from worlds import noise
 
@@ -43,6 +44,31 @@ class TestNotes:
         with collected(lambda _: None) as outer, collected() as inner:
             note("a")
         assert outer == inner == ["a"]
+
+    def test_a_block_of_another_thread_keeps_nothing_back(self) -> None:
+        """It ends in the middle of ours, as a job of the viewer does."""
+        begun, end = threading.Event(), threading.Event()
+
+        def elsewhere() -> None:
+            with collected(lambda _: None), hushed():
+                begun.set()
+                end.wait(10)
+
+        other = threading.Thread(target=elsewhere)
+        other.start()
+        begun.wait(10)
+        with pytest.warns(InputWarning, match="said"), collected() as texts:  # noqa: PT031 - the order is the test
+            end.set()
+            other.join()
+            note("said")
+        assert texts == ["said"]
+
+    def test_libraries_are_hushed_and_notes_are_not(self) -> None:
+        before = list(warnings.filters)
+        with pytest.warns(InputWarning, match="a note"), hushed():  # noqa: PT031 - both are said inside
+            warnings.warn("of a library", UserWarning, stacklevel=1)  # the tests make errors of them
+            note("a note")
+        assert list(warnings.filters) == before
 
 
 def write_phases(folder: Path) -> np.ndarray:

@@ -221,7 +221,7 @@ class TestCompletion:
         (tmp_path / "samreg.bash").write_text(script("bash"))
         ask = f'source samreg.bash; COMP_WORDS=("$@"); COMP_CWORD={len(words) - 1}; _samreg; echo "${{COMPREPLY[@]}}"'
         done = subprocess.run(
-            ["bash", "-c", ask, "-", *words], cwd=tmp_path, capture_output=True, text=True, check=True
+            ["bash", "-c", ask, "-", *words], cwd=tmp_path, capture_output=True, encoding="utf-8", check=True
         )
         return done.stdout.split()
 
@@ -243,7 +243,7 @@ class TestCompletion:
         def offered(line: str) -> list[str]:
             ask = ["fish", "-N", "-c", f"source samreg.fish; complete -C '{line}'"]
             home = {**os.environ, "HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)}
-            done = subprocess.run(ask, cwd=tmp_path, env=home, capture_output=True, text=True, check=True)
+            done = subprocess.run(ask, cwd=tmp_path, env=home, capture_output=True, encoding="utf-8", check=True)
             return [row.split("\t")[0] for row in done.stdout.splitlines()]
 
         assert offered("samreg reg") == ["register"]
@@ -266,7 +266,7 @@ class TestCompletion:
                 f"sleep {wait}; while zpty -r -t z line; do print -r -- $line; done; zpty -d z"
             )
             shown = subprocess.run(
-                ["zsh", "-f", "-c", typed], cwd=tmp_path, env=home, capture_output=True, text=True
+                ["zsh", "-f", "-c", typed], cwd=tmp_path, env=home, capture_output=True, encoding="utf-8"
             ).stdout
             if "--preset regions " in shown and "--no-verify " in shown:
                 break

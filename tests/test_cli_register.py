@@ -138,7 +138,7 @@ def test_a_kill_leaves_nothing(images: Path, tmp_path: Path) -> None:
         [sys.executable, "-c", SAYS_WHEN_IT_FITS, *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
     )
     assert process.stdout is not None
     assert "fitting\n" in iter(process.stdout.readline, "")

@@ -29,7 +29,7 @@ def test_the_slurm_script_registers_every_pair(tmp_path: Path) -> None:
     def run(text: str) -> str:
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", text],
-            cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
+            cwd=tmp_path, env=environment, capture_output=True, encoding="utf-8", check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         return done.stdout

@@ -58,7 +58,7 @@ def _argv(images: Path, *more: str) -> list[str]:
 def _results(cases: list[dict[str, Any]], folder: Path) -> list[dict[str, Any]]:
     (folder / "cases.json").write_text(json.dumps(cases))
     command = [sys.executable, str(Path(__file__).parent / "faults.py"), folder / "cases.json", folder / "results.json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=900)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False, timeout=900)
     assert done.returncode == 0, done.stderr
     return json.loads((folder / "results.json").read_text())
 

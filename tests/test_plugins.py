@@ -60,7 +60,6 @@ def _run(site: Path, *arguments: str) -> str:
         [sys.executable, "-m", "samreg", *arguments],
         env={**os.environ, "PYTHONPATH": path},
         capture_output=True,
-        text=True,
         encoding="utf-8",
     )
     assert done.returncode == 0, done.stderr
@@ -107,7 +106,6 @@ def test_a_part_that_cannot_be_imported_is_named(site: Path, data: Path, tmp_pat
         [sys.executable, "-m", "samreg", "register", *images, *labels, *options],
         env={**os.environ, "PYTHONPATH": path},
         capture_output=True,
-        text=True,
         encoding="utf-8",
     )
     assert done.returncode == 2

@@ -378,7 +378,7 @@ def test_the_small_picture_is_grey_where_the_moving_image_does_not_reach() -> No
 def test_importing_the_report_loads_no_torch() -> None:
     """The command line imports it before it reads the images: what takes seconds to load comes after the first line."""
     ask = "import sys, samreg.runs.run_folder; print([m for m in ('torch', 'scipy.ndimage') if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", ask], capture_output=True, encoding="utf-8", check=True)
     assert done.stdout.strip() == "[]"
 
 

@@ -150,7 +150,7 @@ class TestModule:
         monkeypatch.setattr(module, "python_of", lambda _: sys.executable)
         pipe = job.subprocess.PIPE
         module.slicer.util.launchConsoleProcess = lambda command: job.subprocess.Popen(
-            command, stdout=pipe, stderr=job.subprocess.STDOUT, text=True
+            command, stdout=pipe, stderr=job.subprocess.STDOUT, encoding="utf-8"
         )
 
     def test_a_registration_by_the_real_command_line(self, module: Any, tmp_path: Path) -> None:

@@ -287,7 +287,9 @@ class TestWhatIsServed:
             "        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b'\\1\\0\\0\\0\\0\\0\\0\\0'); raw.close()\n"
             "    time.sleep(1); server.stop(); thread.join(); server.session.close()\n"
         )
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, encoding="utf-8", timeout=120, check=False
+        )
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
     def test_images_that_are_gone_or_changed_are_said(self, tmp_path: Path) -> None:
@@ -351,7 +353,8 @@ class TestTheCommand:
             "from samreg.cli import main\n"
             f"sys.exit(main(['view', {str(run)!r}, '--no-browser']))\n"
         )
-        with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              encoding="utf-8",
                               env={**os.environ, "PYTHONUNBUFFERED": "1"}) as process:  # fmt: skip
             assert process.stdout is not None
             assert process.stderr is not None

@@ -17,8 +17,8 @@ from samreg.cli.demo import write_phantom
 from samreg.errors import InputError, RegistrationError
 from samreg.geometry.phantom import phantom
 from samreg.geometry.rois import Roi
-from samreg.io.notes import collected
 from samreg.io.segments import segment_entries
+from samreg.notes import collected, unsaid
 from samreg.runs.run_folder import read_run
 from samreg.viewer.edits import Edits
 from samreg.viewer.masks import pack, pack_roi, unpack_roi
@@ -49,7 +49,7 @@ def run(first: Path, tmp_path: Path) -> Path:
 
 
 def edits_of(run: Path) -> Edits:
-    with collected():
+    with collected(unsaid):
         found = read_run(run)
     return Edits(run, found.fixed_grid, found.moving_grid)
 

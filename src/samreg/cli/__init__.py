@@ -34,7 +34,7 @@ from typing import Any
 from samreg import __version__, plugins
 from samreg.cli.output import begin, current, logged
 from samreg.errors import ConfigError, InputError, SamregError
-from samreg.io.notes import collected
+from samreg.notes import collected
 from samreg.runs.threads import bound_threads
 
 __all__ = ["BUILT_IN", "command_names", "main"]

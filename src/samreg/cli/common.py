@@ -88,7 +88,7 @@ def pairs_from_labels(
     """
     from samreg.io.known_regions import read_known_regions
     from samreg.io.label_names import read_label_names
-    from samreg.io.notes import note
+    from samreg.notes import note
     from samreg.regions.known import pair_by_name
 
     given = None if names is None else read_label_names(names)

@@ -73,7 +73,7 @@ class Evaluate:
     def _into_the_report(self, found: list[Rows], alone: str) -> None:
         """Put the numbers into the page of the run, in place of older ones."""
         from samreg.files import written
-        from samreg.io.notes import note
+        from samreg.notes import note
         from samreg.report.evaluation import add_numbers
 
         given = (self.fixed_labels, self.moving_labels, self.fixed_points, self.moving_points)
@@ -102,10 +102,10 @@ def evaluate_run(
         GeometryError: if labels or points do not belong to the images of the run.
     """
     from samreg.geometry.field import DisplacementField
-    from samreg.io.notes import note
     from samreg.io.points import read_point_pairs
     from samreg.metrics import FieldCase, LabelCase, PointCase
     from samreg.metrics.score import measure
+    from samreg.notes import note
 
     field = run.transform()
     transforms = {"before": DisplacementField.identity(field.grid), "after": field}

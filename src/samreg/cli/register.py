@@ -100,7 +100,7 @@ class Register:
         """Read, register, write; the exit status."""
         from samreg.files import check_output
         from samreg.io.images import read_image
-        from samreg.io.notes import collected
+        from samreg.notes import collected
         from samreg.runs.run_folder import write_run
 
         check_output(self.out, self.overwrite)

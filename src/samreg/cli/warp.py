@@ -140,7 +140,7 @@ class Warp:
 
     def _image(self, run: Passage) -> None:
         from samreg.io.images import checked_image, read_values, write_image
-        from samreg.io.notes import note
+        from samreg.notes import note
 
         if self.interpolation == "label":
             self._labels(run)
@@ -185,7 +185,7 @@ class Warp:
 
     def _labels(self, run: Passage, read: tuple[LabelArray, Grid] | None = None, dtype: np.dtype | None = None) -> None:
         from samreg.io.images import read_labels, write_labels
-        from samreg.io.notes import note
+        from samreg.notes import note
 
         self._filled_with_0()
         if read is None:
@@ -204,9 +204,9 @@ class Warp:
 
     def _segmentation(self, run: Passage) -> None:
         """Segments each for itself, so that overlaps stay; IDs, names, colours and terminology stay as well."""
-        from samreg.io.notes import note
         from samreg.io.rois import read_rois, read_segmentation, write_segmentation
         from samreg.io.segments import entries_of, segment_entries
+        from samreg.notes import note
 
         self._filled_with_0()
         entries = None

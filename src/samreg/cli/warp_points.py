@@ -37,8 +37,8 @@ class WarpPoints:
 
     def run(self) -> None:
         """Read, carry, write."""
-        from samreg.io.notes import note
         from samreg.io.point_files import read_point_file, write_point_file
+        from samreg.notes import note
         from samreg.runs.run_folder import read_run
 
         check_file(self.out, self.overwrite)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from samreg.errors import ConfigError, GeometryError, InputWarning
+from samreg.errors import ConfigError, GeometryError
 from samreg.geometry.grid import Grid, check_pair
 from samreg.geometry.image import Image
 from samreg.geometry.inverse import InverseResult
 from samreg.geometry.label_maps import layers
 from samreg.geometry.rois import Roi, RoiSet
+from samreg.notes import note
 from samreg.types import FieldArray, FixedLabelArray, Interpolation, LabelArray, Matrix, Points, ScalarArray
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ class DisplacementField:
         if not _within(index, moving).any():
             centre = ", ".join(f"{value:.6g}" for value in moving.centre)
             text = f"no voxel of the fixed image comes from the grid of shape {moving.shape} about ({centre})"
-            warnings.warn(InputWarning(f"{text}: the result holds nothing of it"), stacklevel=3)
+            note(f"{text}: the result holds nothing of it", stacklevel=2)
         return index
 
     def warp_labels(self, labels: LabelArray, moving: Grid) -> FixedLabelArray:

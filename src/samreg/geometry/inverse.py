@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
 
-from samreg.errors import InputWarning
+from samreg.notes import note
 from samreg.types import Points
 
 __all__ = ["InverseResult"]
@@ -45,7 +44,7 @@ class InverseResult:
     def warn(self) -> None:
         """Say `note` as an InputWarning, if there is one."""
         if self.note:
-            warnings.warn(InputWarning(self.note), stacklevel=3)
+            note(self.note)
 
     def summary(self) -> dict[str, float]:
         """The result in numbers, for a manifest: shares of points, residuals in voxels; NaN where there is no point."""

@@ -16,9 +16,9 @@ import numpy as np
 
 from samreg.errors import ImageReadError
 from samreg.geometry.grid import Grid
-from samreg.io.dicom_frames import Frame, frames_of, open_dicom, quietly, stored_pixels
+from samreg.io.dicom_frames import Frame, frames_of, open_dicom, stored_pixels
 from samreg.io.dicom_stack import stack_frames, straightened
-from samreg.io.notes import note
+from samreg.notes import hushed, note
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -114,12 +114,12 @@ def _series_of(folder: Path) -> list[_Series]:
                 doubtful.append(path)
         elif "Rows" in file:
             plain = plain or bare
-            with quietly():
+            with hushed():
                 found.setdefault(str(file.get("SeriesInstanceUID", "")), []).append((path, file))
     for path in doubtful:
         if path.suffix.lower() in _ENDINGS or plain:
             raise ImageReadError(f"{path}: is damaged or cut off: it is not DICOM; copy it again, or remove it")
-    with quietly():
+    with hushed():
         return _numbered(found)
 
 
@@ -183,7 +183,7 @@ def _check_kind(opened: Sequence[tuple[Path, Dataset]], source: Path) -> None:
     """Refuse files of one series that are not of one kind."""
     kinds: dict[tuple[str, ...], Path] = {}
     worlds: set[str] = set()
-    with quietly():
+    with hushed():
         for path, file in opened:
             kinds.setdefault(
                 (str(file.get("PhotometricInterpretation", "")).upper(), str(file.get("SamplesPerPixel", 1))), path
@@ -225,7 +225,7 @@ class _Pixels:
         if frame.file.get("ModalityLUTSequence"):
             from pydicom.pixels.processing import apply_modality_lut
 
-            with quietly():
+            with hushed():
                 return np.asarray(apply_modality_lut(plane, frame.file), dtype=np.float64)
         if (frame.slope, frame.intercept) == (1.0, 0.0) or plane.ndim == 3:
             return plane

@@ -6,10 +6,7 @@ C.7.6.16), a dose grid by offsets from its first frame (C.8.8.3), and a cine of 
 
 from __future__ import annotations
 
-import contextlib
 import tempfile
-import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,11 +15,12 @@ import numpy as np
 
 from samreg.errors import ImageReadError
 from samreg.io.itk import array_of, quiet
+from samreg.notes import hushed
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-__all__ = ["Frame", "frames_of", "open_dicom", "quietly", "stored_pixels"]
+__all__ = ["Frame", "frames_of", "open_dicom", "stored_pixels"]
 
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 _CENTIMETRES = 3  # code of PhysicalUnits in an ultrasound region
@@ -62,14 +60,6 @@ class Frame:
         return int(self.file.Rows), int(self.file.Columns)
 
 
-@contextlib.contextmanager
-def quietly() -> Iterator[None]:
-    """Keep away what pydicom says of values that only bend the standard; what is used is checked here."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
 def open_dicom(path: Path, *, pixels: bool = True) -> Dataset | None:
     """Read a data set; None where the file is not DICOM.
 
@@ -81,7 +71,7 @@ def open_dicom(path: Path, *, pixels: bool = True) -> Dataset | None:
     try:
         with path.open("rb") as stream:
             marked = stream.read(132)[128:] == b"DICM"
-        with quietly():
+        with hushed():
             found = pydicom.dcmread(path, force=not marked, stop_before_pixels=not pixels)
             usable = "SOPClassUID" in found or "Rows" in found
             kinds = found.get("SOPClassUID"), found.file_meta.get("MediaStorageSOPClassUID")
@@ -123,7 +113,7 @@ def frames_of(file: Dataset, path: Path) -> list[Frame]:
     Raises:
         ImageReadError: if the file is not an image that has one meaning, or its geometry is not made of numbers.
     """
-    with quietly():
+    with hushed():
         if str(file.get("SOPClassUID", "")).startswith("1.2.840.10008.5.1.4.1.1.66"):
             raise ImageReadError(
                 f"{path}: is a DICOM segmentation; save it as .seg.nrrd or NIfTI, for example in Slicer"
@@ -291,7 +281,7 @@ def stored_pixels(file: Dataset, path: Path) -> np.ndarray:
             )
     ours = not syntax.is_encapsulated or syntax.name.startswith("RLE") or samples > 1
     try:
-        with quietly():
+        with hushed():
             data = _by_pydicom(file) if ours else _by_gdcm(file)
     except ImageReadError:
         raise

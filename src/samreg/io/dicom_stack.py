@@ -16,7 +16,7 @@ from samreg.errors import ImageReadError
 from samreg.geometry.grid import Grid
 from samreg.io.dicom_frames import Frame
 from samreg.io.frames import chosen_frame
-from samreg.io.notes import note
+from samreg.notes import note
 
 __all__ = ["Stack", "stack_frames", "straightened"]
 

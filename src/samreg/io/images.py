@@ -2,7 +2,7 @@
 
 Medical formats keep their geometry and are in LPS millimetres, whatever the file says. PNG, JPEG and TIFF are
 photographs: 2D, unit `px`, spacing 1, the centre of the first pixel at the origin; resolution tags are ignored. A file
-with one slice of a volume stays 3D. What a reader had to decide is told as an `InputWarning` (`samreg.io.notes`).
+with one slice of a volume stays 3D. What a reader had to decide is told as an `InputWarning` (`samreg.notes`).
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ import numpy as np
 from samreg.errors import GeometryError, ImageReadError
 from samreg.geometry.grid import Grid
 from samreg.io.frames import chosen_frame
-from samreg.io.notes import note
+from samreg.notes import note
 from samreg.types import Unit
 
 if TYPE_CHECKING:

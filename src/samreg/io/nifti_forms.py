@@ -13,7 +13,7 @@ import numpy as np
 
 from samreg.errors import GeometryError, ImageReadError
 from samreg.geometry.grid import Grid
-from samreg.io.notes import note
+from samreg.notes import note
 from samreg.types import Matrix
 
 __all__ = ["Forms", "nifti_grid", "records_orientation"]

@@ -12,7 +12,6 @@ import io
 import struct
 import tempfile
 import threading
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ import numpy as np
 from samreg.errors import ImageReadError
 from samreg.io.frames import chosen_frame
 from samreg.io.itk import array_of, read_itk
-from samreg.io.notes import note
+from samreg.notes import hushed, note
 
 if TYPE_CHECKING:
     from PIL import Image as PillowImage
@@ -93,8 +92,7 @@ def _pillow(source: Path, name: str) -> Iterator[None]:
 def _opened(source: Path | io.BytesIO) -> PillowImage.Image:
     from PIL import Image
 
-    with warnings.catch_warnings():  # of metadata that nobody here reads
-        warnings.simplefilter("ignore")
+    with hushed():  # of metadata that nobody here reads
         return Image.open(source)
 
 
@@ -251,8 +249,7 @@ def _pages(source: Path) -> tuple[list[tuple[int, _Page]], int]:
             place = int(directory.next)
             seen.add(place)
             stream.seek(place)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
+            with hushed():
                 directory.load(stream)
             if not int(directory.get(254, 0)) & _REDUCED_OR_MASK:
                 pages.append((index, _page(directory, place)))

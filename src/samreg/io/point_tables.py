@@ -13,7 +13,7 @@ import numpy as np
 
 from samreg.errors import ImageReadError
 from samreg.geometry.grid import Grid
-from samreg.io.notes import note
+from samreg.notes import note
 from samreg.types import Points
 
 __all__ = ["Table", "parse_table", "read_table", "read_text"]

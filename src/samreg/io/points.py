@@ -19,8 +19,8 @@ from samreg.errors import GeometryError, ImageReadError, InputError
 from samreg.files import written
 from samreg.geometry.grid import Grid
 from samreg.io.markups import LPS_FIDUCIALS, read_fiducials, read_markups
-from samreg.io.notes import note
 from samreg.io.point_tables import read_table, read_text
+from samreg.notes import note
 from samreg.types import Points
 
 __all__ = ["read_labelled_points", "read_point_pairs", "read_points", "write_points"]

@@ -18,7 +18,7 @@ from samreg.geometry.grid import Grid
 from samreg.io.extents import check_extent, check_meta_header, whole_numbers
 from samreg.io.frames import chosen_frame
 from samreg.io.itk import array_of, file_grid, read_itk
-from samreg.io.notes import note
+from samreg.notes import note
 
 __all__ = ["nrrd_scale", "read_meta", "read_nrrd", "scaled"]
 

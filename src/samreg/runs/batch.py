@@ -246,7 +246,7 @@ def register_pair(key: str, pair: PairRecord, folder: Path, options: BatchOption
         options: settings of the batch.
     """
     from samreg.io.images import read_image
-    from samreg.io.notes import collected
+    from samreg.notes import collected
     from samreg.pipeline import register
     from samreg.regions.cache import RegionsCache
     from samreg.runs.guides import MASKS, Guides

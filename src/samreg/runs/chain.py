@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from samreg.errors import GeometryError
 from samreg.geometry.field import DisplacementField
 from samreg.geometry.grid import Grid
-from samreg.io.notes import note
+from samreg.notes import note
 from samreg.runs.run_folder import Run
 
 __all__ = ["Passage", "passage"]

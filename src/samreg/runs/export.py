@@ -30,10 +30,10 @@ from samreg.geometry.image import Image
 from samreg.geometry.rois import RoiSet
 from samreg.io.images import write_image
 from samreg.io.label_names import write_label_names
-from samreg.io.notes import note
 from samreg.io.palette import pair_colour
 from samreg.io.rois import write_label_map
 from samreg.io.tables import split_image_name
+from samreg.notes import note
 from samreg.runs.run_folder import Run
 
 __all__ = ["ExportFormat", "export", "jacobian_map"]

@@ -26,9 +26,9 @@ from samreg.files import write_json
 from samreg.geometry.field import DisplacementField
 from samreg.geometry.grid import Grid, check_pair
 from samreg.geometry.rois import PairedRois, Roi, RoiSet
-from samreg.io.notes import note
 from samreg.io.rois import read_segmentation, write_label_map, write_segmentation
 from samreg.io.segments import entries_of, segment_entries
+from samreg.notes import note
 from samreg.report.structures import Structure, structures_of
 
 __all__ = [

@@ -14,7 +14,7 @@ from samreg.geometry.field import DisplacementField
 from samreg.geometry.grid import Grid
 from samreg.geometry.image import Image
 from samreg.io.images import read_image
-from samreg.io.notes import collected, note
+from samreg.notes import collected, note
 from samreg.result import RegistrationResult
 from samreg.runs.guides import GUIDES, Guides
 from samreg.runs.initial import read_initial

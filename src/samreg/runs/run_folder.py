@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import dataclasses
 import datetime
 import importlib.metadata
@@ -25,9 +26,9 @@ from samreg.geometry.image import Image
 from samreg.geometry.inverse import InverseResult
 from samreg.geometry.rois import PairedRois
 from samreg.io.images import write_image
-from samreg.io.notes import note
 from samreg.io.rois import write_label_map, write_segmentation
 from samreg.io.transforms import read_displacement
+from samreg.notes import note
 from samreg.regions.regions import Regions
 from samreg.report import render_regions, render_registration
 from samreg.report.structures import Structure, result_structures
@@ -128,7 +129,7 @@ def write_run(
         if result.field is not None:
             warped = dataclasses.replace(result.field.warp(result.moving), name="warped")
         structures = result_structures(result)
-        files = beside.submit(_write_files, result, warped, stage, inverse, structures)
+        files = beside.submit(contextvars.copy_context().run, _write_files, result, warped, stage, inverse, structures)
         made = {"created": _now(), **_versions()}
         page = render_registration(result, warped, facts, structures, made)
         (stage / "report.html").write_text(page, encoding="utf-8")

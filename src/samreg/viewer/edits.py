@@ -21,7 +21,7 @@ from samreg.errors import InputError
 from samreg.files import write_json
 from samreg.geometry.grid import Grid
 from samreg.geometry.rois import PairedRois, Roi, RoiSet
-from samreg.io.notes import collected
+from samreg.notes import collected, unsaid
 from samreg.runs.pair_files import pair_rows, put_segments, read_every_pair, side_row
 from samreg.viewer.masks import pack_roi, unpack_roi
 
@@ -46,7 +46,7 @@ class Edits:
         self.done: list[dict[str, Any]] = []
         self.undone: list[dict[str, Any]] = []
         pending = self._read()
-        with collected():  # reading the run has said them already
+        with collected(unsaid):  # reading the run has said them already
             pairs, rows = read_every_pair(folder, fixed, moving)
         self.rows: dict[int, dict[str, Any]] = {int(row["id"]): row for row in rows}
         self.rois: dict[int, tuple[Roi, Roi]] = {

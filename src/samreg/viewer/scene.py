@@ -13,8 +13,8 @@ from samreg.errors import InputError
 from samreg.files import sha256_of
 from samreg.geometry.image import Image
 from samreg.io.images import read_image
-from samreg.io.notes import collected
 from samreg.io.palette import pair_colour
+from samreg.notes import collected, unsaid
 from samreg.report.slices import black_and_white
 from samreg.runs.run_folder import Run, read_run
 from samreg.viewer.display import Display
@@ -184,7 +184,7 @@ def _original(run: Run, side: str, notes: list[str]) -> Image | None:
         if sha256_of(entry["path"]) != entry["sha256"]:
             notes.append(f"The {side} image has changed since the run: {entry['path']}")
             return None
-        with collected():  # these notes were given when it was registered, and are in the manifest
+        with collected(unsaid):  # these notes were given when it was registered, and are in the manifest
             return read_image(entry["path"], frame=entry.get("frame"), series=entry.get("series"))
     notes.append(f"The {side} image is not where it was: {entry['path']}")
     return None

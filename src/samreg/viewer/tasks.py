@@ -15,7 +15,7 @@ from samreg.errors import InputError
 from samreg.geometry.field import DisplacementField
 from samreg.geometry.rois import PairedRois
 from samreg.io.images import read_image
-from samreg.io.notes import collected
+from samreg.notes import collected, unsaid
 from samreg.runs.pair_files import read_every_pair
 from samreg.runs.refit import config_of, inputs_of, refit_run
 from samreg.runs.run_folder import Run, read_run, write_run
@@ -78,7 +78,7 @@ class _Held:
 
 def _images(folder: str) -> tuple[Run, tuple[Image, Image]]:
     if _Held.folder != folder or _Held.run is None or _Held.images is None:
-        with collected():
+        with collected(unsaid):
             run = read_run(folder)
             places = inputs_of(run)
             chosen = {side: {k: run.manifest["images"][side].get(k) for k in ("frame", "series")} for side in places}

@@ -86,7 +86,7 @@ def _call(program: str, arguments: list[str]) -> None:
     import niftyreg
 
     path = Path(niftyreg.__file__).parent / "bin" / program
-    done = subprocess.run([str(path), *arguments], capture_output=True, text=True, check=False)
+    done = subprocess.run([str(path), *arguments], capture_output=True, encoding="utf-8", errors="replace", check=False)
     if done.returncode != 0:
         last = (done.stderr or done.stdout).strip().splitlines()[-1:] or ["no message"]
         raise RegistrationError(f"{program} failed with status {done.returncode}: {last[0]}")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from samreg.errors import ConfigError
+from samreg.notes import hushed
 from samreg.segmenters.engines import compiled_cache
 from samreg.segmenters.engines.base import SHORT, Embedding, Precision
 from samreg.segmenters.engines.torch_engine import TorchEngine
@@ -241,9 +241,8 @@ def _convert(module: nn.Module, example: list[Tensor]) -> Any:
     """A torch module as an OpenVINO model of exactly these shapes."""
     import openvino
 
-    with warnings.catch_warnings(), torch.no_grad():
+    with hushed(), torch.no_grad():
         # Tracing warns that shapes become constants, as intended here.
-        warnings.simplefilter("ignore")
         traced = torch.jit.trace(module, tuple(x.clone() for x in example), check_trace=False)  # type: ignore[no-untyped-call]
         return openvino.convert_model(
             traced, example_input=tuple(example), input=[openvino.PartialShape(list(x.shape)) for x in example]
