@@ -167,6 +167,14 @@ def test_hounsfield_units_get_the_soft_tissue_window() -> None:
     assert float(out.flat[np.abs(data - 40).argmin()]) == pytest.approx(0.5, abs=0.01)
 
 
+def test_mr_on_a_canvas_of_its_darkest_value_is_not_ct() -> None:
+    """As a copy of a prostate was that interpolation had given a few voxels of -970."""
+    data = np.full((6, 40, 40), -970.0, np.float32)
+    data[:, 8:32, 8:32] = np.random.default_rng(0).uniform(50, 240, (6, 24, 24))
+    inside = window(Image(data, Grid(data.shape, (1, 1, 3))))[:, 8:32, 8:32]
+    assert np.percentile(inside, 10) < 0.5 < np.percentile(inside, 90) < 0.95
+
+
 def test_slices_lie_across_the_coarsest_spacing_and_have_square_pixels() -> None:
     plan = plan_slices(Grid((20, 10, 30), (1.0, 8.0, 2.0)))
     assert plan.axis == 1

@@ -20,6 +20,10 @@ _SOFT_TISSUE_HU = (-160.0, 240.0)
 _AIR_PERCENTILE = 0.5
 _AIR_HU = -800.0
 _LEAST_SOFT_TISSUE = 0.1
+_FAT_HU = (-160.0, -20.0)
+_LEAST_FAT = 0.005
+"""Share of a CT volume that lies there at least. MR that was resampled onto a larger canvas, and filled with its
+darkest value, has as much "air" as CT and nothing there (a prostate: 0.02 %)."""
 _ANISOTROPIC_PIXELS = 1.1
 _CELLS = 64
 """Cells of the embedding along the longer side of a slice, in every network of the family."""
@@ -35,7 +39,7 @@ def window(image: Image, hounsfield: str = "auto") -> VoxelArray:
 
     Args:
         image: grey or RGB.
-        hounsfield: `yes`, `no`, or `auto`: a grey volume in mm that holds both air and soft tissue.
+        hounsfield: `yes`, `no`, or `auto`: a grey volume in mm that holds air, fat and other soft tissue.
 
     Returns:
         float32 in [0, 1], `(*shape)` or `(*shape, 3)`.
@@ -58,8 +62,11 @@ def _looks_like_ct(image: Image) -> bool:
         return False
     # Interpolation makes a few voxels of an MR volume very negative; CT has much air, and soft tissue around 0.
     air = float(np.percentile(image.data, _AIR_PERCENTILE))
-    soft = np.count_nonzero((image.data > _SOFT_TISSUE_HU[0]) & (image.data < _SOFT_TISSUE_HU[1])) / image.data.size
-    return bool(air < _AIR_HU and soft > _LEAST_SOFT_TISSUE)
+    soft, fat = (
+        np.count_nonzero((image.data > low) & (image.data < high)) / image.data.size
+        for low, high in (_SOFT_TISSUE_HU, _FAT_HU)
+    )
+    return bool(air < _AIR_HU and soft > _LEAST_SOFT_TISSUE and fat > _LEAST_FAT)
 
 
 @dataclass(frozen=True)
