@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from dataclasses import field as default
 
@@ -90,22 +90,32 @@ def _fitted(
             affine = pulled(affine, images.landmarks, images.fixed_grid, config.transform)
         return FittedTransform(affine, DisplacementField.from_matrix(affine, images.fixed_grid), zero, notes=notes)
     problem = DenseProblem.of(images, pairs, start, config)
-    dense = fit_dense(problem, config, None if progress is None else (lambda done, n: progress("fit", done, n)))
+    said = None if progress is None else (lambda done, n: progress("fit", done, n))
     if config.transform == "ddf" and start.pyramid is not None:
-        dense, notes = _judged(problem, start, start.pyramid, dense, config)
+        dense, notes = _judged(problem, start, start.pyramid, config, said)
+    else:
+        dense = fit_dense(problem, config, said)
     moved = to_field(dense.displacement, images.fixed_grid, start.affine)
     return FittedTransform(start.affine, moved, dense.displacement, dense.losses, dense.iterations, notes)
 
 
 def _judged(
-    problem: DenseProblem, start: Start, pyramid: GreyPyramid, dense: DenseFit, config: FitConfig
+    problem: DenseProblem,
+    start: Start,
+    pyramid: GreyPyramid,
+    config: FitConfig,
+    progress: Callable[[int, int], None] | None,
 ) -> tuple[DenseFit, tuple[str, ...]]:
-    """The fit after a look at edges: finished without guidance in one anatomy, or left out where it brought nothing."""
-    if is_one_anatomy(pyramid, problem.affine, dense.displacement):
-        # Embeddings and the regions found with them have led as near as their cells allow: grey values finish.
-        alone = replace(config, flow=replace(config.flow, flow_feature_weight=0.0, flow_roi_weight=0.0))
-        dense = fit_dense(replace(problem, start=dense.displacement), alone)
+    """The fit, and a look at edges: without guidance in one anatomy, and left out where it brought nothing."""
+    # Embeddings and the regions found with them lead as near as their cells allow: in one anatomy grey values alone
+    # go further, and guidance would lead away again.
+    alone = replace(config, flow=replace(config.flow, flow_feature_weight=0.0, flow_roi_weight=0.0))
     told = problem.landmarks is not None or (problem.pairs.given is not None and bool(problem.pairs.given.any()))
+    dense = fit_dense(problem, alone, progress) if start.alike and not told else None
+    if dense is None or not is_one_anatomy(pyramid, problem.affine, dense.displacement):
+        dense = fit_dense(problem, config, progress)
+        if is_one_anatomy(pyramid, problem.affine, dense.displacement):
+            dense = fit_dense(replace(problem, start=dense.displacement), alone)
     if told or not start.alike or has_earned_its_place(pyramid, problem.affine, dense.displacement):
         return dense, ()
     return replace(dense, displacement=torch.zeros_like(dense.displacement)), (_UNEARNED,)
