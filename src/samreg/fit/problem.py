@@ -24,9 +24,6 @@ FIELD_SMOOTHING = 0.4
 SMOOTHING_WITHOUT_EMBEDDINGS = 0.8
 """The same where no embeddings hold the field between given regions: halves the distance from the true field of the
 phantom (2.2 to 1.2 mm), at the same Dice on ACDC."""
-_ONE_BODY = 0.54
-"""Share of the stiffness where both images show one body: a ventricle empties to a third of its volume. Chosen on three
-hearts (ACDC 027, 029, 032)."""
 _MAX_THICKNESS = 2.0
 """Working slices are at most so many working pixels apart."""
 
@@ -119,7 +116,7 @@ class DenseProblem:
             images.frozen_axis,
             images.roi_axis,
             FIELD_SMOOTHING if images.segmented else SMOOTHING_WITHOUT_EMBEDDINGS,
-            config.stiffness * (_ONE_BODY if one_body else 1.0),
+            config.stiffness,
             config.similarity,
             start.given,
             images.inside,

@@ -164,7 +164,8 @@ def minimise_by_flow(
         longest = (downhill * size).square().sum(0).sqrt().max()
         step = downhill * (reach / longest.clamp(min=1e-20))
         v = gaussian(step + warp(v, step), total)
-        if i % _CALM_EVERY == 0:
+        # Within one body volumes may change much: a ventricle empties to a third of what it held.
+        if not objective.same_body and i % _CALM_EVERY == 0:
             v = _calmed(v, wide, objective.stiffness)
     return best, len(history)
 
