@@ -22,7 +22,7 @@ ARGUMENTS = [
     "--no-first-run",
 ]
 SIZES = {"laptop": (1280, 720), "desk": (1920, 1080), "phone": (390, 844)}
-_SLOW_MS = 180_000  # a machine that does much else at the same time
+SLOW_MS = 180_000  # a machine that does much else at the same time
 
 
 @contextmanager
@@ -33,7 +33,7 @@ def chromium() -> Iterator[Any]:
     if path is None:
         pytest.skip("no Chromium: apt-get install chromium, or name one in SAMREG_CHROMIUM")
     with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS, timeout=_SLOW_MS)
+        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS, timeout=SLOW_MS)
         try:
             yield browser
         finally:
@@ -45,7 +45,7 @@ def opened(browser: Any, url: str, size: str = "laptop", theme: str = "light") -
     """A page in a window of its own; what goes wrong in its scripts fails the test."""
     width, height = SIZES[size]
     page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=theme)
-    page.set_default_timeout(_SLOW_MS)
+    page.set_default_timeout(SLOW_MS)
     wrong: list[str] = []
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)

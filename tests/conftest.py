@@ -11,6 +11,8 @@ from filelock import FileLock
 
 import typechecks
 
+pytest.register_assert_rewrite("browser_pages", "viewer_pages")  # their checks say what they found
+
 if TYPE_CHECKING:
     from samreg.segmenters import Segmenter
 

@@ -104,7 +104,8 @@ class App {
     const s = this.state
     document.title = `${s.scene.title} · samreg`
     $('title').textContent = s.scene.title
-    $('facts').textContent = s.scene.folder
+    $('facts').textContent = $('facts').title = s.scene.folder
+    $('title').title = `moving image → fixed image: ${s.scene.title}`
     const verdict = $('verdict')
     verdict.textContent = s.scene.registered ? s.scene.verdict : ''
     verdict.className = `verdict ${s.scene.verdict.toLowerCase()}`
@@ -168,7 +169,7 @@ class App {
       ['grid', 'Grid', 'G: even lines of the fixed image, and where they are in the moving image', () => { s.grid = !s.grid }],
       ...(s.scene.jacobian ? [['jacobian', 'Jacobian', 'J: change of volume', () => void this.jacobian()] as [string, string, string, () => void]] : []),
     ])
-    $<HTMLInputElement>('slice').oninput = (event) => { const at: Triple = [...s.cursor]; at[s.plane.through] = Number((event.target as HTMLInputElement).value); s.lookAt(at); this.redraw() }
+    $<HTMLInputElement>('slice').oninput = (event) => { const at: Triple = [...s.cursor]; s.hover = null; at[s.plane.through] = Number((event.target as HTMLInputElement).value); s.lookAt(at); this.redraw() }
     $<HTMLInputElement>('opacity').oninput = (event) => { s.opacity = Number((event.target as HTMLInputElement).value) / 100; this.redraw() }
     $<HTMLInputElement>('radius').oninput = (event) => { s.radius = Number((event.target as HTMLInputElement).value) }
   }
@@ -189,6 +190,9 @@ class App {
     const legend = document.createElement('div')
     legend.id = 'legend'
     legend.hidden = true
+    const what = document.createElement('p')
+    what.textContent = 'volume: moving / fixed'
+    legend.append(what)
     for (const text of ['½', '', '1', '', '2']) { const span = document.createElement('span'); span.textContent = text; legend.append(span) }
     const folded = document.createElement('b')
     folded.textContent = 'folded'
@@ -262,13 +266,17 @@ class App {
 
   private open(pair: Pair): void {
     this.state.selected = pair.id
+    this.state.hover = null // a pointer that rests on another row must not hide what a key has chosen
     this.state.goTo(pair)
     this.redraw()
-    requestAnimationFrame(() => this.table.show(pair.id))
+    // On a narrow screen the images are above the table, and a pair is opened to be seen.
+    if (matchMedia('(max-width: 1000px)').matches) $('panels').scrollIntoView({ block: 'start' })
+    else requestAnimationFrame(() => this.table.show(pair.id))
   }
 
   private step(by: number): void {
     const s = this.state, at: Triple = [...s.cursor]
+    s.hover = null
     at[s.plane.through] = Math.round(at[s.plane.through]) + by
     s.lookAt(at)
     if (s.threeD) void this.three.update()
@@ -287,6 +295,7 @@ class App {
 
   private async fetched(name: string, path: string, busy: string): Promise<void> {
     this.state.busy = busy
+    document.body.dataset.busy = busy
     this.redraw()
     try {
       this.state.volumes.set(name, new Volume(await bytes(path)))
@@ -294,6 +303,7 @@ class App {
       this.say(words(error), true)
     }
     this.state.busy = ''
+    delete document.body.dataset.busy
     this.redraw()
   }
 

@@ -35,7 +35,7 @@ export class Panel {
   get side(): Side { return this.role === 'moving' ? 'moving' : 'fixed' }
   get info(): SideInfo { return this.state.scene[this.side] }
   private get plane(): PlaneAxes { return this.state.plane }
-  private get slice(): number { return this.state.slice(this.side) }
+  private get slice(): number { return this.state.seen(this.side) }
   private get spacing(): [number, number] { return [this.info.spacing[this.plane.right], this.info.spacing[this.plane.down]] }
   get aspect(): number { return this.spacing[1] / this.spacing[0] }
 
@@ -110,7 +110,7 @@ export class Panel {
     if (this.state.grid) this.grid(g)
     if (this.state.outlines) this.regions(g)
     this.proposal(g)
-    this.crosshair(g)
+    if (this.slice === this.state.slice(this.side)) this.crosshair(g)
     this.marks(g)
     this.dragged(g)
     this.describe()
@@ -322,6 +322,11 @@ export class Panel {
     const [left, right] = this.info.letters[this.plane.right]
     const [top, bottom] = this.plane.flip ? [...this.info.letters[this.plane.down]].reverse() : this.info.letters[this.plane.down]
     write(left, m, h / 2); write(right, w - m, h / 2); write(top, w / 2, m); write(bottom, w / 2, h - m)
+    if (!this.info.flat && this.info.unit === 'mm' && !left) {
+      g.textAlign = 'left'
+      g.font = `600 ${12 * unit}px system-ui, sans-serif`
+      write('sides unknown', 7 * unit, m)
+    }
     const p = this.place()
     const length = nice((w / p.scale) * 0.25)
     g.fillStyle = '#000'; g.fillRect(12 * unit - 1, h - 13 * unit, length * p.scale + 2, 5 * unit)
@@ -346,7 +351,8 @@ export class Panel {
   }
 
   private describe(): void {
-    const s = this.state, at = this.role === 'moving' ? s.moving : s.cursor
+    const s = this.state, at: Triple = [...(this.role === 'moving' ? s.moving : s.cursor)]
+    if (this.slice !== s.slice(this.side)) at[this.plane.through] = this.slice
     const m = this.info.matrix
     const world = [0, 1, 2].map((i) => m[i][0] * at[0] + m[i][1] * at[1] + m[i][2] * at[2] + m[i][3]).slice(0, this.info.flat ? 2 : 3)
     const what = this.role === 'result' ? this.resultName() : this.role
@@ -354,12 +360,13 @@ export class Panel {
     const volume = s.volumes.get(this.role === 'result' ? s.shown : this.role)
     const value = volume?.value(Math.round(at[0]), Math.round(at[1]), Math.round(at[2]))
     const slice = this.info.flat ? '' : `slice ${this.slice + 1} of ${s.size(this.side)[this.plane.through]}`
+    const place = `${world.map((v) => v.toFixed(1)).join(', ')} ${this.info.unit}`
     const grey = this.info.colour ? '' : `${value === undefined || Number.isNaN(value) ? '' : `value ${short(value)}, `}window ${short(low)} to ${short(high)}`
-    const parts = [slice, `${world.map((v) => v.toFixed(1)).join(', ')} ${this.info.unit}`, grey].filter(Boolean)
-    this.caption.replaceChildren()
+    const parts = [slice, place, grey].filter(Boolean)
+    // Two lines, whatever they say: a caption that grows would move its image out of line with the others.
     const name = document.createElement('b')
     name.textContent = what
-    this.caption.append(name, ` ${parts.join(' · ')}`)
+    this.caption.replaceChildren(captionLine(name, grey), captionLine([slice, place].filter(Boolean).join(' · ')))
     this.canvas.setAttribute('aria-label', `${what}: ${this.info.name}, ${parts.join(', ')}`)
   }
 
@@ -368,7 +375,7 @@ export class Panel {
     const name = { warped: s.scene.registered ? 'warped' : 'moving at its place', before: 'before', new: 'new result' }[s.shown]
     if (s.mode === 'alone') return name
     if (s.mode === 'flicker') return `flicker: ${s.flick ? name : this.other() === 'warped' ? 'old result' : 'fixed'}`
-    return `${s.mode}: fixed, ${name}`
+    return s.mode === 'swipe' ? `fixed | ${name}` : s.mode
   }
 }
 
@@ -376,6 +383,12 @@ export class Panel {
 export function octaveColour(octaves: number): [number, number, number] {
   const share = Math.min(1, Math.max(-1, octaves)), end = share < 0 ? [33, 102, 172] : [178, 24, 43]
   return end.map((e) => Math.round(255 + Math.abs(share) * (e - 255))) as [number, number, number]
+}
+
+function captionLine(...parts: (string | HTMLElement)[]): HTMLElement {
+  const line = document.createElement('span')
+  line.append(...parts.flatMap((part, i) => (i ? [' ', part] : [part])))
+  return line
 }
 
 function nice(value: number): number {

@@ -11,6 +11,7 @@ async function through(data: Uint8Array, stream: CompressionStream | Decompressi
 /** Booleans of a box; start and shape are (x, y, z). */
 export class Region {
   private outlines = new Map<string, { line: Path2D; area: Path2D }>()
+  private middles = new Map<number, Triple>()
 
   constructor(public start: Triple, public shape: Triple, public bits: Uint8Array) {}
 
@@ -44,6 +45,8 @@ export class Region {
 
   /** The voxel (x, y, z) in the middle of the slice that holds most of the region, across an axis. */
   middle(axis: number): Triple {
+    const known = this.middles.get(axis)
+    if (known) return [...known]
     const areas = new Array<number>(this.shape[axis]).fill(0)
     const sums = areas.map(() => [0, 0, 0])
     let i = 0
@@ -54,14 +57,16 @@ export class Region {
       for (let a = 0; a < 3; a++) sums[k][a] += at[a]
     }
     const best = areas.indexOf(Math.max(...areas))
-    return sums[best].map((s, a) => Math.round(s / Math.max(1, areas[best])) + this.start[a]) as Triple
+    const middle = sums[best].map((s, a) => Math.round(s / Math.max(1, areas[best])) + this.start[a]) as Triple
+    this.middles.set(axis, middle)
+    return [...middle]
   }
 
   cuts(plane: PlaneAxes, k: number): boolean {
     return k >= this.start[plane.through] && k < this.start[plane.through] + this.shape[plane.through]
   }
 
-  changed(): void { this.outlines.clear() }
+  changed(): void { this.outlines.clear(); this.middles.clear() }
 
   /** Outline and area on a slice, in voxels along right and down; the centre of voxel i is at i. */
   paths(plane: PlaneAxes, k: number): { line: Path2D; area: Path2D } {

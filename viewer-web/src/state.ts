@@ -83,6 +83,12 @@ export class State {
     return Math.min(this.size(side)[a] - 1, Math.max(0, Math.round((side === 'fixed' ? this.cursor : this.moving)[a])))
   }
 
+  /** The slice on the screen: where the one that is looked at does not cut the pair under the pointer, the one that does. */
+  seen(side: Side): number {
+    const at = this.slice(side), region = this.pair(this.hover)?.regions[side], across = this.plane.through
+    return !region || region.cuts(this.plane, at) ? at : region.middle(across)[across]
+  }
+
   used(pair: Pair): boolean { return pair.keep && pair.confidence > 0 && !pair.background }
 
   /** Pairs that the filters let through, in the chosen order, before "best" cuts them off. */

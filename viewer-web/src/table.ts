@@ -72,14 +72,13 @@ export class Table {
     const name = document.createElement('span')
     name.textContent = (pair.name ? `${pair.id} ${pair.name}` : `pair ${pair.id}`) + (pair.structure === pair.id ? '' : `, structure ${pair.structure}`)
     title.append(chip, name)
-    const facts = document.createElement('div')
-    facts.className = 'soft'
     const size = amount(pair.fixed.size, this.state) + (pair.moving.size === pair.fixed.size ? '' : ` → ${amount(pair.moving.size, this.state)}`)
     const weight = pair.keep ? (pair.background ? 'background' : pair.confidence > 0 ? `weight ${pair.confidence.toFixed(2)}` : 'unused') : 'rejected'
     const likeness = pair.given ? 'given' : `similarity ${pair.similarity.toFixed(2)}`
-    facts.textContent = `${likeness} · ${weight} · ${size}`
     const overlap = this.state.overlaps.get(pair.id)
-    if (overlap) facts.textContent += ` · Dice ${overlap.filter((v) => v !== null).map((v) => v.toFixed(2)).join(' → ')}`
+    const dice = overlap ? `Dice ${overlap.filter((v) => v !== null).map((v) => v.toFixed(2)).join(' → ')}` : 'Dice –'
+    // A line each from the start: what arrives later must not push the rows about.
+    const facts = [`${likeness} · ${weight}`, size, dice].map((line) => { const e = document.createElement('div'); e.className = 'soft'; e.textContent = line; return e })
     const buttons = document.createElement('div')
     buttons.className = 'acts'
     const keep = document.createElement('button')
@@ -89,7 +88,7 @@ export class Table {
     rename.textContent = 'Rename'
     rename.addEventListener('click', (event) => { event.stopPropagation(); this.rename(pair, title) })
     buttons.append(keep, rename)
-    text.append(title, facts, buttons)
+    text.append(title, ...facts, buttons)
     row.append(pictures, text)
     row.addEventListener('mouseenter', () => this.actions.hover(pair.id))
     row.addEventListener('mouseleave', () => this.actions.hover(null))
@@ -176,7 +175,7 @@ export class Table {
 /** A size in words: ml for volumes, mm² or px² for areas. */
 export function amount(size: number, state: State): string {
   const info = state.scene.fixed
-  const short = (v: number): string => (v >= 100 ? v.toFixed(0) : v.toPrecision(2))
+  const short = (v: number): string => (v >= 1000 ? Number(v.toPrecision(3)).toLocaleString('en') : v >= 100 ? v.toFixed(0) : v.toPrecision(2))
   if (info.flat) return `${short(size)} ${info.unit}²`
   return info.unit === 'mm' ? `${short(size / 1000)} ml` : `${short(size)} ${info.unit}³`
 }

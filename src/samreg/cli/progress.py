@@ -107,6 +107,11 @@ class ProgressLines:
             else:
                 self._write(what)
 
+    def known(self, name: str) -> None:
+        """Say that an image needs no segmentation, so that nobody waits for one; what follows has no steps to count."""
+        self.begin(f"{name}: its regions are known from an earlier run")
+        self._now = _AFTER["segment moving"]
+
     def message(self, text: str) -> None:
         """Write one line for people; above the bar on a terminal."""
         if not self._quiet:
@@ -200,5 +205,7 @@ class _Listener(logging.Handler):
         """Take one message."""
         if record.name == "samreg.cache":
             self._lines.n_kept += record.levelno == logging.INFO
+            if record.getMessage().startswith("found"):
+                self._lines.known(record.getMessage().removeprefix("found "))
         elif record.getMessage().startswith("compiling"):
             self._lines.begin(record.getMessage())

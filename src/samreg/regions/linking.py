@@ -108,6 +108,7 @@ def _links(
     longest_step: int,
 ) -> dict[int, int]:
     unit = prototypes / np.maximum(np.linalg.norm(prototypes, axis=1, keepdims=True), 1e-12)
+    area = rois.n_voxels
     links: dict[int, int] = {}
     for step in range(1, longest_step + 1):
         for s in np.unique(slice_index):
@@ -118,8 +119,15 @@ def _links(
             )
             if not len(here) or not len(there):
                 continue
-            iou = np.asarray([[flat_iou(rois[int(i)], rois[int(j)], axis) for j in there] for i in here])
-            score = np.where((iou >= min_overlap) & (unit[here] @ unit[there].T >= min_similarity), iou, -1.0)
+            # Regions of which one is too small to cover enough of the other, or that look different, are not compared.
+            smaller = np.minimum(area[here][:, None], area[there][None])
+            larger = np.maximum(area[here][:, None], area[there][None])
+            alike = (smaller / larger >= min_overlap) & (unit[here] @ unit[there].T >= min_similarity)
+            score = np.full(alike.shape, -1.0)
+            for row, column in np.argwhere(alike):
+                iou = flat_iou(rois[int(here[row])], rois[int(there[column])], axis)
+                if iou >= min_overlap:
+                    score[row, column] = iou
             best = score.argmax(axis=1)
             for row, column in enumerate(best):
                 if score[row, column] >= 0 and score[:, column].argmax() == row:
