@@ -75,6 +75,18 @@ class TestRegister:
         assert said.out == "reading fixed.nii.gz and [red].nii\n"
         assert "[red].nii: " in said.err
 
+    def test_regions_that_are_known_are_said(
+        self, images: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def known(*_: object, **__: object) -> None:
+            logging.getLogger("samreg.cache").info("found %s", "fixed.nii.gz")
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr("samreg.pipeline.register", known)
+        files = [str(images / f"{side}.nii.gz") for side in ("fixed", "moving")]
+        assert main(["register", *files, "-o", str(tmp_path / "run")]) == 130
+        assert "fixed.nii.gz: its regions are known from an earlier run" in capfd.readouterr().out.splitlines()
+
     def test_an_interrupt_says_that_segmented_images_are_kept(
         self, images: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:

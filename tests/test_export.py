@@ -151,6 +151,20 @@ class TestCoco:
         with pytest.raises(ImageReadError, match="COCO"):
             read_coco(tmp_path / "a.json")
 
+    def test_each_fault_is_said_once(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.json"
+        images = [{"id": i, "file_name": f"{i}.png", "width": 2, "height": 2} for i in (1, 2)]
+        content = {"images": images, "categories": [], "annotations": []}
+        path.write_text(json.dumps(content))
+        with pytest.raises(ImageReadError) as several:
+            read_coco(path)
+        assert str(several.value) == f"{path}: holds the pictures 1.png, 2.png; name one of them"
+        damaged = {"image_id": 1, "category_id": 1, "segmentation": {"size": [2, 2], "counts": [1, 1]}}
+        path.write_text(json.dumps({**content, "images": images[:1], "annotations": [damaged]}))
+        with pytest.raises(ImageReadError) as broken:
+            read_coco(path)
+        assert str(broken.value).startswith(f"{path}: a run-length encoded mask of 2 x 2 pixels")
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -16,6 +16,7 @@ from samreg.geometry.image import Image
 from samreg.geometry.rois import PairedRois, RoiSet
 from samreg.io.images import write_image
 from samreg.io.tables import PairRecord
+from samreg.metrics.label_overlaps import LabelOverlaps
 from samreg.metrics.paired import structures
 from samreg.metrics.score import measure, score
 
@@ -87,6 +88,17 @@ class TestRecall:
         whole = mask(VOLUME, *large)
         case = metrics.PairsCase(paired(VOLUME, [whole], [whole], [1.0]), labels, labels)
         assert metrics.pair_recall(case) == {1: 1.0}
+
+    def test_regions_are_laid_over_labels_once_for_all_metrics(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        count, calls = LabelOverlaps.of, []
+        monkeypatch.setattr(LabelOverlaps, "of", lambda *given: calls.append(1) or count(*given))
+        labels = squares(STACK, (1, (slice(0, 2), *BOX)))
+        region = mask(STACK, 0, *BOX)
+        case = metrics.PairsCase(paired(STACK, [region], [region], [1.0]), labels, labels, slice_axis=0)
+        assert metrics.pair_recall(case) == metrics.pair_recall(case, 0.8) == {1: 0.5}
+        assert metrics.pair_precision(case) == 1.0
+        assert structures(case) == {1: 2.0}
+        assert len(calls) == 2
 
     def test_labels_on_another_grid_are_refused(self) -> None:
         labels = squares(STACK, (1, (slice(0, 1), *BOX)))

@@ -30,7 +30,7 @@ from samreg.report import render_registration
 from samreg.report.assets import text_of
 from samreg.report.batch_page import stills
 from samreg.report.evaluation import add_numbers
-from samreg.report.maps import blend, checkerboard, difference, jacobian_colours
+from samreg.report.maps import jacobian_colours
 from samreg.report.outlines import outline
 from samreg.report.png import encode
 from samreg.report.slices import plane_of
@@ -326,22 +326,6 @@ def test_png_is_read_back_by_itk(tmp_path: pytest.TempPathFactory, shape: tuple[
 
 
 class TestMaps:
-    A = np.full((16, 16), 200, np.uint8)
-    B = np.full((16, 16), 100, np.uint8)
-
-    def test_blend_is_grey_where_images_agree(self) -> None:
-        assert (np.ptp(blend(self.A, self.A), axis=-1) == 0).all()
-        assert blend(self.A, self.B)[0, 0].tolist() == [100, 200, 100]
-
-    def test_checkerboard_holds_both(self) -> None:
-        board = checkerboard(self.A, self.B)
-        assert set(np.unique(board)) == {100, 200}
-        assert (board == 200).mean() == 0.5
-
-    def test_difference_is_mid_grey_where_there_is_none(self) -> None:
-        assert (difference(self.A, self.A) == 128).all()
-        assert difference(self.A, self.B)[0, 0] == 178
-
     def test_jacobian_colours(self) -> None:
         colours = jacobian_colours(np.array([1.0, 0.5, 2.0, 0.0, -3.0]))
         assert colours[0].tolist() == [255, 255, 255]

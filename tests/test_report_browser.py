@@ -137,6 +137,29 @@ class TestEveryState:
             settle(page)
             assert grey() == pytest.approx(start)
 
+    def test_the_right_button_changes_level_and_window(self, browser: Any, folder: Path) -> None:
+        with opened(browser, written(folder, "volume")) as page:
+            settle(page)
+            for view in ("pairs", "after"):
+                canvas = f"figure[data-view={view}] canvas"
+                start = page.eval_on_selector(canvas, DRAWN)[0]
+                stage = page.query_selector(f"figure[data-view={view}] .stage")
+                stage.scroll_into_view_if_needed()
+                box = stage.bounding_box()
+                page.mouse.move(box["x"] + 60, box["y"] + 60)
+                page.mouse.down(button="right")
+                page.mouse.move(box["x"] + 100, box["y"] + 20, steps=3)
+                page.mouse.up(button="right")
+                page.mouse.move(box["x"] + 30, box["y"] + 90)  # without a button nothing follows
+                settle(page)
+                assert float(page.input_value("input[name=level] >> nth=0")) == pytest.approx(40, abs=1)
+                assert float(page.input_value("input[name=width] >> nth=0")) == pytest.approx(120, abs=1)
+                assert page.eval_on_selector(canvas, DRAWN)[0] > start
+                assert float(page.input_value("#swipe")) == 50
+                page.click("button.reset >> nth=0")
+                settle(page)
+                assert page.eval_on_selector(canvas, DRAWN)[0] == pytest.approx(start)
+
     def test_a_row_lights_its_pair_and_goes_to_its_slice(self, browser: Any, folder: Path) -> None:
         with opened(browser, written(folder, "volume")) as page:
             settle(page)

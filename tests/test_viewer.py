@@ -399,6 +399,14 @@ class TestTheCommand:
         with pytest.raises(InputError, match="a run of other images"):
             folder_for(moving, fixed, folder)
 
+    def test_the_folder_of_two_pictures_is_named_without_their_endings(self, tmp_path: Path, monkeypatch: Any) -> None:
+        from samreg.viewer.start import folder_for
+
+        monkeypatch.chdir(tmp_path)
+        result = photograph_result()
+        fixed, moving = write_image(result.fixed, tmp_path / "a.png"), write_image(result.moving, tmp_path / "b.png")
+        assert folder_for(fixed, moving, None) == Path("view-a-b")
+
 
 class TestDisplay:
     GRIDS = (

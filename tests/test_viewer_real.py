@@ -116,9 +116,10 @@ class TestLooking:
         here, there = position(page, "fixed"), position(page, "moving")
         np.testing.assert_allclose(field.transform_points(here[None])[0], there, atol=1.5 * max(field.grid.spacing))
         assert (position(page, "result") == here).all()
-        click_at(page, "moving", 0.55, 0.52)
-        here, there = position(page, "fixed"), position(page, "moving")
-        np.testing.assert_allclose(field.transform_points(here[None])[0], there, atol=2 * max(field.grid.spacing))
+        for right, down in ((0.55, 0.52), (0.5, 0.48), (0.4, 0.5), (0.6, 0.55), (0.45, 0.42)):
+            click_at(page, "moving", right, down)
+            here, there = position(page, "fixed"), position(page, "moving")
+            np.testing.assert_allclose(field.transform_points(here[None])[0], there, atol=2 * max(field.grid.spacing))
 
     def pairs(self, page: Any, label: str) -> None:
         """A pair under the pointer lights up on both sides, which show a slice of it; a click goes there."""

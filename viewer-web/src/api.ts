@@ -51,7 +51,6 @@ export interface Scene {
   before: boolean
   jacobian: boolean
   nodes: Triple
-  linear: number[][]
   notes: string[]
   verdict: string
   registered: boolean

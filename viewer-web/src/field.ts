@@ -2,13 +2,11 @@
 
 import type { Triple } from './api'
 
-export class Field {
-  private inverse: number[][]
+const NEAR = 0.05 // mm or pixels: less than a caption says
 
-  /** nodes are counted (x, y, z); values hold (x, y, z) of the moving image for each, x fastest. */
-  constructor(private nodes: Triple, private values: Float32Array, private size: Triple, private linear: number[][]) {
-    this.inverse = inverted(linear)
-  }
+export class Field {
+  /** nodes are counted (x, y, z); values hold (x, y, z) of the moving image for each, x fastest; spacing is of that image. */
+  constructor(private nodes: Triple, private values: Float32Array, private size: Triple, private spacing: Triple) {}
 
   /** Moving index of a fixed index; beyond the image that of the nearest edge. */
   toMoving(at: Triple): Triple {
@@ -35,15 +33,50 @@ export class Field {
     return out
   }
 
-  /** Fixed index of a moving index, found step by step. */
+  /**
+   * Fixed index of a moving index, or that whose moving index is nearest to it.
+   *
+   * From the node that is taken nearest to it, by Newton's steps, halved where they lead away: between people a field
+   * bends so much that plain iteration ends centimetres off.
+   */
   toFixed(at: Triple): Triple {
-    let x = applied(this.inverse, at.map((v, a) => v - this.linear[a][3]) as Triple)
-    for (let step = 0; step < 12; step++) {
-      const there = this.toMoving(x)
-      const back = applied(this.inverse, at.map((v, a) => v - there[a]) as Triple)
-      x = x.map((v, a) => Math.min(this.size[a] - 1, Math.max(0, v + 0.8 * back[a]))) as Triple
+    const distance = (m: Triple): number => Math.hypot(...m.map((v, a) => (v - at[a]) * this.spacing[a]))
+    let x = this.nearestNode(at), m = this.toMoving(x), far = distance(m)
+    for (let step = 0; step < 20 && far > NEAR; step++) {
+      const way = applied(inverted(this.slope(x)), at.map((v, a) => v - m[a]) as Triple)
+      let nearer = false
+      for (let share = 1; share > 0.05 && !nearer; share /= 2) {
+        const y = x.map((v, a) => Math.min(this.size[a] - 1, Math.max(0, v + share * way[a]))) as Triple
+        const there = this.toMoving(y), left = distance(there)
+        if (left < far) { x = y; m = there; far = left; nearer = true }
+      }
+      if (!nearer) break
     }
     return x
+  }
+
+  private nearestNode(at: Triple): Triple {
+    const [nx, ny, nz] = this.nodes, { values, spacing } = this
+    let best = 0, least = Infinity
+    for (let i = 0, n = nx * ny * nz; i < n; i++) {
+      const a = (values[3 * i] - at[0]) * spacing[0], b = (values[3 * i + 1] - at[1]) * spacing[1], c = (values[3 * i + 2] - at[2]) * spacing[2]
+      const far = a * a + b * b + c * c
+      if (far < least) { least = far; best = i }
+    }
+    const node = [best % nx, Math.floor(best / nx) % ny, Math.floor(best / (nx * ny))]
+    return node.map((i, a) => (this.nodes[a] < 2 ? 0 : (i / (this.nodes[a] - 1)) * (this.size[a] - 1))) as Triple
+  }
+
+  /** How moving indices change with fixed ones, one column an axis. */
+  private slope(x: Triple): number[][] {
+    const columns = [0, 1, 2].map((a) => {
+      if (this.nodes[a] < 2) return [0, 1, 2].map((i) => Number(i === a))
+      const low: Triple = [...x], high: Triple = [...x]
+      low[a] = Math.max(0, x[a] - 0.5); high[a] = Math.min(this.size[a] - 1, x[a] + 0.5)
+      const from = this.toMoving(low), to = this.toMoving(high)
+      return to.map((v, i) => (v - from[i]) / (high[a] - low[a]))
+    })
+    return [0, 1, 2].map((i) => columns.map((column) => column[i]))
   }
 }
 

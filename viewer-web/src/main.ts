@@ -15,7 +15,7 @@ const $ = <T extends HTMLElement = HTMLElement>(id: string): T => document.getEl
 async function fieldOf(scene: Scene, which: 'run' | 'new', nodes: Triple): Promise<Field> {
   const values = new Float32Array(await bytes(`/map/${which}`))
   const [z, y, x] = scene.fixed.shape
-  return new Field([...nodes].reverse() as Triple, values, [x, y, z], scene.linear)
+  return new Field([...nodes].reverse() as Triple, values, [x, y, z], scene.moving.spacing)
 }
 
 class App {
@@ -31,7 +31,7 @@ class App {
     this.resultBar(this.panels[2])
     this.three = new ThreeD($('volume'), state, () => this.redraw())
     this.table = new Table($('pairs'), state, {
-      hover: (id) => { if (state.hover !== id) { state.hover = id; this.redraw() } },
+      hover: (id) => { state.peek = true; if (state.hover !== id) { state.hover = id; this.redraw() } },
       open: (pair) => this.open(pair),
       keep: (pair) => void this.edit({ do: pair.keep ? 'reject' : 'restore', ids: [pair.id] }),
       rename: (pair, name) => void this.edit({ do: 'rename', id: pair.id, name }),
@@ -345,6 +345,7 @@ class App {
       const drag = panel.drag
       if (!drag) {
         const pair = s.tool === 'look' && s.outlines && panel.inside(u, v) ? panel.regionAt(u, v) : null
+        s.peek = false
         if ((pair?.id ?? null) !== s.hover) { s.hover = pair?.id ?? null; this.redraw() }
         if (s.tool === 'brush' || s.tool === 'erase') this.redraw()
         return

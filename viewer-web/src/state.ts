@@ -38,6 +38,8 @@ export class State {
   /** Dice before and after registration, of pairs as they were when the run was opened. */
   overlaps = new Map<number, [number, number | null]>()
   hover: number | null = null
+  /** Whether the pair under the pointer was pointed at in the table: images go to it while the pointer is there. */
+  peek = false
   selected: number | null = null
   order = 'use'
   best = 10
@@ -83,10 +85,10 @@ export class State {
     return Math.min(this.size(side)[a] - 1, Math.max(0, Math.round((side === 'fixed' ? this.cursor : this.moving)[a])))
   }
 
-  /** The slice on the screen: where the one that is looked at does not cut the pair under the pointer, the one that does. */
+  /** The slice on the screen: where the one that is looked at does not cut the pair pointed at in the table, one that does. */
   seen(side: Side): number {
     const at = this.slice(side), region = this.pair(this.hover)?.regions[side], across = this.plane.through
-    return !region || region.cuts(this.plane, at) ? at : region.middle(across)[across]
+    return !this.peek || !region || region.cuts(this.plane, at) ? at : region.middle(across)[across]
   }
 
   used(pair: Pair): boolean { return pair.keep && pair.confidence > 0 && !pair.background }

@@ -94,13 +94,18 @@ def read_coco(path: str | Path, image: str | None = None) -> RoiSet:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
         pictures = [entry for entry in content["images"] if image in (None, entry["file_name"])]
         names = {entry["id"]: str(entry["name"]) for entry in content["categories"]}
-        if len(pictures) != 1:
-            there = ", ".join(str(entry["file_name"]) for entry in content["images"])
-            raise ImageReadError(f"{path}: holds the pictures {there}; name one of them")
+        there = ", ".join(str(entry["file_name"]) for entry in content["images"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ImageReadError(f"{path}: is no COCO file: {error}") from None
+    if len(pictures) != 1:
+        raise ImageReadError(f"{path}: holds the pictures {there}; name one of them")
+    try:
         rows = [entry for entry in content["annotations"] if entry["image_id"] == pictures[0]["id"]]
         masks = [decode(entry["segmentation"]) for entry in rows]
         shape = int(pictures[0]["height"]), int(pictures[0]["width"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except ImageReadError as error:
+        raise ImageReadError(f"{path}: {error}") from None
+    except (ValueError, KeyError, TypeError) as error:
         raise ImageReadError(f"{path}: is no COCO file with run-length encoded masks: {error}") from None
     if not masks:
         raise ImageReadError(f"{path}: holds no region of that picture")

@@ -18,6 +18,7 @@ from samreg.errors import ConfigError, PluginError
 from samreg.geometry.field import DisplacementField
 from samreg.geometry.grid import Grid
 from samreg.geometry.rois import PairedRois
+from samreg.metrics.label_overlaps import LabelOverlaps
 from samreg.metrics.values import label_values
 from samreg.types import FixedLabelArray, LabelArray, Points
 
@@ -118,6 +119,14 @@ class PairsCase:
     def values(self) -> list[int]:
         """The labels of the fixed image."""
         return label_values(self.fixed)
+
+    @cached_property
+    def overlaps(self) -> tuple[LabelOverlaps, LabelOverlaps]:
+        """What the regions that count share with the labels, in the fixed and in the moving image."""
+        kept = np.flatnonzero(self.pairs.weights > 0)
+        sides = (self.pairs.fixed, self.fixed), (self.pairs.moving, self.moving)
+        fixed, moving = (LabelOverlaps.of(r, kept, labels, self.values, self.slice_axis) for r, labels in sides)
+        return fixed, moving
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from samreg.errors import GeometryError
-from samreg.geometry.rois import RoiSet
+from samreg.metrics.label_overlaps import LabelOverlaps
 from samreg.metrics.metric import Metric, PairsCase
-from samreg.types import LabelArray
 
 __all__ = [
     "N_PAIRS",
@@ -47,7 +46,7 @@ def pair_recall(case: PairsCase, limit: float = 0.7) -> dict[int, float]:
         GeometryError: if the labels do not lie on the grids of the regions.
     """
     _check(case)
-    fixed, moving = _Overlaps.of(case, "fixed"), _Overlaps.of(case, "moving")
+    fixed, moving = case.overlaps
     # (pairs, labels, slices): the weaker of both regions decides.
     both = np.minimum(fixed.dice(), moving.dice())
     best = both.max(axis=0, initial=0.0)
@@ -61,7 +60,7 @@ def pair_recall(case: PairsCase, limit: float = 0.7) -> dict[int, float]:
 def structures(case: PairsCase) -> dict[int, float]:
     """How many structures of each label `pair_recall` looks for; labels without one are left out."""
     _check(case)
-    wanted = _wanted(case, _Overlaps.of(case, "fixed"), _Overlaps.of(case, "moving"))
+    wanted = _wanted(case, *case.overlaps)
     return {value: float(row.sum()) for value, row in zip(case.values, wanted, strict=True) if row.any()}
 
 
@@ -76,7 +75,7 @@ def pair_precision(case: PairsCase) -> float | None:
         In [0, 1]; None where no pair shows a label.
     """
     _check(case)
-    fixed, moving = (_Overlaps.of(case, side).dice().max(axis=2, initial=0.0) for side in ("fixed", "moving"))
+    fixed, moving = (overlaps.dice().max(axis=2, initial=0.0) for overlaps in case.overlaps)
     if not fixed.size:
         return None
     shows = np.maximum(fixed.max(axis=1), moving.max(axis=1)) >= _SHOWS
@@ -87,58 +86,7 @@ def pair_precision(case: PairsCase) -> float | None:
     return float(same[shows].mean())
 
 
-class _Overlaps:
-    """Voxels that regions share with labels, in one unit a slice or in one for the whole volume.
-
-    Args:
-        shared: (pairs, labels, units) voxels.
-        regions: (pairs, units) voxels of the regions.
-        labels: (labels, units) voxels of the labels.
-    """
-
-    def __init__(self, shared: np.ndarray, regions: np.ndarray, labels: np.ndarray) -> None:
-        self.shared, self.regions, self.labels = shared, regions, labels
-
-    @classmethod
-    def of(cls, case: PairsCase, side: str) -> _Overlaps:
-        rois: RoiSet = getattr(case.pairs, side)
-        labels: LabelArray = getattr(case, side)
-        kept = np.flatnonzero(case.pairs.weights > 0)
-        values, axis = case.values, case.slice_axis
-        n = 1 if axis is None else labels.shape[axis]
-        row_of = np.zeros(max((*values, int(labels.max(initial=0)))) + 1, dtype=np.int64)
-        row_of[values] = np.arange(1, len(values) + 1)
-        shared, sizes = np.zeros((len(kept), len(values), n)), np.zeros((len(kept), n))
-        for k, i in enumerate(kept):
-            roi = rois[int(i)]
-            rows, first = row_of[labels[roi.box]], 0 if axis is None else roi.start[axis]
-            counts = _counted(rows, roi.mask, len(values), axis)
-            shared[k, :, first : first + counts.shape[1]] = counts[1:]
-            sizes[k, first : first + counts.shape[1]] = counts.sum(axis=0)
-        whole = _counted(row_of[labels], np.ones(labels.shape, dtype=bool), len(values), axis)
-        return cls(shared, sizes, whole[1:])
-
-    def dice(self) -> np.ndarray:
-        """(pairs, labels, units) Dice of each region with each label; 0 where both are absent."""
-        total = self.regions[:, None, :] + self.labels[None]
-        result: np.ndarray = 2 * self.shared / np.maximum(total, 1)
-        return result
-
-
-def _counted(rows: np.ndarray, mask: np.ndarray, n_labels: int, axis: int | None) -> np.ndarray:
-    """(labels + 1, units) voxels of a mask that hold each label; the first row is the background."""
-    if axis is None:
-        return np.bincount(rows[mask], minlength=n_labels + 1)[:, None]
-    number = np.broadcast_to(
-        np.arange(rows.shape[axis]).reshape([-1 if a == axis else 1 for a in range(rows.ndim)]), rows.shape
-    )
-    flat = number[mask] * (n_labels + 1) + rows[mask]
-    counts = np.bincount(flat, minlength=rows.shape[axis] * (n_labels + 1))
-    result: np.ndarray = counts.reshape(rows.shape[axis], n_labels + 1).T
-    return result
-
-
-def _wanted(case: PairsCase, fixed: _Overlaps, moving: _Overlaps) -> np.ndarray:
+def _wanted(case: PairsCase, fixed: LabelOverlaps, moving: LabelOverlaps) -> np.ndarray:
     """(labels, units) whether a label is large enough in both images."""
     parts = []
     for overlaps, grid in ((fixed, case.pairs.fixed.grid), (moving, case.pairs.moving.grid)):

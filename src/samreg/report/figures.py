@@ -110,4 +110,5 @@ def _window() -> str:
         "<label>Level <input class='level' name='level' type='range' min='0' max='100' value='50'></label>"
         "<label>Window <input class='level' name='width' type='range' min='5' max='200' value='100'></label>"
         "<button type='button' class='reset'>Reset</button>"
+        "<span class='soft hint'>or drag a picture with the right button</span>"
     )

@@ -267,16 +267,30 @@
   $("#play")?.addEventListener("click", () => play(timer === null));
   $("#turn")?.addEventListener("click", () => { play(false); state.other = !state.other; draw(); });
   $("#swipe")?.addEventListener("input", (event) => { state.swipe = Number(event.target.value); draw(); });
-  $$(".level").forEach((input) => input.addEventListener("input", () => {
-    window_[input.name] = Number(input.value);
-    $$(`.level[name=${input.name}]`).forEach((same) => { same.value = input.value; });
-    draw();
-  }));
-  $$(".reset").forEach((button) => button.addEventListener("click", () => {
-    Object.assign(window_, { level: 50, width: 100 });
+  const setWindow = (change) => {
+    const within = (value, low, high) => Math.max(low, Math.min(high, value));
+    window_.level = within(change.level ?? window_.level, 0, 100);
+    window_.width = within(change.width ?? window_.width, 5, 200);
     $$(".level").forEach((input) => { input.value = window_[input.name]; });
     draw();
-  }));
+  };
+  $$(".level").forEach((input) => input.addEventListener("input", () => setWindow({ [input.name]: Number(input.value) })));
+  $$(".reset").forEach((button) => button.addEventListener("click", () => setWindow({ level: 50, width: 100 })));
+  // As in a viewer of images: dragging with the right button down is darker, to the right is less contrast.
+  figures.forEach((f) => {
+    f.stage.addEventListener("contextmenu", (event) => event.preventDefault());
+    f.stage.addEventListener("pointerdown", (event) => {
+      if (event.button !== 2) return;
+      f.stage.setPointerCapture(event.pointerId);
+      let last = [event.clientX, event.clientY];
+      f.stage.onpointermove = (next) => {
+        setWindow({ level: window_.level + (next.clientY - last[1]) / 4, width: window_.width + (next.clientX - last[0]) / 2 });
+        last = [next.clientX, next.clientY];
+      };
+      event.preventDefault();
+    });
+    for (const end of ["pointerup", "pointercancel"]) f.stage.addEventListener(end, () => { f.stage.onpointermove = null; });
+  });
   figures.filter((f) => f.view === "before" || f.view === "after").forEach((f) => {
     const move = (event) => {
       const box = f.canvas.getBoundingClientRect();
@@ -285,12 +299,11 @@
       draw();
     };
     f.stage.addEventListener("pointerdown", (event) => {
-      if (state.mode !== "swipe") return;
+      if (state.mode !== "swipe" || event.button !== 0) return;
       f.stage.setPointerCapture(event.pointerId);
       move(event);
       f.stage.onpointermove = move;
     });
-    f.stage.addEventListener("pointerup", () => { f.stage.onpointermove = null; });
   });
   document.addEventListener("keydown", (event) => {
     if (event.target.closest("input, button, textarea, summary, select") || event.ctrlKey || event.metaKey) return;

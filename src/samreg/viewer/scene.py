@@ -72,7 +72,6 @@ class Scene:
         """What the page needs before it draws: no voxel, no mask."""
         manifest = self.run.manifest
         images = manifest["images"]
-        nodes, at = self.map()
         return {
             "folder": str(self.run.folder),
             "title": f"{images['moving']['name']} → {images['fixed']['name']}",
@@ -81,8 +80,7 @@ class Scene:
             "warped": self.warped is not None,
             "before": self.moving is not None,
             "jacobian": self.run.field is not None,
-            "nodes": at,
-            "linear": _linear(nodes, self.fixed_display.shape),
+            "nodes": self.map()[1],
             "notes": [*self.notes, *manifest["warnings"]],
             "verdict": manifest.get("verdict", ""),
             "registered": self.run.field is not None or self.run.affine is not None,
@@ -157,21 +155,6 @@ def warped_of(run: Run) -> Image | None:
         return None
     found = read_image(path)
     return Image(found.data.reshape((*run.fixed_grid.shape, *((3,) if found.is_colour else ()))), run.fixed_grid)
-
-
-def _linear(nodes: np.ndarray, shape: tuple[int, int, int]) -> list[list[float]]:
-    """(3, 4) the affine map nearest to the coarse map; the page inverts the map with its help."""
-    axes = [np.linspace(0, n - 1, k) for n, k in zip(shape, nodes.shape, strict=False)]
-    at = np.stack(np.meshgrid(*axes, indexing="ij")[::-1], axis=-1).reshape(-1, 3)
-    step = max(1, len(at) // 4096)
-    rows = np.hstack([at, np.ones((len(at), 1))])[::step]
-    solution, *_ = np.linalg.lstsq(rows, nodes.reshape(-1, 3)[::step].astype(float), rcond=None)
-    matrix = solution.T
-    for axis in range(3):  # an axis of one voxel, along which nothing can be fitted
-        if shape[2 - axis] == 1 and abs(matrix[axis, axis]) < 1e-6:
-            matrix[axis, axis] = 1.0
-    result: list[list[float]] = matrix.tolist()
-    return result
 
 
 def _original(run: Run, side: str, notes: list[str]) -> Image | None:

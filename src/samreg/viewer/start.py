@@ -10,6 +10,7 @@ from samreg.files import check_output, sha256_of
 from samreg.geometry.grid import check_pair
 from samreg.geometry.rois import PairedRois
 from samreg.io.images import read_image
+from samreg.io.tables import split_image_name
 from samreg.result import RegistrationResult
 from samreg.runs.run_folder import read_run, write_run
 
@@ -27,7 +28,7 @@ def folder_for(fixed: Path, moving: Path, out: Path | None) -> Path:
     Raises:
         InputError: if an image cannot be read, or the folder holds something else.
     """
-    folder = Path(f"view-{_stem(fixed)}-{_stem(moving)}") if out is None else out
+    folder = Path(f"view-{split_image_name(fixed)[0]}-{split_image_name(moving)[0]}") if out is None else out
     if (folder / "manifest.json").is_file():
         images = read_run(folder).manifest["images"]
         if any(images[side]["sha256"] != sha256_of(path) for side, path in (("fixed", fixed), ("moving", moving))):
@@ -47,10 +48,3 @@ def folder_for(fixed: Path, moving: Path, out: Path | None) -> Path:
         notes=("not registered yet: samreg view began from two images",),
     )
     return write_run(result, folder, inputs={"fixed": fixed, "moving": moving})
-
-
-def _stem(path: Path) -> str:
-    name = path.name
-    for end in (".gz", ".nii", ".nrrd", ".mha", ".mhd"):
-        name = name.removesuffix(end)
-    return name if name else "image"
