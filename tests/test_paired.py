@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -90,15 +91,21 @@ class TestRecall:
         assert metrics.pair_recall(case) == {1: 1.0}
 
     def test_regions_are_laid_over_labels_once_for_all_metrics(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        count, calls = LabelOverlaps.of, []
-        monkeypatch.setattr(LabelOverlaps, "of", lambda *given: calls.append(1) or count(*given))
+        count, calls = LabelOverlaps.of, 0
+
+        def counted(*given: Any) -> LabelOverlaps:
+            nonlocal calls
+            calls += 1
+            return count(*given)
+
+        monkeypatch.setattr(LabelOverlaps, "of", counted)
         labels = squares(STACK, (1, (slice(0, 2), *BOX)))
         region = mask(STACK, 0, *BOX)
         case = metrics.PairsCase(paired(STACK, [region], [region], [1.0]), labels, labels, slice_axis=0)
         assert metrics.pair_recall(case) == metrics.pair_recall(case, 0.8) == {1: 0.5}
         assert metrics.pair_precision(case) == 1.0
         assert structures(case) == {1: 2.0}
-        assert len(calls) == 2
+        assert calls == 2
 
     def test_labels_on_another_grid_are_refused(self) -> None:
         labels = squares(STACK, (1, (slice(0, 1), *BOX)))

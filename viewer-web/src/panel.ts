@@ -19,7 +19,6 @@ export class Panel {
   private notice = document.createElement('p')
   private pixels = document.createElement('canvas')
   private over = document.createElement('canvas')
-  private tables = new Map<string, { key: string; table: Uint8Array }>()
   drag: { kind: string; from: [number, number]; to: [number, number] } | null = null
   pointer: [number, number] | null = null
 
@@ -174,12 +173,9 @@ export class Panel {
 
   private render(volume: Volume, name: string, width: number, height: number): void {
     const [low, high] = this.state.windows[name === 'fixed' ? 'fixed' : 'moving']
-    const key = `${low} ${high} ${volume.slope}`
-    let kept = this.tables.get(name)
-    if (!kept || kept.key !== key) { kept = { key, table: brightness(volume, low, high) }; this.tables.set(name, kept) }
     if (this.pixels.width !== width || this.pixels.height !== height) { this.pixels.width = width; this.pixels.height = height }
     const data = new ImageData(width, height)
-    slicePixels(volume, this.plane, Math.min(this.slice, volume.shape[this.plane.through] - 1), kept.table, new Uint32Array(data.data.buffer))
+    slicePixels(volume, this.plane, Math.min(this.slice, volume.shape[this.plane.through] - 1), brightness(volume, low, high), new Uint32Array(data.data.buffer))
     this.pixels.getContext('2d', ON_CPU)!.putImageData(data, 0, 0)
   }
 

@@ -79,10 +79,10 @@ export class Region {
     const base = (k - this.start[across]) * stride[across]
     const at = (u: number, v: number): number =>
       u < 0 || v < 0 || u >= width || v >= height ? 0 : this.bits[base + u * stride[right] + v * stride[down]]
-    const line = new Path2D(), area = new Path2D()
+    const line = new Path2D(), area = new Path2D(), lines = new Lines()
     const u0 = this.start[right], v0 = this.start[down]
     for (let v = -1; v < height; v++) {
-      for (let u = -1; u < width; u++) marched(line, u0 + u, v0 + v, at(u, v), at(u + 1, v), at(u + 1, v + 1), at(u, v + 1))
+      for (let u = -1; u < width; u++) marched(lines, u0 + u, v0 + v, at(u, v), at(u + 1, v), at(u + 1, v + 1), at(u, v + 1))
       if (v < 0) continue
       for (let u = 0; u < width; u++) {
         if (!at(u, v)) continue
@@ -92,6 +92,7 @@ export class Region {
         u = end
       }
     }
+    lines.drawn(line)
     const made = { line, area }
     this.outlines.set(key, made)
     return made
@@ -138,7 +139,7 @@ export class Region {
 }
 
 /** The lines of marching squares in the cell whose corner is (u, v): corners a, b, c, d go round clockwise. */
-function marched(path: Path2D, u: number, v: number, a: number, b: number, c: number, d: number): void {
+function marched(lines: Lines, u: number, v: number, a: number, b: number, c: number, d: number): void {
   const sum = a + b + c + d
   if (sum === 0 || sum === 4) return
   const ends: [number, number][] = []
@@ -146,8 +147,42 @@ function marched(path: Path2D, u: number, v: number, a: number, b: number, c: nu
   if (b !== c) ends.push([u + 1, v + 0.5])
   if (c !== d) ends.push([u + 0.5, v + 1])
   if (d !== a) ends.push([u, v + 0.5])
-  for (let i = 0; i + 1 < ends.length; i += 2) {
-    path.moveTo(...ends[i])
-    path.lineTo(...ends[i + 1])
+  for (let i = 0; i + 1 < ends.length; i += 2) lines.add(ends[i], ends[i + 1])
+}
+
+/** Short lines that meet at their ends, joined to rings: thousands of lines on their own take ten times as long to draw. */
+class Lines {
+  private ends: [number, number][] = [] // two for each line
+  private meeting = new Map<number, number[]>() // place -> ends that are there
+
+  add(from: [number, number], to: [number, number]): void {
+    for (const end of [from, to]) {
+      const key = place(end)
+      const here = this.meeting.get(key)
+      if (here) here.push(this.ends.length); else this.meeting.set(key, [this.ends.length])
+      this.ends.push(end)
+    }
+  }
+
+  drawn(path: Path2D): void {
+    const done = new Uint8Array(this.ends.length >> 1)
+    for (let first = 0; first < done.length; first++) {
+      if (done[first]) continue
+      let at = 2 * first + 1, [x, y] = this.ends[2 * first], [dx, dy] = [0, 0]
+      path.moveTo(x, y)
+      for (done[first] = 1; ; ) {
+        const [nx, ny] = this.ends[at]
+        if ((nx - x) * dy !== (ny - y) * dx) path.lineTo(x, y) // only where it turns
+        dx = nx - x; dy = ny - y; x = nx; y = ny
+        const next = this.meeting.get(place([x, y]))!.find((end) => !done[end >> 1])
+        if (next === undefined) break
+        done[next >> 1] = 1
+        at = next ^ 1
+      }
+      path.lineTo(x, y)
+      path.closePath()
+    }
   }
 }
+
+function place([x, y]: [number, number]): number { return 2 * x + 2 + 131072 * (2 * y + 2) }

@@ -3,7 +3,7 @@
 import type { Side, Triple } from './api'
 import type { Pair, State } from './state'
 import { ON_CPU } from './panel'
-import { brightness, slicePixels } from './volume'
+import { brightness, slicePixels, type Volume } from './volume'
 
 export interface TableActions {
   hover(id: number | null): void
@@ -15,6 +15,7 @@ export interface TableActions {
 export class Table {
   private rows = new Map<number, { element: HTMLElement; key: string }>()
   private seen: IntersectionObserver
+  private sheets = new WeakMap<Volume, { key: string; sheet: OffscreenCanvas }>()
 
   constructor(private root: HTMLElement, private state: State, private actions: TableActions) {
     root.setAttribute('role', 'list')
@@ -137,6 +138,19 @@ export class Table {
     if (complete) row.dataset.drawn = 'yes'
   }
 
+  /** A slice as a picture; the last one of each image is kept, because the rows of a stack show the same slice. */
+  private sheet(volume: Volume, side: Side, k: number): OffscreenCanvas {
+    const { plane, windows } = this.state, [low, high] = windows[side]
+    const key = `${plane.name} ${k} ${low} ${high}`, known = this.sheets.get(volume)
+    if (known?.key === key) return known.sheet
+    const width = volume.shape[plane.right], height = volume.shape[plane.down]
+    const sheet = new OffscreenCanvas(width, height), data = new ImageData(width, height)
+    slicePixels(volume, plane, k, brightness(volume, low, high), new Uint32Array(data.data.buffer))
+    sheet.getContext('2d', ON_CPU)!.putImageData(data, 0, 0)
+    this.sheets.set(volume, { key, sheet })
+    return sheet
+  }
+
   /** The region and a little around it, on the slice that holds most of it. */
   private picture(canvas: HTMLCanvasElement, pair: Pair, side: Side): boolean {
     const s = this.state, volume = s.volumes.get(side), plane = s.plane
@@ -153,13 +167,8 @@ export class Table {
     const x = canvas.width / 2 - u * spacing[0] * scale
     const y = canvas.height / 2 - (plane.flip ? height - v : v) * spacing[1] * scale
     if (volume) {
-      const width = volume.shape[plane.right]
-      const sheet = new OffscreenCanvas(width, height)
-      const data = new ImageData(width, height)
-      const [low, high] = s.windows[side]
-      slicePixels(volume, plane, k, brightness(volume, low, high), new Uint32Array(data.data.buffer))
-      sheet.getContext('2d', ON_CPU)!.putImageData(data, 0, 0)
-      g.drawImage(sheet, x, y, width * spacing[0] * scale, height * spacing[1] * scale)
+      const sheet = this.sheet(volume, side, k)
+      g.drawImage(sheet, x, y, sheet.width * spacing[0] * scale, height * spacing[1] * scale)
     }
     const sx = spacing[0] * scale, sy = spacing[1] * scale
     const matrix = plane.flip ? new DOMMatrix([sx, 0, 0, -sy, x + 0.5 * sx, y + (height - 0.5) * sy]) : new DOMMatrix([sx, 0, 0, sy, x + 0.5 * sx, y + 0.5 * sy])

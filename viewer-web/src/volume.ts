@@ -35,14 +35,19 @@ export const PLANES: PlaneAxes[] = [
   { right: 0, down: 1, through: 2, flip: false, name: 'axial' },
 ]
 
+const tables = new WeakMap<Volume, { key: string; table: Uint8Array }>()
+
 /** 65,536 bytes: stored value + 32768 -> brightness. */
 export function brightness(volume: Volume, low: number, high: number): Uint8Array {
+  const key = `${low} ${high}`, known = tables.get(volume)
+  if (known?.key === key) return known.table
   const table = new Uint8Array(65536)
   const gain = 255 / Math.max(1e-9, high - low)
   for (let i = 0; i < 65536; i++) {
     const value = ((i - 32768) * volume.slope + volume.intercept - low) * gain
     table[i] = value < 0 ? 0 : value > 255 ? 255 : value
   }
+  tables.set(volume, { key, table })
   return table
 }
 
