@@ -96,8 +96,12 @@ export class State {
   /** Pairs that the filters let through, in the chosen order, before "best" cuts them off. */
   candidates(): Pair[] {
     const rows = this.pairs.filter((p) => (this.all || this.used(p)) && p.similarity >= this.epsilon && (!this.here || this.cut(p)))
+    // In the order of the report: structures that go through many slices, with all their pairs, come first.
+    const weight = new Map<number, number>()
+    for (const p of this.pairs) if (this.used(p)) weight.set(p.structure, (weight.get(p.structure) ?? 0) + p.confidence)
+    const use = (p: Pair): number => weight.get(p.structure) ?? 0
     const by: Record<string, (a: Pair, b: Pair) => number> = {
-      use: (a, b) => Number(this.used(b)) - Number(this.used(a)) || Number(b.given) - Number(a.given) || b.confidence - a.confidence || b.similarity - a.similarity,
+      use: (a, b) => Number(this.used(b)) - Number(this.used(a)) || Number(b.given) - Number(a.given) || use(b) - use(a) || b.confidence - a.confidence || b.similarity - a.similarity,
       similarity: (a, b) => b.similarity - a.similarity,
       size: (a, b) => b.fixed.size - a.fixed.size,
       id: (a, b) => a.id - b.id,
