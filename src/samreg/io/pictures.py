@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from samreg.errors import ImageReadError
+from samreg.io.extents import check_extent
 from samreg.io.frames import chosen_frame
 from samreg.io.itk import array_of, read_itk
 from samreg.notes import hushed, note
@@ -31,6 +32,8 @@ __all__ = ["read_picture"]
 
 _PILLOW = threading.Lock()
 _ORIENTATION = 274
+_STORED, _YCBCR = 1, 6
+_AT_MOST_DEFLATED = (8, 32946, 32773)  # Compression: deflate by two numbers, and PackBits, which packs less
 _REDUCED_OR_MASK = 1 | 4  # TIFF NewSubfileType: a smaller copy of another page, or its mask
 
 
@@ -79,6 +82,7 @@ def _pillow(source: Path, name: str) -> Iterator[None]:
             LookupError,
             TypeError,
             OverflowError,
+            MemoryError,
             struct.error,
         ) as error:
             if isinstance(error, ImageReadError):
@@ -170,6 +174,8 @@ class _Page:
     floating: bool
     orientation: int
     place: int
+    shape: tuple[int, int]
+    compression: int
 
     @property
     def channels(self) -> int:
@@ -182,6 +188,7 @@ def _tiff(source: Path, frame: int | None, labels: bool) -> tuple[np.ndarray, in
     pages, total = _pages(source)
     number = chosen_frame(source, frame, len(pages), f"is a TIFF with {len(pages)} pages")
     index, page = pages[number]
+    _check_page(source, page)
     spare = page.samples - page.channels
     if page.photometric in (0, 1) and page.samples == 2 and page.extra[:1] not in ((1,), (2,)):
         raise ImageReadError(f"{source}: has 2 channels that are not grey and transparency; save the one to register")
@@ -206,6 +213,15 @@ def _tiff(source: Path, frame: int | None, labels: bool) -> tuple[np.ndarray, in
             raise ImageReadError(f"{source}: is WhiteIsZero in floating point, which has no white; save it again")
         data = np.iinfo(data.dtype).max - data if data.dtype.kind == "u" else -1 - data
     return data, page.orientation
+
+
+def _check_page(source: Path, page: _Page) -> None:
+    """Refuse a page that promises more pixels than the file can hold, where its compression tells."""
+    if page.compression in (_STORED, *_AT_MOST_DEFLATED) and page.photometric != _YCBCR:
+        height, width = page.shape
+        row = (width * page.samples * page.bits + 7) // 8
+        deflated = page.compression != _STORED
+        check_extent(source, (height, row), 1, source.stat().st_size, deflated=deflated)
 
 
 def _wide_tiff(source: Path, content: bytes, pages: dict[int, int]) -> np.ndarray:
@@ -272,4 +288,6 @@ def _page(tags: Any, place: int) -> _Page:
         floating=3 in many(339, (1,)),
         orientation=many(_ORIENTATION, (1,))[0],
         place=place,
+        shape=(many(257, (0,))[0], many(256, (0,))[0]),
+        compression=many(259, (1,))[0],
     )

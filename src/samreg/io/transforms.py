@@ -28,6 +28,7 @@ from samreg.io.formats import inspect
 from samreg.io.images import save
 from samreg.io.itk import array_of, grid_of, quiet, read_itk, to_itk
 from samreg.io.nifti import check_nifti
+from samreg.io.transform_files import check_transform_file
 from samreg.io.volumes import check_nrrd_extent
 from samreg.types import Matrix, Unit
 
@@ -200,6 +201,7 @@ def read_transform(path: str | Path, grid: Grid) -> DisplacementField:
     source = Path(path)
     if not source.is_file():
         raise ImageReadError(f"{source}: there is no such file")
+    check_transform_file(source)
     with quiet():
         try:
             transform = sitk.ReadTransform(str(source))

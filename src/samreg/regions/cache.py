@@ -15,7 +15,9 @@ import io
 import json
 import logging
 import os
+import struct
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,7 +83,11 @@ _NOT_AN_ENTRY = (
     AttributeError,
     OverflowError,
     EOFError,
+    MemoryError,
+    RuntimeError,  # NotImplementedError of zipfile is one: another version or compression, a password
+    struct.error,
     zipfile.BadZipFile,
+    zlib.error,
 )
 """What reading an entry ends with whose checksum is right and whose content is none of an entry."""
 

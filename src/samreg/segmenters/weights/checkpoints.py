@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import struct
 import zipfile
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,6 +14,23 @@ from torch import Tensor
 from samreg.errors import MissingDependencyError, ModelError
 
 __all__ = ["read_tensors"]
+
+_DAMAGED = (
+    OSError,
+    RuntimeError,
+    EOFError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+    MemoryError,
+    OverflowError,
+    struct.error,
+    pickle.UnpicklingError,
+    zipfile.BadZipFile,
+)
+"""What torch's unpickler ends with on a damaged file: it runs the file's instructions and checks few of them."""
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -29,7 +47,7 @@ def _read_torch_checkpoint(path: Path) -> dict[str, Tensor]:
     """Tensors of a torch checkpoint; nested ones (`model`, `state_dict`) are unwrapped."""
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile):
+    except _DAMAGED:
         # torch's own message fills a screen, and advises to switch the protection off.
         raise ModelError(
             f"{path}: cannot be read as a torch checkpoint of plain tensors (cut off, or another kind of file); "
