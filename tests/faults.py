@@ -2,9 +2,9 @@
 
     python faults.py CASES.json RESULTS.json
 
-A case has `argv`, `folder` (where it runs), `place` (`module:function` or `module:Class.method`, entered for the `nth`
-time) and `fault`: kill (SIGKILL), full (the disk), readonly, memory, interrupt, or intrude (another run takes the
-output folder).
+A case has `argv` (of samreg) or `program` (Python text), `folder` (where it runs), `place` (`module:function` or
+`module:Class.method`, entered for the `nth` time) and `fault`: kill (SIGKILL), full (the disk), readonly, memory,
+interrupt, or intrude (another run takes the output folder).
 """
 
 from __future__ import annotations
@@ -73,7 +73,11 @@ def _run(case: dict[str, Any]) -> None:
     os.dup2(log, 1)
     os.dup2(log, 2)
     entered = _arm(case["place"], case["fault"], case.get("nth", 1), Path(case["folder"]) / "out")
-    status = main(case["argv"])
+    if "program" in case:
+        exec(case["program"], {"__name__": "program"})  # noqa: S102 - written in the tests
+        status = 0
+    else:
+        status = main(case["argv"])
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status if entered() >= case.get("nth", 1) else 99)

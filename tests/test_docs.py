@@ -109,3 +109,49 @@ def test_links_between_pages_lead_somewhere() -> None:
         for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text):
             if "://" not in target:
                 assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+_PASSED_ON = {"cli/parse.py", "viewer/worker.py", "io/nifti_forms.py", "io/pictures.py"}
+"""Where the text of another error is passed on: tyro's, that of another process, that of the other form, that of a copy."""
+
+
+def _hooks():
+    import importlib.util
+
+    spec = importlib.util.spec_from_file_location("docs_hooks", _ROOT / "docs" / "hooks.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_message_has_its_entry_on_the_page_of_troubles() -> None:
+    hooks = _hooks()
+    listed = {text for texts in hooks.messages().values() for text in texts}
+    without = []
+    for path, tree in hooks._trees():
+        for node, text in hooks.raised(tree):
+            if text not in listed and path.relative_to(hooks._SOURCE).as_posix() not in _PASSED_ON:
+                without.append(f"{path.name}:{node.lineno}")
+    assert without == []
+    assert len(listed) > 400
+    page = hooks.on_page_markdown((_ROOT / "docs" / "troubleshooting.md").read_text("utf-8"))
+    assert all(text.replace("<", "&lt;") in page for text in listed)
+
+
+def test_every_exception_has_its_entry_on_the_page_of_troubles() -> None:
+    import samreg.errors
+
+    page = (_ROOT / "docs" / "troubleshooting.md").read_text("utf-8")
+    names = [name for name in samreg.errors.__all__ if isinstance(getattr(samreg.errors, name), type)]
+    assert len(names) > 8
+    assert [name for name in names if f"| `{name}` |" not in page] == []
+
+
+def test_every_dependency_has_its_licence_on_the_page() -> None:
+    tomllib = pytest.importorskip("tomllib")  # Python 3.11
+
+    project = tomllib.loads((_ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    wanted = [*project["dependencies"], *(r for rows in project["optional-dependencies"].values() for r in rows)]
+    names = {re.split(r"[\[<>=; ]", requirement, maxsplit=1)[0].lower() for requirement in wanted} - {"samreg"}
+    page = (_ROOT / "docs" / "licences.md").read_text("utf-8").lower()
+    assert sorted(name for name in names if name not in page) == []

@@ -1,0 +1,208 @@
+"""Faults in fit, pairs, view, benchmark, train and the cache, each at a named point; those of register and batch are in
+test_faults.py.
+
+Whatever is written goes into a hidden file beside its place first, and `Path.replace` puts it there: the worst moment
+is the one before that move.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from samreg.cli import main
+from samreg.cli.demo import write_phantom
+from samreg.files import sha256_of
+from samreg.geometry.phantom import phantom
+from samreg.runs.records import read_records
+from samreg.runs.run_folder import read_run
+from test_faults import SAID, _argv, _results
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+
+MOVE = "pathlib:Path.replace"
+NOTHING = {"place": "samreg.files:sha256_of", "fault": "none", "nth": 0}
+"""A case in which nothing happens."""
+FIT_PLACES = {
+    "reading the pairs": ("samreg.runs.pair_files:read_pair_files", 1),
+    "reading the images": ("samreg.io.images:read_values", 1),
+    "fit": ("samreg.fit.transform:fit_transform", 1),
+    "writing the run": ("samreg.runs.pair_files:write_pair_files", 1),
+    "moving the finished folder": ("samreg.files:_swap", 1),
+}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An affine run of the phantom."""
+    folder = tmp_path_factory.mktemp("run")
+    write_phantom(phantom(2), folder / "images")
+    argv = _argv(folder / "images", "--transform", "affine", "--no-inverse")
+    argv[argv.index("out")] = str(folder / "run")
+    assert main(argv) == 0
+    return folder / "run"
+
+
+def test_a_fault_at_any_stage_of_fit_leaves_no_run_and_the_old_one_as_it_was(run: Path, tmp_path: Path) -> None:
+    before, cases = sha256_of(run), []
+    for stage, (place, nth) in FIT_PLACES.items():
+        for fault in ("kill", "full", "interrupt"):
+            folder = tmp_path / f"{stage}-{fault}".replace(" ", "-")
+            folder.mkdir()
+            argv = ["fit", str(run), "--out", "out"]
+            cases.append({"argv": argv, "folder": str(folder), "place": place, "nth": nth, "fault": fault})
+    for case, result in zip(cases, _results(cases, tmp_path), strict=True):
+        where = f"{case}: {result}"
+        left = sorted(p.name for p in Path(case["folder"]).iterdir())
+        assert "out" not in left, where
+        if case["fault"] == "kill":
+            assert result["status"] == -9, where
+        else:
+            status, text = SAID[case["fault"]]
+            assert result["status"] == status, where
+            assert text in result["log"], where
+            assert "Traceback" not in result["log"], where
+            assert left == ["log.txt"], where
+    assert sha256_of(run) == before
+
+
+@pytest.mark.parametrize("fault", ["kill", "full"])
+def test_pairs_that_were_not_written_are_as_they_were(run: Path, tmp_path: Path, fault: str) -> None:
+    """Struck before `pairs.json` is moved into its place."""
+    copy = shutil.copytree(run, tmp_path / "copy")
+    before = (copy / "pairs.json").read_bytes()
+    argv = ["pairs", str(copy), "--drop", "1"]
+    case = {"argv": argv, "folder": str(tmp_path), "place": MOVE, "fault": fault}
+    [result] = _results([case], tmp_path)
+    assert result["status"] == (-9 if fault == "kill" else 2), result
+    assert "Traceback" not in result["log"]
+    assert (copy / "pairs.json").read_bytes() == before
+    assert main(argv) == 0
+    assert not json.loads((copy / "pairs.json").read_text())[0]["keep"]
+
+
+_EDIT = """
+from pathlib import Path
+from samreg.runs.run_folder import read_run
+from samreg.viewer.edits import Edits
+run = read_run(Path("copy"))
+Edits(run.folder, run.fixed_grid, run.moving_grid).keep([1], False)
+"""
+
+
+@pytest.mark.parametrize(("nth", "kept"), [(1, True), (2, False), (3, False)])
+def test_a_change_in_the_viewer_is_whole_or_not_at_all(run: Path, tmp_path: Path, nth: int, kept: bool) -> None:
+    """Killed before `edits.json` is there (1), between it and `pairs.json` (2), and before it says done (3)."""
+    from samreg.viewer.edits import Edits
+
+    copy = shutil.copytree(run, tmp_path / "copy")
+    case = {"program": _EDIT, "folder": str(tmp_path), "place": MOVE, "nth": nth, "fault": "kill"}
+    [result] = _results([case], tmp_path)
+    assert result["status"] == -9, result
+    found = read_run(copy)
+    edits = Edits(copy, found.fixed_grid, found.moving_grid)  # another server opens the run
+    assert edits.rows[1]["keep"] is kept
+    assert json.loads((copy / "pairs.json").read_text())[0]["keep"] is kept
+    assert len(edits.done) == (0 if kept else 1)
+
+
+_CACHE = """
+from pathlib import Path
+from benchmarks.fuzz_inputs import TARGETS
+TARGETS["cache"].make(Path("cache"))
+"""
+
+
+@pytest.mark.parametrize("place", ["samreg.regions.cache:_pack", MOVE])
+@pytest.mark.parametrize("fault", ["kill", "full", "readonly"])
+def test_a_cache_entry_is_whole_or_not_there(tmp_path: Path, place: str, fault: str) -> None:
+    """Struck before the entry is packed, and before it is moved into its place."""
+    from benchmarks.fuzz_inputs import TARGETS
+
+    case: dict[str, Any] = {"program": _CACHE, "folder": str(tmp_path), "place": place, "fault": fault}
+    struck, whole = _results([case, {**case, **NOTHING}], tmp_path)
+    if fault == "kill":
+        assert struck["status"] == -9, struck
+    elif place == MOVE:  # what cannot be kept costs the entry, not the work
+        assert struck["status"] == 0, struck
+        assert "no cache entry was written" in struck["log"]
+    assert whole["status"] == 0, whole
+    [entry] = (tmp_path / "cache").rglob("*.regions")
+    assert TARGETS["cache"].read(entry) is not None
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("data")
+    for i in range(3):
+        labels = np.zeros((8, 12, 12), np.uint8)
+        labels[2:6, 3 + i : 8 + i, 3:8] = 1
+        for name, data in (("img", labels * np.float32(50)), ("label", labels)):
+            sitk.WriteImage(sitk.GetImageFromArray(data), str(root / f"{name}{i}.nii.gz"))
+    return root
+
+
+@pytest.mark.parametrize(
+    ("place", "nth", "recorded"),
+    [
+        ("samreg.lab.benchmark:evaluate_pair", 2, 1),
+        ("samreg.runs.records:RecordLog.append", 2, 1),
+        ("os:fsync", 2, 2),
+        ("samreg.lab.tables:make_table", 1, 2),
+    ],
+)
+@pytest.mark.parametrize("fault", ["kill", "full"])
+def test_a_benchmark_keeps_what_it_recorded(
+    dataset: Path, tmp_path: Path, place: str, nth: int, recorded: int, fault: str
+) -> None:
+    """Struck amid the second registration, before and after its record, and before the tables."""
+    argv = ["benchmark", "folder", "--root", str(dataset), "--out", "out", "--methods", "identity", "--jobs", "0"]
+    case = {"argv": argv, "folder": str(tmp_path), "place": place, "nth": nth, "fault": fault}
+    struck, whole = _results([case, {**case, **NOTHING, "argv": [*argv, "--retry-failed"]}], tmp_path)
+    assert struck["status"] in ((-9,) if fault == "kill" else (2, 3)), struck
+    assert "Traceback" not in struck["log"], struck
+    assert whole["status"] == 0, whole
+    if fault == "kill" and recorded:
+        assert f"{recorded} of 2 registrations are recorded already" in whole["log"], whole
+    [path] = (tmp_path / "out").rglob("records.jsonl")
+    records = {record["key"]: record for record in read_records(path)}
+    assert [record["status"] for record in records.values()] == ["ok", "ok"]
+
+
+_TRAIN = """
+from pathlib import Path
+from samreg.lab.baselines.networks.checkpoint import save_atomically
+save_atomically({"epoch": 2}, Path("x.ckpt"))
+"""
+
+
+@pytest.mark.parametrize("place", ["torch:save", "os:fsync", MOVE])
+@pytest.mark.parametrize("fault", ["kill", "full"])
+def test_a_checkpoint_of_a_training_is_the_old_one_or_the_new_one(tmp_path: Path, place: str, fault: str) -> None:
+    """Struck before it is written, before it is on the disk and before it is moved into its place."""
+    import torch
+
+    torch.save({"epoch": 1}, tmp_path / "x.ckpt")
+    case = {"program": _TRAIN, "folder": str(tmp_path), "place": place, "fault": fault}
+    struck, whole = _results([case, {**case, **NOTHING}], tmp_path)
+    assert struck["status"] == (-9 if fault == "kill" else 98), struck
+    assert whole["status"] == 0, whole
+    assert torch.load(tmp_path / "x.ckpt", weights_only=True) == {"epoch": 2}
+    left = [p.name for p in tmp_path.iterdir() if p.name.startswith(".partial")]
+    assert len(left) == (fault == "kill" and place != "none"), left
+
+
+def test_no_decision_is_made_by_the_time_of_day() -> None:
+    """A clock that jumps: durations are measured by a clock that does not, and the time of day is only written down."""
+    root = Path(__file__).parent.parent / "src" / "samreg"
+    if not root.is_dir():
+        pytest.skip("only in a clone")
+    for path in root.rglob("*.py"):
+        assert "time.time(" not in path.read_text("utf-8"), path
