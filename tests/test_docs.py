@@ -112,7 +112,7 @@ def test_links_between_pages_lead_somewhere() -> None:
 
 
 _PASSED_ON = {"cli/parse.py", "viewer/worker.py", "io/nifti_forms.py", "io/pictures.py"}
-"""Where the text of another error is passed on: tyro's, that of another process, that of the other form, that of a copy."""
+"""Where another error's text is passed on: tyro's, another process's, that of the other form, that of a copy."""
 
 
 def _hooks():
