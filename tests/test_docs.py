@@ -155,3 +155,31 @@ def test_every_dependency_has_its_licence_on_the_page() -> None:
     names = {re.split(r"[\[<>=; ]", requirement, maxsplit=1)[0].lower() for requirement in wanted} - {"samreg"}
     page = (_ROOT / "docs" / "licences.md").read_text("utf-8").lower()
     assert sorted(name for name in names if name not in page) == []
+
+
+def test_the_lowest_releases_are_those_that_the_project_allows() -> None:
+    """tests/lowest.txt installs what pyproject.toml promises to work with."""
+    tomllib = pytest.importorskip("tomllib")  # Python 3.11
+    project = tomllib.loads((_ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    extras = project["optional-dependencies"]
+
+    def bounds(requirements: list[str]) -> dict[str, str]:
+        found = {}
+        for text in requirements:
+            name, several, rest = re.fullmatch(r"([\w.-]+)(?:\[([^]]+)\])?([^;]*).*", text).groups()
+            if name == "samreg":
+                for extra in several.split(","):
+                    found |= bounds(extras[extra])
+            elif "python_version <" not in text:
+                found[name] = rest.lstrip(">=")
+        return found
+
+    wanted = bounds([*project["dependencies"], *extras["test"]])
+    lines = (_ROOT / "tests" / "lowest.txt").read_text("utf-8").splitlines()
+    lowest = dict(line.split("==") for line in lines if not line.startswith("#"))
+
+    def number(version: str) -> tuple[int, ...]:
+        parts = [int(part) for part in version.split(".")]
+        return tuple(parts + [0] * (4 - len(parts)))
+
+    assert {name: number(v) for name, v in lowest.items()} == {name: number(v) for name, v in wanted.items()}
