@@ -113,8 +113,10 @@ def test_a_change_in_the_viewer_is_whole_or_not_at_all(run: Path, tmp_path: Path
     assert len(edits.done) == (0 if kept else 1)
 
 
-_CACHE = """
+_CACHE = f"""
+import sys
 from pathlib import Path
+sys.path.insert(0, {str(Path(__file__).parent.parent)!r})
 from benchmarks.fuzz_inputs import TARGETS
 TARGETS["cache"].make(Path("cache"))
 """
@@ -134,7 +136,8 @@ def test_a_cache_entry_is_whole_or_not_there(tmp_path: Path, place: str, fault: 
         assert struck["status"] == 0, struck
         assert "no cache entry was written" in struck["log"]
     assert whole["status"] == 0, whole
-    [entry] = (tmp_path / "cache").rglob("*.regions")
+    # What a killed process left beside it is hidden, and goes when the folder is full.
+    [entry] = (tmp_path / "cache").glob("*/[!.]*.regions")
     assert TARGETS["cache"].read(entry) is not None
 
 
@@ -166,14 +169,15 @@ def test_a_benchmark_keeps_what_it_recorded(
     argv = ["benchmark", "folder", "--root", str(dataset), "--out", "out", "--methods", "identity", "--jobs", "0"]
     case = {"argv": argv, "folder": str(tmp_path), "place": place, "nth": nth, "fault": fault}
     struck, whole = _results([case, {**case, **NOTHING, "argv": [*argv, "--retry-failed"]}], tmp_path)
-    assert struck["status"] in ((-9,) if fault == "kill" else (2, 3)), struck
+    # A registration that fails is recorded, and the benchmark goes on; a record that cannot be written ends it.
+    assert struck["status"] == (-9 if fault == "kill" else 0 if place.endswith("evaluate_pair") else 2), struck
     assert "Traceback" not in struck["log"], struck
     assert whole["status"] == 0, whole
     if fault == "kill" and recorded:
         assert f"{recorded} of 2 registrations are recorded already" in whole["log"], whole
     [path] = (tmp_path / "out").rglob("records.jsonl")
     records = {record["key"]: record for record in read_records(path)}
-    assert [record["status"] for record in records.values()] == ["ok", "ok"]
+    assert [record["status"] for record in records.values()] == ["done", "done"]
 
 
 _TRAIN = """
