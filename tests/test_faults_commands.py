@@ -73,19 +73,21 @@ def test_a_fault_at_any_stage_of_fit_leaves_no_run_and_the_old_one_as_it_was(run
     assert sha256_of(run) == before
 
 
-@pytest.mark.parametrize("fault", ["kill", "full"])
-def test_pairs_that_were_not_written_are_as_they_were(run: Path, tmp_path: Path, fault: str) -> None:
+def test_pairs_that_were_not_written_are_as_they_were(run: Path, tmp_path: Path) -> None:
     """Struck before `pairs.json` is moved into its place."""
-    copy = shutil.copytree(run, tmp_path / "copy")
-    before = (copy / "pairs.json").read_bytes()
-    argv = ["pairs", str(copy), "--drop", "1"]
-    case = {"argv": argv, "folder": str(tmp_path), "place": MOVE, "fault": fault}
-    [result] = _results([case], tmp_path)
-    assert result["status"] == (-9 if fault == "kill" else 2), result
-    assert "Traceback" not in result["log"]
-    assert (copy / "pairs.json").read_bytes() == before
-    assert main(argv) == 0
-    assert not json.loads((copy / "pairs.json").read_text())[0]["keep"]
+    before = (run / "pairs.json").read_bytes()
+    cases = []
+    for fault in ("kill", "full"):
+        copy = shutil.copytree(run, tmp_path / fault / "copy")
+        argv = ["pairs", str(copy), "--drop", "1"]
+        cases.append({"argv": argv, "folder": str(copy.parent), "place": MOVE, "fault": fault})
+    for case, result in zip(cases, _results(cases, tmp_path), strict=True):
+        assert result["status"] == (-9 if case["fault"] == "kill" else 2), result
+        assert "Traceback" not in result["log"]
+        pairs = Path(case["folder"]) / "copy" / "pairs.json"
+        assert pairs.read_bytes() == before
+        assert main(case["argv"]) == 0
+        assert not json.loads(pairs.read_text())[0]["keep"]
 
 
 _EDIT = """
@@ -97,20 +99,22 @@ Edits(run.folder, run.fixed_grid, run.moving_grid).keep([1], False)
 """
 
 
-@pytest.mark.parametrize(("nth", "kept"), [(1, True), (2, False), (3, False)])
-def test_a_change_in_the_viewer_is_whole_or_not_at_all(run: Path, tmp_path: Path, nth: int, kept: bool) -> None:
+def test_a_change_in_the_viewer_is_whole_or_not_at_all(run: Path, tmp_path: Path) -> None:
     """Killed before `edits.json` is there (1), between it and `pairs.json` (2), and before it says done (3)."""
     from samreg.viewer.edits import Edits
 
-    copy = shutil.copytree(run, tmp_path / "copy")
-    case = {"program": _EDIT, "folder": str(tmp_path), "place": MOVE, "nth": nth, "fault": "kill"}
-    [result] = _results([case], tmp_path)
-    assert result["status"] == -9, result
-    found = read_run(copy)
-    edits = Edits(copy, found.fixed_grid, found.moving_grid)  # another server opens the run
-    assert edits.rows[1]["keep"] is kept
-    assert json.loads((copy / "pairs.json").read_text())[0]["keep"] is kept
-    assert len(edits.done) == (0 if kept else 1)
+    cases = []
+    for nth in (1, 2, 3):
+        folder = shutil.copytree(run, tmp_path / str(nth) / "copy").parent
+        cases.append({"program": _EDIT, "folder": str(folder), "place": MOVE, "nth": nth, "fault": "kill"})
+    for case, result in zip(cases, _results(cases, tmp_path), strict=True):
+        assert result["status"] == -9, result
+        found = read_run(Path(case["folder"]) / "copy")
+        edits = Edits(found.folder, found.fixed_grid, found.moving_grid)  # another server opens the run
+        kept = case["nth"] == 1
+        assert edits.rows[1]["keep"] is kept, case
+        assert json.loads((found.folder / "pairs.json").read_text())[0]["keep"] is kept
+        assert len(edits.done) == (0 if kept else 1)
 
 
 _CACHE = f"""
@@ -122,23 +126,34 @@ TARGETS["cache"].make(Path("cache"))
 """
 
 
-@pytest.mark.parametrize("place", ["samreg.regions.cache:_pack", MOVE])
-@pytest.mark.parametrize("fault", ["kill", "full", "readonly"])
-def test_a_cache_entry_is_whole_or_not_there(tmp_path: Path, place: str, fault: str) -> None:
+def _struck_and_again(cases: list[dict[str, Any]], folder: Path) -> list[tuple[dict[str, Any], Any, Any]]:
+    """Each case in a folder of its own, and then again without a fault: the case, and how both ended."""
+    both = []
+    for number, case in enumerate(cases):
+        place = folder / str(number)
+        place.mkdir()
+        case["folder"] = str(place)
+        both += [case, {**case, **NOTHING}]
+    results = _results(both, folder)
+    return list(zip(cases, results[::2], results[1::2], strict=True))
+
+
+def test_a_cache_entry_is_whole_or_not_there(tmp_path: Path) -> None:
     """Struck before the entry is packed, and before it is moved into its place."""
     from benchmarks.fuzz_inputs import TARGETS
 
-    case: dict[str, Any] = {"program": _CACHE, "folder": str(tmp_path), "place": place, "fault": fault}
-    struck, whole = _results([case, {**case, **NOTHING}], tmp_path)
-    if fault == "kill":
-        assert struck["status"] == -9, struck
-    elif place == MOVE:  # what cannot be kept costs the entry, not the work
-        assert struck["status"] == 0, struck
-        assert "no cache entry was written" in struck["log"]
-    assert whole["status"] == 0, whole
-    # What a killed process left beside it is hidden, and goes when the folder is full.
-    [entry] = (tmp_path / "cache").glob("*/[!.]*.regions")
-    assert TARGETS["cache"].read(entry) is not None
+    places = ("samreg.regions.cache:_pack", MOVE)
+    cases = [{"program": _CACHE, "place": p, "fault": f} for p in places for f in ("kill", "full", "readonly")]
+    for case, struck, whole in _struck_and_again(cases, tmp_path):
+        if case["fault"] == "kill":
+            assert struck["status"] == -9, struck
+        elif case["place"] == MOVE:  # what cannot be kept costs the entry, not the work
+            assert struck["status"] == 0, struck
+            assert "no cache entry was written" in struck["log"]
+        assert whole["status"] == 0, whole
+        # What a killed process left beside it is hidden, and goes when the folder is full.
+        [entry] = (Path(case["folder"]) / "cache").glob("*/[!.]*.regions")
+        assert TARGETS["cache"].read(entry) is not None
 
 
 @pytest.fixture(scope="module")
@@ -152,55 +167,62 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.mark.parametrize(
-    ("place", "nth", "recorded"),
-    [
-        ("samreg.lab.benchmark:evaluate_pair", 2, 1),
-        ("samreg.runs.records:RecordLog.append", 2, 1),
-        ("os:fsync", 2, 2),
-        ("samreg.lab.tables:make_table", 1, 2),
-    ],
-)
-@pytest.mark.parametrize("fault", ["kill", "full"])
-def test_a_benchmark_keeps_what_it_recorded(
-    dataset: Path, tmp_path: Path, place: str, nth: int, recorded: int, fault: str
-) -> None:
-    """Struck amid the second registration, before and after its record, and before the tables."""
+BENCHMARK_PLACES = {
+    ("samreg.lab.benchmark:evaluate_pair", 2): 1,
+    ("samreg.runs.records:RecordLog.append", 2): 1,
+    ("os:fsync", 2): 2,
+    ("samreg.lab.tables:make_table", 1): 2,
+}
+"""Amid the second registration, before and after its record, and before the tables: how many records there are then."""
+
+
+def test_a_benchmark_keeps_what_it_recorded(dataset: Path, tmp_path: Path) -> None:
     argv = ["benchmark", "folder", "--root", str(dataset), "--out", "out", "--methods", "identity", "--jobs", "0"]
-    case = {"argv": argv, "folder": str(tmp_path), "place": place, "nth": nth, "fault": fault}
-    struck, whole = _results([case, {**case, **NOTHING, "argv": [*argv, "--retry-failed"]}], tmp_path)
-    # A registration that fails is recorded, and the benchmark goes on; a record that cannot be written ends it.
-    assert struck["status"] == (-9 if fault == "kill" else 0 if place.endswith("evaluate_pair") else 2), struck
-    assert "Traceback" not in struck["log"], struck
-    assert whole["status"] == 0, whole
-    if fault == "kill" and recorded:
-        assert f"{recorded} of 2 registrations are recorded already" in whole["log"], whole
-    [path] = (tmp_path / "out").rglob("records.jsonl")
-    records = {record["key"]: record for record in read_records(path)}
-    assert [record["status"] for record in records.values()] == ["done", "done"]
+    argv.append("--retry-failed")
+    cases = [
+        {"argv": argv, "place": place, "nth": nth, "fault": fault}
+        for place, nth in BENCHMARK_PLACES
+        for fault in ("kill", "full")
+    ]
+    for case, struck, whole in _struck_and_again(cases, tmp_path):
+        place, kill = case["place"], case["fault"] == "kill"
+        # A registration that fails is recorded, and the benchmark goes on; a record that cannot be written ends it.
+        assert struck["status"] == (-9 if kill else 0 if place.endswith("evaluate_pair") else 2), (case, struck)
+        assert "Traceback" not in struck["log"], struck
+        assert whole["status"] == 0, whole
+        recorded = BENCHMARK_PLACES[place, case["nth"]]
+        assert f"{recorded} of 2 registrations are recorded already" in whole["log"], (case, whole)
+        [path] = (Path(case["folder"]) / "out").rglob("records.jsonl")
+        records = {record["key"]: record for record in read_records(path)}
+        assert [record["status"] for record in records.values()] == ["done", "done"]
 
 
 _TRAIN = """
+import torch
 from pathlib import Path
 from samreg.lab.baselines.networks.checkpoint import save_atomically
+if not Path("x.ckpt").exists():
+    Path("x.ckpt").write_bytes(Path("../old.ckpt").read_bytes())
+print("epoch", torch.load("x.ckpt", weights_only=True)["epoch"], flush=True)
 save_atomically({"epoch": 2}, Path("x.ckpt"))
 """
 
 
-@pytest.mark.parametrize("place", ["torch:save", "os:fsync", MOVE])
-@pytest.mark.parametrize("fault", ["kill", "full"])
-def test_a_checkpoint_of_a_training_is_the_old_one_or_the_new_one(tmp_path: Path, place: str, fault: str) -> None:
+def test_a_checkpoint_of_a_training_is_the_old_one_or_the_new_one(tmp_path: Path) -> None:
     """Struck before it is written, before it is on the disk and before it is moved into its place."""
     import torch
 
-    torch.save({"epoch": 1}, tmp_path / "x.ckpt")
-    case = {"program": _TRAIN, "folder": str(tmp_path), "place": place, "fault": fault}
-    struck, whole = _results([case, {**case, **NOTHING}], tmp_path)
-    assert struck["status"] == (-9 if fault == "kill" else 98), struck
-    assert whole["status"] == 0, whole
-    assert torch.load(tmp_path / "x.ckpt", weights_only=True) == {"epoch": 2}
-    left = [p.name for p in tmp_path.iterdir() if p.name.startswith(".partial")]
-    assert len(left) == (fault == "kill" and place != "none"), left
+    torch.save({"epoch": 1}, tmp_path / "old.ckpt")
+    places = ("torch:save", "os:fsync", MOVE)
+    cases = [{"program": _TRAIN, "place": place, "fault": fault} for place in places for fault in ("kill", "full")]
+    for case, struck, whole in _struck_and_again(cases, tmp_path):
+        kill = case["fault"] == "kill"
+        assert struck["status"] == (-9 if kill else 98), (case, struck)
+        assert whole["status"] == 0, whole
+        assert "epoch 1" in whole["log"], whole  # the old one is whole after the new one was struck
+        folder = Path(case["folder"])
+        assert torch.load(folder / "x.ckpt", weights_only=True) == {"epoch": 2}
+        assert len(list(folder.glob(".partial*"))) == kill, case
 
 
 def test_no_decision_is_made_by_the_time_of_day() -> None:
