@@ -24,7 +24,7 @@ _BLOCK = re.compile(r"(?:<!-- (?P<why>not run: [^\n]+?) -->\n+)?^```(?P<kind>\w*
 _PAGES = sorted(
     [*_ROOT.glob("docs/*.md"), *_ROOT.glob("docs/decisions/*.md"), _ROOT / "README.md", _ROOT / "CONTRIBUTING.md"]
 )
-_MEASUREMENTS = ("results.md", "performance.md", "reliability.md")
+_MEASUREMENTS = ("results.md", "results-history.md", "performance.md", "reliability.md")
 """Pages whose blocks are the commands that made their numbers."""
 _OWN_TESTS = {
     "extending.md": "test_plugins.py",
