@@ -41,20 +41,27 @@ def chromium() -> Iterator[Any]:
 
 
 @contextmanager
-def opened(browser: Any, url: str, size: str = "laptop", theme: str = "light") -> Iterator[Any]:
-    """A page in a window of its own; what goes wrong in its scripts fails the test."""
+def window(browser: Any, size: str, theme: str) -> Iterator[tuple[Any, list[str]]]:
+    """An empty page in a window of its own, and the list of what goes wrong in its scripts."""
     width, height = SIZES[size]
     page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=theme)
     page.set_default_timeout(SLOW_MS)
     wrong: list[str] = []
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
-    page.on("request", lambda request: wrong.append(request.url) if request.url.startswith("http") else None)
     try:
-        page.goto(url)
-        yield page
+        yield page, wrong
     finally:
         page.close()
+
+
+@contextmanager
+def opened(browser: Any, url: str, size: str = "laptop", theme: str = "light") -> Iterator[Any]:
+    """A page in a window of its own; what goes wrong in its scripts fails the test."""
+    with window(browser, size, theme) as (page, wrong):
+        page.on("request", lambda request: wrong.append(request.url) if request.url.startswith("http") else None)
+        page.goto(url)
+        yield page
     assert wrong == []
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from browser_pages import CONTRAST, DRAWN, SIDEWAYS, SIZES, SLOW_MS, chromium
+from browser_pages import CONTRAST, DRAWN, SIDEWAYS, SLOW_MS, chromium, window
 from samreg.errors import InputError
 from samreg.io.images import write_image
 from samreg.result import RegistrationResult
@@ -74,22 +74,14 @@ def served(run: Path) -> Iterator[Server]:
 @contextmanager
 def opened(browser: Any, server: Server, size: str = "laptop", theme: str = "light") -> Iterator[Any]:
     """The page in a window of its own; errors of its scripts, and requests to anybody else, fail the test."""
-    width, height = SIZES[size]
-    page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=theme)
-    page.set_default_timeout(SLOW_MS)
-    wrong: list[str] = []
     asked: list[str] = []
     own = f"http://127.0.0.1:{server.port}/"
-    page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
-    page.on("request", lambda request: asked.append(request.url))
-    try:
+    with window(browser, size, theme) as (page, wrong):
+        page.on("request", lambda request: asked.append(request.url))
         page.goto(server.address)
         page.wait_for_selector("body[data-ready=all]")
         page.asked = asked
         yield page
-    finally:
-        page.close()
     assert [text for text in wrong if "422" not in text] == []
     assert [url for url in asked if not url.startswith((own, "blob:", "data:"))] == []
 

@@ -79,7 +79,8 @@ class DenseProblem:
         inside: where the fixed and the moving image count, each on its grid; None is everywhere.
         landmarks: points that pull the field; None without them.
         same_body: whether both images are known to show one body, so that embeddings have nothing to add where grey
-            values agree: they agree behind the start, they are one stack of slices, or their transform was given.
+            values agree, and volumes may change much: they agree behind the start, they are one stack of slices, or
+            their transform was given.
     """
 
     fixed: ScalarArray
