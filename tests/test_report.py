@@ -29,11 +29,12 @@ from samreg.geometry.rois import PairedRois, RoiSet
 from samreg.report import render_registration
 from samreg.report.assets import text_of
 from samreg.report.batch_page import stills
+from samreg.report.checks import tone
 from samreg.report.evaluation import add_numbers
 from samreg.report.maps import jacobian_colours
 from samreg.report.outlines import outline
 from samreg.report.png import encode
-from samreg.report.slices import plane_of
+from samreg.report.slices import black_and_white, body_in_slices, plane_of, shown_window
 from samreg.report.structures import result_structures
 from samreg.result import Origin, PromptRecord
 from worlds import GRIDS
@@ -172,7 +173,16 @@ def test_a_name_cannot_end_the_script() -> None:
 
 def test_seconds_settings_and_provenance_are_there() -> None:
     page = render_registration(true_result(2), extra={"mean Dice": "0.93"})
-    for text in ("segment", "1.25", "epsilon", "weights_sha256", "mean Dice", "0.93", "folded", "not a medical device"):
+    for text in (
+        "segment",
+        "1.2</td>",
+        "epsilon",
+        "weights_sha256",
+        "mean Dice",
+        "0.93",
+        "folded",
+        "not a medical device",
+    ):
         assert text in page
 
 
@@ -190,6 +200,56 @@ def test_methods_text_names_versions_references_and_settings() -> None:
         "preset default, seed 0",
     ):
         assert part in text
+
+
+def test_numbers_have_the_digits_that_mean_something() -> None:
+    result = replace(true_result(2), seconds={"load": 0.03, "fit": 64.691}, losses={"similarity": 0.872991234})
+    page = render_registration(result)
+    for text in ("&lt; 0.1</td>", "64.7</td>", "0.873</td>"):
+        assert text in page
+
+
+def test_methods_text_says_how_many_pairs_with_a_weight_are_not_counted_as_used() -> None:
+    result = true_result(2)
+    known = [replace(s, background=i == 0) for i, s in enumerate(result_structures(result))]
+    page = render_registration(result, structures=known)
+    assert f"{len(result.pairs)} had a weight in the fit, 1 of them of background." in page
+    assert f"{len(result.pairs)} had a weight in the fit." in render_registration(result)
+
+
+def test_a_good_number_beside_a_warning_does_not_look_like_one() -> None:
+    assert tone("LOOK", "good") == ""
+    assert (tone("PASS", "good"), tone("LOOK", "bad"), tone("FAIL", "fair")) == ("good", "bad", "fair")
+
+
+class TestWindow:
+    @pytest.fixture
+    def values(self) -> np.ndarray:
+        return np.random.default_rng(0).uniform(50, 150, (40, 50)).astype(np.float32)
+
+    def test_a_bright_coil_does_not_make_the_rest_black(self, values: np.ndarray) -> None:
+        values[:4, :10] = 2000
+        image = Image(values, Grid((40, 50), (1.0, 1.0)))
+        assert black_and_white(image)[1] > 1900
+        low, high = shown_window(image)
+        assert 150 <= high < 250
+        assert low < 60
+
+    def test_other_images_keep_theirs(self, values: np.ndarray) -> None:
+        for change in (lambda v: v, lambda v: np.where(np.arange(50) < 45, 0, v).astype(np.float32)):
+            image = Image(change(values), Grid((40, 50), (1.0, 1.0)))
+            assert shown_window(image) == black_and_white(image)
+
+
+def test_the_body_holds_what_it_encloses_in_its_slices() -> None:
+    values = np.zeros((3, 20, 20), np.float32)
+    values[:, 4:16, 4:16] = 100
+    values[1, 8:12, 8:12] = 0  # air in a body
+    values[2, 8:12, 0:12] = 0  # and air that leads out of it
+    found = body_in_slices(Image(values, Grid((3, 20, 20), (1.0, 1.0, 5.0))))
+    expected = values > 0
+    expected[1, 8:12, 8:12] = True
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_a_prompt_is_drawn_where_it_was_given() -> None:

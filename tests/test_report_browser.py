@@ -102,7 +102,7 @@ class TestEveryState:
             first = page.inner_text("#now")
             page.click("#turn")
             settle(page)
-            assert {first, page.inner_text("#now")} == {"now on screen: fixed", "now on screen: moving"}
+            assert {first, page.inner_text("#now")} == {"Now on screen: fixed.", "Now on screen: moving."}
 
     def test_flicker_stands_still_where_motion_is_unwanted(self, browser: Any, folder: Path) -> None:
         with opened(browser, written(folder, "volume")) as page:

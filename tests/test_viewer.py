@@ -33,7 +33,7 @@ from samreg.viewer.page import Page
 from samreg.viewer.scene import Scene
 from samreg.viewer.security import LARGEST_BODY
 from samreg.viewer.server import Server
-from samreg.viewer.volumes import FOLDED, coarse_map, jacobian_volume, write_volume
+from samreg.viewer.volumes import FOLDED, NO_BODY, coarse_map, jacobian_volume, write_volume
 
 PAGE = Page({"index.html": (b"<!DOCTYPE html><title>x</title>", "text/html"), "a.js": (b"1", "text/javascript")})
 ROTATED = ((0.0, -0.6, 0.8), (0.0, 0.8, 0.6), (-1.0, 0.0, 0.0))
@@ -464,11 +464,14 @@ class TestDisplay:
 
         u = np.zeros((3, 4, 5, 3), np.float32)
         u[..., 0] = -2 * np.arange(5)
-        steps, (slope, intercept) = jacobian_volume(DisplacementField(u, grid))
+        steps, (slope, intercept) = jacobian_volume(DisplacementField(u, grid), None)
         assert (steps == FOLDED).all()
         u[..., 0] = np.arange(5)
-        steps, _ = jacobian_volume(DisplacementField(u, grid))
-        np.testing.assert_allclose(steps * slope + intercept, 1.0, atol=1e-3)
+        body = np.zeros(grid.shape, bool)
+        body[1, 1:3, 1:4] = True
+        steps, _ = jacobian_volume(DisplacementField(u, grid), body)
+        np.testing.assert_allclose(steps[body] * slope + intercept, 1.0, atol=1e-3)
+        assert (steps[~body] == NO_BODY).all()
 
     def test_grey_values_that_are_no_whole_numbers_keep_16_bits(self, tmp_path: Path) -> None:
         grid = Grid((1, 2, 3), (1.0, 1.0, 1.0))

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from browser_pages import SIZES
 from results import photograph_result, true_result
+from samreg.geometry.field import DisplacementField
 from samreg.io.images import write_image
 from samreg.runs.run_folder import read_run
-from viewer_pages import browser_for_the_page, check_look, make_run, opened, pixels, served, shot
+from viewer_pages import browser_for_the_page, check_look, make_run, opened, pixels, served, settled, shot
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +61,75 @@ def test_every_window(browser: Any, tmp_path: Path, kind: str, size: str, theme:
         shot(page, f"phantom-{kind}-{size}-{theme}")
         page.locator(".pair").first.click()
         check_look(page)
+
+
+GREYS = """(canvas) => {
+  const data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+  let n = 0;
+  for (let i = 0; i < data.length; i += 4) n += data[i] === 96 && data[i + 1] === 96 && data[i + 2] === 96;
+  return (4 * n) / data.length;
+}"""
+
+
+@pytest.mark.browser
+def test_grey_where_the_moving_image_does_not_reach(browser: Any, tmp_path: Path) -> None:
+    """Also in the difference, where it would look like a fault of the registration; not in what is no result."""
+    result = photograph_result(colour=False)
+    far = DisplacementField(np.full((50, 60, 2), 30.0, np.float32), result.fixed.grid)
+    run = make_run(replace(result, field=far), tmp_path / "a", ".nii.gz")
+    with served(run) as server, opened(browser, server) as page:
+        page.keyboard.press("o")
+        share: dict[str, float] = {}
+        for mode in ("alone", "difference"):
+            page.select_option("#mode", mode)
+            settled(page)
+            share[mode] = page.eval_on_selector(".panel[data-role=result] > canvas", GREYS)
+            assert "outside the moving image" in page.get_attribute(".panel[data-role=result] > canvas", "aria-label")
+            shot(page, f"outside-{mode}")
+        page.select_option("#mode", "alone")
+        page.select_option("#shown", "before")  # the fixed image lies inside the moving one
+        page.wait_for_selector("body:not([data-busy])")
+        settled(page)
+        before = page.eval_on_selector(".panel[data-role=result] > canvas", GREYS)
+        fixed = page.eval_on_selector(".panel[data-role=fixed] > canvas", GREYS)
+    # Inside are the rows to 29 and the columns to 39 of 50 x 60, and the picture fills a part of the canvas.
+    assert share["alone"] == pytest.approx(share["difference"], rel=0.1)
+    assert share["alone"] > 0.1
+    assert before < 0.02
+    assert fixed < 0.02
+
+
+@pytest.mark.browser
+def test_captions_say_what_the_picture_shows(browser: Any, tmp_path: Path) -> None:
+    run = make_run(true_result(3), tmp_path / "a", ".nii.gz")
+    with served(run) as server, opened(browser, server) as page:
+        lines = {role: page.locator(f".panel[data-role={role}] figcaption span") for role in ("fixed", "result")}
+        assert re.fullmatch(r"slice 2/3 · LPS (-?\d+\.\d, ){2}-?\d+\.\d mm", lines["fixed"].nth(1).inner_text())
+        own = lines["fixed"].nth(0).inner_text().removeprefix("fixed ")
+        value = re.match(r"value (\S+),", own)
+        assert value is not None
+        page.select_option("#mode", "difference")
+        settled(page)
+        assert re.fullmatch(
+            rf"difference: fixed, warped values {value[1]} and \S+", lines["result"].nth(0).inner_text()
+        )
+        page.select_option("#mode", "flicker")
+        page.wait_for_function(
+            "(text) => document.querySelector('.panel[data-role=result] figcaption span').textContent === text",
+            arg=f"flicker: fixed {own}",
+        )
+
+
+@pytest.mark.browser
+def test_planes_have_no_names_where_the_header_does_not_say_how_the_patient_lies(browser: Any, tmp_path: Path) -> None:
+    result = true_result(3)
+    blind = replace(result, fixed=replace(result.fixed, oriented=False), moving=replace(result.moving, oriented=False))
+    for name, whole, words, lps in (("a", result, "axial coronal sagittal", True), ("b", blind, "xy xz yz", False)):
+        run = make_run(whole, tmp_path / name, ".nii.gz")
+        with served(run) as server, opened(browser, server) as page:
+            shown = [page.locator(f"[data-name={n}]").inner_text() for n in ("axial", "coronal", "sagittal")]
+            assert shown == words.split()
+            assert ("LPS" in page.locator(".panel[data-role=fixed] figcaption").inner_text()) is lps
 
 
 @pytest.mark.browser

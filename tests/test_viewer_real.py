@@ -12,7 +12,6 @@ import json
 import os
 import re
 import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -37,6 +36,8 @@ IMAGES = {
     "prostate": ("prostate_mr_promise12/img00.nii.gz", "prostate_mr_promise12/img01.nii.gz"),
     "retina": ("retina_fire/A01_1.jpg", "retina_fire/A01_2.jpg"),
 }
+PROMPT_S = 2.0
+"""Processor seconds of a prompt after the first: one second of two cores."""
 SAVED = "() => document.getElementById('saved').textContent === 'saved'"
 
 
@@ -158,6 +159,7 @@ class TestLooking:
         drag(page, "result", (-60, 0))
         assert pixels(page, "result") != half
         page.select_option("#mode", "flicker")
+        settled(page)
         shown = set()
         for _ in range(12):
             shown.add(page.locator(".panel[data-role=result] figcaption b").inner_text())
@@ -247,27 +249,29 @@ class TestChanging:
             page.locator("#best").evaluate("e => { e.value = e.max; e.dispatchEvent(new Event('input')) }")
             state(page, f"{name}-30-rejected")
             page.locator(f".pair[data-id='{number}'] button:has-text('Restore')").click()
-            page.wait_for_function("() => !document.querySelector('.pair.rejected') || true")
-            page.wait_for_timeout(500)
+            page.wait_for_function("() => !document.querySelector('.pair.rejected')")
+            page.wait_for_function(SAVED)
             assert len(read_run(run).pairs) == n
-            times = [self.asked(page, name, i, at) for i, at in enumerate(((0.5, 0.5), (0.53, 0.5), (0.47, 0.47)))]
-            assert min(times[1:]) < 1.0, times
+            worker = server.session.worker
+            used = [
+                self.asked(page, worker, name, i, at) for i, at in enumerate(((0.5, 0.5), (0.53, 0.5), (0.47, 0.47)))
+            ]
+            assert min(used[1:]) < PROMPT_S, used
             self.boxed(page, name)
             if page.locator("#proposal button:has-text('Add')").count():
                 self.added(page, run, name, n)
             else:
                 page.locator("#proposal button").first.click()
 
-    def asked(self, page: Any, name: str, i: int, at: tuple[float, float]) -> float:
-        """Seconds until a point has its answer."""
+    def asked(self, page: Any, worker: Any, name: str, i: int, at: tuple[float, float]) -> float:
+        """Processor seconds until a point has its answer, which other work on the machine does not change."""
         page.locator("[data-name=point]").click()
-        begun = time.perf_counter()
+        begun = processor_seconds(worker.pid)
         click_at(page, "fixed", *at)
         answered(page)
-        taken = time.perf_counter() - begun
-        if i == 0:
-            state(page, f"{name}-31-point")
-        return taken
+        used = processor_seconds(worker.pid) - begun
+        state(page, f"{name}-31-point-{i + 1}")
+        return used
 
     def boxed(self, page: Any, name: str) -> None:
         page.locator("[data-name=box]").click()
@@ -307,9 +311,18 @@ class TestChanging:
         page.locator("[data-name=look]").click()
 
 
+def processor_seconds(process: int | None) -> float:
+    """What a process has used so far; 0 where it does not run yet, or the system does not say."""
+    path = Path(f"/proc/{process}/stat")
+    if process is None or not path.is_file():
+        return 0.0
+    fields = path.read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def answered(page: Any) -> None:
     page.wait_for_function(
-        "() => /onfidence|No counterpart|no region/.test(document.getElementById('proposal').textContent)"
+        "() => /confidence|No counterpart|no region/.test(document.getElementById('proposal').textContent)"
     )
     settled(page)
 

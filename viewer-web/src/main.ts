@@ -72,8 +72,9 @@ class App {
     try {
       const found = await get<Record<string, [number, number | null]>>('/overlaps')
       this.state.overlaps = new Map(Object.entries(found).map(([id, values]) => [Number(id), values]))
-      this.redraw()
     } catch { /* the table is complete without it */ }
+    this.state.overlapping = false
+    this.redraw()
   }
 
   redraw(): void {
@@ -159,8 +160,9 @@ class App {
     const tools: [Tool, string, string][] = [['look', 'Look', 'Click: go there; wheel: slices; Ctrl and wheel: larger; right button: window'], ['window', 'Window', 'Drag: brightness and contrast'], ['point', 'Point', 'Click in either image: the region there and its counterpart'], ['box', 'Box', 'Drag a box in either image'], ['brush', 'Brush', 'Mend the outline of the chosen pair'], ['erase', 'Erase', 'Take away from the outline of the chosen pair']]
     this.buttons($('tools'), tools.map(([name, text, title]) => [name, text, title, () => this.tool(name)]))
     if (!s.scene.fixed.flat) {
+      const sided = s.scene.fixed.letters[0][0] !== ''
       this.buttons($('planes'), [
-        ...PLANES.map((plane, i): [string, string, string, () => void] => [plane.name, plane.name, `${plane.name} slices`, () => { s.threeD = false; s.plane = PLANES[i]; this.table.refresh() }]).reverse(),
+        ...PLANES.map((plane, i): [string, string, string, () => void] => [plane.name, sided ? plane.name : ['yz', 'xz', 'xy'][i], sided ? `${plane.name} slices` : `Slices across ${'xyz'[i]}: the header does not say how the patient lies`, () => { s.threeD = false; s.plane = PLANES[i]; this.table.refresh() }]).reverse(),
         ['volume', '3D', 'Three planes and the volume (NiiVue)', () => { s.threeD = !s.threeD; if (s.threeD) setTimeout(() => void this.three.update()); else this.three.clear() }],
       ])
     }
@@ -429,6 +431,10 @@ class App {
 
   private async prompt(side: Side, where: { point?: number[]; box?: number[] }): Promise<void> {
     const s = this.state
+    const [x, y, z, ...far] = (where.point ?? where.box) as number[]
+    const at = (far.length ? [(x + far[0]) / 2, (y + far[1]) / 2, z] : [x, y, z]) as Triple
+    if (side === 'moving') s.lookAtMoving(at); else s.lookAt(at)
+    s.selected = s.hover = null // its filled outline would cover the answer
     this.card(['Asking the segmenter …'], [['Stop', () => void post('/prompt/stop', {})]])
     try {
       const answer = await post<Answer>('/prompt', { side, where })
@@ -453,7 +459,7 @@ class App {
     const size = (side: Side): string => { const r = p.regions[side]; const sp = this.state.scene[side].spacing; return r ? amount(r.count * sp[0] * sp[1] * (this.state.scene.fixed.flat ? 1 : sp[2]), this.state) : '–' }
     const facts = a.found
       ? [`Region and counterpart: confidence ${a.confidence.toFixed(2)}`, `similarity ${a.similarity.toFixed(2)}, leads back with IoU ${a.cycle.toFixed(2)}; ${size('fixed')} and ${size('moving')}`]
-      : ['No counterpart.', a.reason]
+      : ['No counterpart.', a.reason.charAt(0).toUpperCase() + a.reason.slice(1)]
     const add: [string, () => void][] = a.found ? [['Add this pair', () => void this.add()]] : []
     this.card(facts, [...add, ['Discard', () => this.closeCard()]])
   }

@@ -1,12 +1,15 @@
 // One image on the screen: a slice, and what is drawn over it.
 
 import type { Side, SideInfo, Triple } from './api'
+import type { Field } from './field'
 import type { Region } from './region'
 import type { Pair, State } from './state'
+import { beyond } from './beyond'
 import { brightness, slicePixels, type PlaneAxes, type Volume } from './volume'
 
 export type Role = 'fixed' | 'moving' | 'result'
-const FOLDED = -32768
+const BEYOND = 'grey: outside the moving image'
+const FOLDED = -32768, NO_BODY = 32767 // samreg/viewer/volumes.py
 /** Slices change with every step: drawing them in memory is fast on every machine, also on one without a graphics card. */
 export const ON_CPU: CanvasRenderingContext2DSettings = { willReadFrequently: true }
 
@@ -19,6 +22,10 @@ export class Panel {
   private notice = document.createElement('p')
   private pixels = document.createElement('canvas')
   private over = document.createElement('canvas')
+  private grey = document.createElement('canvas')
+  private greyOf = ''
+  private greyField: Field | null = null
+  private anyGrey = false
   drag: { kind: string; from: [number, number]; to: [number, number] } | null = null
   pointer: [number, number] | null = null
 
@@ -104,6 +111,7 @@ export class Panel {
     g.setTransform(1, 0, 0, 1, 0, 0)
     g.fillStyle = '#000'
     g.fillRect(0, 0, this.canvas.width, this.canvas.height)
+    this.anyGrey = false
     this.base(g)
     if (this.state.jacobian && this.role !== 'moving') this.jacobian(g)
     if (this.state.grid) this.grid(g)
@@ -148,9 +156,10 @@ export class Panel {
       this.image(g, name)
     } else {
       g.globalCompositeOperation = 'difference'
-      this.image(g, name)
+      this.image(g, name, false)
     }
     g.restore()
+    if (s.mode === 'difference') this.greyed(g, name)
     if (s.mode === 'swipe') {
       const x = this.canvas.width * s.swipe
       g.fillStyle = '#ffd54a'; g.fillRect(x - 1, 0, 2, this.canvas.height); g.fillRect(x - 5, this.canvas.height / 2 - 14, 10, 28)
@@ -160,7 +169,7 @@ export class Panel {
   /** What flicker and the others compare with: an unsaved result with the old one, all else with the fixed image. */
   private other(): string { return this.state.shown === 'new' && this.state.mode === 'flicker' && this.state.volumes.has('warped') ? 'warped' : 'fixed' }
 
-  private image(g: CanvasRenderingContext2D, name: string): boolean {
+  private image(g: CanvasRenderingContext2D, name: string, greyed = true): boolean {
     const volume = this.state.volumes.get(name)
     if (!volume) return false
     const width = volume.shape[this.plane.right], height = volume.shape[this.plane.down]
@@ -168,7 +177,28 @@ export class Panel {
     const p = this.place()
     g.imageSmoothingEnabled = true
     g.drawImage(this.pixels, 0, 0, width, height, p.x, p.y, width * p.sx, height * p.sy)
+    if (greyed) this.greyed(g, name)
     return true
+  }
+
+  /** Grey where the moving image does not reach: what a warped image holds there is no image. */
+  private greyed(g: CanvasRenderingContext2D, name: string): void {
+    const s = this.state
+    if (name !== 'warped' && name !== 'before' && name !== 'new') return
+    const key = `${s.scene.serial} ${name} ${this.plane.name} ${this.slice}`
+    const width = s.size('fixed')[this.plane.right], height = s.size('fixed')[this.plane.down]
+    if (this.greyOf !== key || (name === 'new') !== (this.greyField === s.newField)) {
+      const mask = beyond((at) => s.cameFrom(name, at), s.size('fixed'), s.size('moving'), this.plane, this.slice)
+      this.greyOf = key
+      this.greyField = name === 'new' ? s.newField : null
+      this.grey.width = mask ? width : 0
+      this.grey.height = mask ? height : 0
+      if (mask) this.grey.getContext('2d', ON_CPU)!.putImageData(new ImageData(mask, width, height), 0, 0)
+    }
+    if (!this.grey.width) return
+    this.anyGrey = true
+    const p = this.place()
+    g.drawImage(this.grey, 0, 0, width, height, p.x, p.y, width * p.sx, height * p.sy)
   }
 
   private render(volume: Volume, name: string, width: number, height: number): void {
@@ -188,6 +218,7 @@ export class Panel {
     const stride = [1, volume.shape[0], volume.shape[0] * volume.shape[1]]
     for (let v = 0; v < height; v++) for (let u = 0; u < width; u++) {
       const stored = volume.grey[this.slice * stride[this.plane.through] + (this.plane.flip ? height - 1 - v : v) * stride[this.plane.down] + u * stride[this.plane.right]]
+      if (stored === NO_BODY) continue
       const [r, gr, b] = stored === FOLDED ? [255, 230, 0] : octaveColour(stored * volume.slope)
       out[v * width + u] = 0xff000000 | (b << 16) | (gr << 8) | r
     }
@@ -321,7 +352,12 @@ export class Panel {
     if (!this.info.flat && this.info.unit === 'mm' && !left) {
       g.textAlign = 'left'
       g.font = `600 ${12 * unit}px system-ui, sans-serif`
-      write('sides unknown', 7 * unit, m)
+      write('sides unknown', 7 * unit, h - 40 * unit) // the choices of the third image lie at the top
+    }
+    if (this.anyGrey) {
+      g.textAlign = 'right'
+      g.font = `600 ${12 * unit}px system-ui, sans-serif`
+      write(BEYOND, w - 8 * unit, h - (this.state.jacobian ? 56 : 30) * unit)
     }
     const p = this.place()
     const length = nice((w / p.scale) * 0.25)
@@ -352,13 +388,10 @@ export class Panel {
     const m = this.info.matrix
     const world = [0, 1, 2].map((i) => m[i][0] * at[0] + m[i][1] * at[1] + m[i][2] * at[2] + m[i][3]).slice(0, this.info.flat ? 2 : 3)
     const what = this.role === 'result' ? this.resultName() : this.role
-    const [low, high] = s.windows[this.role === 'fixed' ? 'fixed' : 'moving']
-    const volume = s.volumes.get(this.role === 'result' ? s.shown : this.role)
-    const value = volume?.value(Math.round(at[0]), Math.round(at[1]), Math.round(at[2]))
-    const slice = this.info.flat ? '' : `slice ${this.slice + 1} of ${s.size(this.side)[this.plane.through]}`
-    const place = `${world.map((v) => v.toFixed(1)).join(', ')} ${this.info.unit}`
-    const grey = this.info.colour ? '' : `${value === undefined || Number.isNaN(value) ? '' : `value ${short(value)}, `}window ${short(low)} to ${short(high)}`
-    const parts = [slice, place, grey].filter(Boolean)
+    const slice = this.info.flat ? '' : `slice ${this.slice + 1}/${s.size(this.side)[this.plane.through]}`
+    const place = `${this.info.letters[0][0] ? 'LPS ' : ''}${world.map((v) => v.toFixed(1)).join(', ')} ${this.info.unit}`
+    const grey = this.info.colour ? '' : this.greys(at)
+    const parts = [slice, place, grey, this.anyGrey ? BEYOND : ''].filter(Boolean)
     // Two lines, whatever they say: a caption that grows would move its image out of line with the others.
     const name = document.createElement('b')
     name.textContent = what
@@ -366,12 +399,28 @@ export class Panel {
     this.canvas.setAttribute('aria-label', `${what}: ${this.info.name}, ${parts.join(', ')}`)
   }
 
+  /** Grey values at the crosshair: of the one image that is seen, with its window, or of both. */
+  private greys(at: Triple): string {
+    const s = this.state
+    const value = (name: string): string => {
+      const v = s.volumes.get(name)?.value(Math.round(at[0]), Math.round(at[1]), Math.round(at[2]))
+      return v === undefined || Number.isNaN(v) ? '' : short(v)
+    }
+    if (this.role === 'result' && s.mode !== 'alone' && s.mode !== 'flicker') {
+      const [a, b] = [value('fixed'), value(s.shown)]
+      return a && b ? `values ${a} and ${b}` : ''
+    }
+    const seen = this.role !== 'result' ? this.role : s.mode === 'flicker' && !s.flick ? this.other() : s.shown
+    const [low, high] = s.windows[seen === 'fixed' ? 'fixed' : 'moving']
+    return `${value(seen) ? `value ${value(seen)}, ` : ''}window ${short(low)} to ${short(high)}`
+  }
+
   private resultName(): string {
     const s = this.state
     const name = { warped: s.scene.registered ? 'warped' : 'moving at its place', before: 'before', new: 'new result' }[s.shown]
     if (s.mode === 'alone') return name
     if (s.mode === 'flicker') return `flicker: ${s.flick ? name : this.other() === 'warped' ? 'old result' : 'fixed'}`
-    return s.mode === 'swipe' ? `fixed | ${name}` : s.mode
+    return s.mode === 'swipe' ? `fixed | ${name}` : `${s.mode}: fixed, ${name}`
   }
 }
 

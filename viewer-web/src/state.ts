@@ -37,6 +37,8 @@ export class State {
   pairs: Pair[] = []
   /** Dice before and after registration, of pairs as they were when the run was opened. */
   overlaps = new Map<number, [number, number | null]>()
+  /** Whether they are being computed. */
+  overlapping = true
   hover: number | null = null
   /** Whether the pair under the pointer was pointed at in the table: images go to it while the pointer is there. */
   peek = false
@@ -51,6 +53,8 @@ export class State {
   radius = 6
   job: Job
   busy = ''
+  /** Fixed to moving indices where nothing moves: both in the same world. */
+  private still: number[][]
 
   constructor(public scene: Scene, field: Field) {
     this.field = field
@@ -59,6 +63,7 @@ export class State {
     this.moving = field.toMoving(this.cursor)
     this.windows = { fixed: [...scene.fixed.window], moving: [...scene.moving.window] }
     this.job = scene.job
+    this.still = product(inverted(scene.moving.matrix), scene.fixed.matrix)
   }
 
   size(side: Side): Triple {
@@ -76,6 +81,12 @@ export class State {
   lookAtMoving(at: Triple): void {
     this.moving = clipped(at, this.size('moving'))
     this.cursor = this.activeField.toFixed(this.moving)
+  }
+
+  /** Where a voxel of an image on the fixed grid came from, in indices of the moving image. */
+  cameFrom(name: 'warped' | 'before' | 'new', at: Triple): Triple {
+    if (name === 'before') return applied(this.still, at)
+    return (name === 'new' && this.newField ? this.newField : this.field).toMoving(at)
   }
 
   get activeField(): Field { return this.shown === 'new' && this.newField ? this.newField : this.field }
@@ -148,6 +159,23 @@ export class State {
 export function middle(shape: Triple): Triple {
   const [z, y, x] = shape
   return [(x - 1) / 2, (y - 1) / 2, Math.floor(z / 2)]
+}
+
+/** The inverse of an affine matrix of four rows. */
+function inverted(m: number[][]): number[][] {
+  const [x, y, z] = m, cross = (a: number[], b: number[]): number[] => [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]]
+  const columns = [cross(y, z), cross(z, x), cross(x, y)]
+  const det = x[0] * columns[0][0] + x[1] * columns[0][1] + x[2] * columns[0][2]
+  const rows = [0, 1, 2].map((i) => columns.map((column) => column[i] / det))
+  return [...rows.map((row) => [...row, -(row[0] * x[3] + row[1] * y[3] + row[2] * z[3])]), [0, 0, 0, 1]]
+}
+
+function product(a: number[][], b: number[][]): number[][] {
+  return a.map((row) => [0, 1, 2, 3].map((j) => row.reduce((sum, v, i) => sum + v * b[i][j], 0)))
+}
+
+function applied(matrix: number[][], at: Triple): Triple {
+  return [0, 1, 2].map((i) => matrix[i][0] * at[0] + matrix[i][1] * at[1] + matrix[i][2] * at[2] + matrix[i][3]) as Triple
 }
 
 function clipped(at: Triple, size: Triple): Triple {

@@ -27,7 +27,7 @@ export class Table {
   update(): void {
     const s = this.state, listed = s.listed()
     const wanted = listed.map((pair) => {
-      const key = JSON.stringify([s.scene.serial, pair.name, pair.keep, pair.confidence, pair.fixed.bits.length, pair.moving.bits.length, pair.fixed.n_voxels, pair.moving.n_voxels, s.overlaps.has(pair.id)])
+      const key = JSON.stringify([s.scene.serial, pair.name, pair.keep, pair.confidence, pair.fixed.bits.length, pair.moving.bits.length, pair.fixed.n_voxels, pair.moving.n_voxels, s.overlaps.has(pair.id), s.overlapping])
       const known = this.rows.get(pair.id)
       if (known && known.key === key) return known.element
       const element = this.row(pair)
@@ -77,7 +77,7 @@ export class Table {
     const weight = pair.keep ? (pair.background ? 'background' : pair.confidence > 0 ? `weight ${pair.confidence.toFixed(2)}` : 'unused') : 'rejected'
     const likeness = pair.given ? 'given' : `similarity ${pair.similarity.toFixed(2)}`
     const overlap = this.state.overlaps.get(pair.id)
-    const dice = overlap ? `Dice ${overlap.filter((v) => v !== null).map((v) => v.toFixed(2)).join(' → ')}` : 'Dice –'
+    const dice = overlap ? `Dice ${overlap.filter((v) => v !== null).map((v) => v.toFixed(2)).join(' → ')}` : this.state.overlapping ? 'Dice …' : 'Dice: register again'
     // A line each from the start: what arrives later must not push the rows about.
     const facts = [`${likeness} · ${weight}`, size, dice].map((line) => { const e = document.createElement('div'); e.className = 'soft'; e.textContent = line; return e })
     const buttons = document.createElement('div')

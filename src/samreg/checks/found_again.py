@@ -35,8 +35,7 @@ def check(finished: Finished) -> CheckResult | None:
         unit="of the body",
         source="real pairs of slices have 0.24 at least, other parts of the body and corners of an image 0.11 at most "
         "(docs/results.md)",
-        says=f"only {100 * share:.0f} % of the body look more like the place the transform puts on them than like any "
-        "other",
+        says=f"the transform gives the most similar place of the moving image for only {100 * share:.0f} % of the body",
         advice="look whether both images show the same part of the body, the same way round",
     )
 

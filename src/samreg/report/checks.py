@@ -54,8 +54,8 @@ def found(checks: Sequence[CheckResult]) -> str:
 
 
 def tone(verdict: Verdict, wanted: str) -> str:
-    """The class of a number: green only where the verdict is PASS."""
-    return "fair" if wanted == "good" and verdict != "PASS" else wanted
+    """The class of a number: green only where the verdict is PASS; a good number beside a warning has no colour."""
+    return "" if wanted == "good" and verdict != "PASS" else wanted
 
 
 def _name(check: CheckResult) -> str:

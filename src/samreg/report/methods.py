@@ -39,12 +39,13 @@ def _what(result: RegistrationResult) -> str:
     return "The moving image was registered to the fixed image" if result.field is not None else "Regions were paired"
 
 
-def paragraph(result: RegistrationResult, made: Mapping[str, Any]) -> str:
+def paragraph(result: RegistrationResult, made: Mapping[str, Any], background: int = 0) -> str:
     """HTML of the paragraph and its references.
 
     Args:
         result: the registration.
         made: `created` (ISO time) and the versions of the packages, as far as known.
+        background: how many pairs with a weight show background.
     """
     fit = result.config.fit
     references = [_PAPER]
@@ -68,7 +69,8 @@ def paragraph(result: RegistrationResult, made: Mapping[str, Any]) -> str:
         )
     if result.field is not None:
         counts = int((result.pairs.weights > 0).sum())
-        sentences.append(f"Pairs of regions: {len(result.pairs)}, of which {counts} had a weight in the fit.")
+        air = f", {background} of them of background" if background else ""
+        sentences.append(f"Pairs of regions: {len(result.pairs)}, of which {counts} had a weight in the fit{air}.")
         dense = fit.is_dense and not fit.regions_alone
         text = f"The transform was {_TRANSFORMS.get(fit.transform, fit.transform)}"
         if dense and fit.similarity == "lncc":

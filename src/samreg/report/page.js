@@ -235,10 +235,10 @@
       line.style.left = `${state.swipe}%`;
     });
     const now = $("#now");
-    if (now) now.textContent = { swipe: "left of the line: fixed; right of it: moving",
-      flicker: `now on screen: ${state.other ? "moving" : "fixed"}`,
-      blend: "fixed in green, moving in magenta, grey where they agree",
-      difference: "fixed minus moving; mid-grey is no difference" }[state.mode];
+    if (now) now.textContent = { swipe: "Left of the line: fixed; right of it: moving.",
+      flicker: `Now on screen: ${state.other ? "moving" : "fixed"}.`,
+      blend: "Fixed in green, moving in magenta, grey where they agree.",
+      difference: "Fixed minus moving; mid-grey is no difference." }[state.mode];
     document.body.dataset.drawn = String(mine);
   };
   const go = (slice, moving) => {

@@ -20,7 +20,7 @@ from samreg.report.figures import before_and_after, deformation, pairs_of, sprea
 from samreg.report.methods import paragraph
 from samreg.report.pair_table import pair_table
 from samreg.report.prompted import prompt_mark
-from samreg.report.slices import black_and_white, plane_of, to_bytes
+from samreg.report.slices import plane_of, shown_window, to_bytes
 from samreg.report.slides import Slides
 from samreg.report.structures import Structure, body_mask, counted, result_structures, size_text
 from samreg.report.svg import marks_of, picture
@@ -68,7 +68,7 @@ def render_registration(
         "pairs": ("Pairs of regions", _pairs(result, known, slides)),
         "deformation": ("Deformation", _deformation(result, determinant, body)),
         "numbers": ("Numbers", _numbers(result)),
-        "methods": ("Methods text", _methods(result, made or {})),
+        "methods": ("Methods text", _methods(result, known, made or {})),
         "settings": ("Settings", _settings(result)),
     }
     shown = {name: (title, html) for name, (title, html) in sections.items() if html}
@@ -89,7 +89,7 @@ def render_regions(regions: Regions) -> str:
     """The page of one segmented image: its regions on up to twelve slices, and a table."""
     image, rois = regions.image, regions.rois
     plane = plane_of(image.grid, regions.slice_axis, image.oriented)
-    window = black_and_white(image)
+    window = shown_window(image)
     titles = [f"region {i + 1}, quality {roi.quality:.2f}" for i, roi in enumerate(rois.rois)]
     figures = []
     for k in spread(list(range(plane.n_slices)), 12):
@@ -199,16 +199,20 @@ def _numbers(result: RegistrationResult) -> str:
         ["", "size", "spacing", "extent", "axes"],
         [("fixed", *geometry_row(result.fixed)), ("moving", *geometry_row(result.moving))],
     )
-    seconds = table(["stage", "seconds"], [(escape(k), f"{v:.2f}") for k, v in result.seconds.items()])
-    losses = table(["term of the objective", "at the end"], [(escape(k), f"{v:.5g}") for k, v in result.losses.items()])
+    seconds = table(
+        ["stage", "seconds"], [(escape(k), "&lt; 0.1" if v < 0.05 else f"{v:.1f}") for k, v in result.seconds.items()]
+    )
+    losses = table(["term of the objective", "at the end"], [(escape(k), f"{v:.3g}") for k, v in result.losses.items()])
     timed = f"<div><h3>Time</h3>{seconds}</div>" if result.seconds else ""
     fitted = f"<div><h3>Fit</h3>{losses}</div>" if result.losses else ""
     return f"{place()}<h3>Images</h3>{images}<div class='two'>{timed}{fitted}</div>"
 
 
-def _methods(result: RegistrationResult, made: Mapping[str, Any]) -> str:
+def _methods(result: RegistrationResult, structures: tuple[Structure, ...], made: Mapping[str, Any]) -> str:
+    rows = [row for s in structures if s.background for row in s.rows]
+    background = int((result.pairs.weights[rows] > 0).sum())
     button = "<p><button type='button' data-copy='#methods-text'>Copy</button></p>"
-    return "<p class='soft'>For the methods section of a paper.</p>" + paragraph(result, made) + button
+    return "<p class='soft'>For the methods section of a paper.</p>" + paragraph(result, made, background) + button
 
 
 def _settings(result: RegistrationResult) -> str:

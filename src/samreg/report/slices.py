@@ -20,11 +20,13 @@ from samreg.geometry.rois import PairedRois
 __all__ = [
     "Plane",
     "black_and_white",
+    "body_in_slices",
     "matching_axis",
     "partner_slices",
     "plane_of",
     "position_text",
     "positions",
+    "shown_window",
     "to_bytes",
 ]
 
@@ -33,6 +35,7 @@ _LETTERS = (("R", "L"), ("A", "P"), ("I", "S"))  # at the negative and the posit
 _SCREEN = {0: ((1, 1), (2, -1)), 1: ((0, 1), (2, -1)), 2: ((0, 1), (1, 1))}
 _NAMES = {0: "sagittal", 1: "coronal", 2: "axial"}
 _MOST_PIXELS = 640
+_MOST_WHITE = 1.5
 
 
 @dataclass(frozen=True)
@@ -178,6 +181,37 @@ def black_and_white(image: Image) -> tuple[float, float]:
     if high <= low:
         low, high = float(image.data.min()), float(image.data.max())
     return low, max(high, low + 1e-6)
+
+
+def shown_window(image: Image) -> tuple[float, float]:
+    """Grey values that become black and white on a screen; colour keeps 0 to 255.
+
+    As `black_and_white`, but white is at most one and a half times as far above black as 95 % of what is brighter than
+    black: near a coil few voxels are many times as bright as the rest, which they would turn almost black.
+    """
+    low, high = black_and_white(image)
+    if image.is_colour:
+        return low, high
+    values = image.data.ravel()[:: max(1, image.data.size // 200_000)]
+    values = values[values > low]
+    if values.size:
+        high = min(high, low + _MOST_WHITE * (float(np.percentile(values, 95)) - low))
+    return low, max(high, low + 1e-6)
+
+
+def body_in_slices(image: Image) -> np.ndarray:
+    """(*shape) booleans: where an image shows a body, with what it encloses in each slice."""
+    from scipy import ndimage
+
+    from samreg.initial.search import TISSUE  # loads torch
+
+    low, high = black_and_white(image)
+    body: np.ndarray = (image.grey() - low) / (high - low) > TISSUE
+    axis = image.grid.coarsest_axis if image.grid.ndim == 3 else None
+    for k in range(1 if axis is None else body.shape[axis]):
+        part = (Ellipsis,) if axis is None else tuple(k if a == axis else slice(None) for a in range(3))
+        body[part] = ndimage.binary_fill_holes(body[part])
+    return body
 
 
 def to_bytes(values: np.ndarray, window: tuple[float, float]) -> np.ndarray:

@@ -15,12 +15,13 @@ from samreg.report.jpeg import jpeg_uri
 from samreg.report.png import data_uri
 from samreg.report.slices import (
     Plane,
-    black_and_white,
+    body_in_slices,
     matching_axis,
     partner_slices,
     plane_of,
     position_text,
     positions,
+    shown_window,
     to_bytes,
 )
 from samreg.report.structures import Structure
@@ -80,7 +81,7 @@ class Slides:
     def describe(self, determinant: np.ndarray | None) -> dict[str, Any]:
         """Everything that the page draws; the determinant is `(*fixed.shape)`."""
         result = self.result
-        windows = black_and_white(result.fixed), black_and_white(result.moving)
+        windows = shown_window(result.fixed), shown_window(result.moving)
         still = DisplacementField.identity(result.fixed.grid)
         fill = result.moving.background
         before = [
@@ -121,8 +122,8 @@ class Slides:
         part = self._part(field or DisplacementField.identity(self.result.fixed.grid), self.first)
         other = self.plane.take(_carried(part, self.result.moving, self.result.moving.background).data, 0)
         fixed = self.plane.take(self.result.fixed.data, self.first)
-        a = _grey(to_bytes(fixed, black_and_white(self.result.fixed)))
-        b = _grey(to_bytes(other, black_and_white(self.result.moving)))
+        a = _grey(to_bytes(fixed, shown_window(self.result.fixed)))
+        b = _grey(to_bytes(other, shown_window(self.result.moving)))
         outside = self.plane.take(_beyond(part, self.result.moving.grid), 0)
         dim = (a // 2 + 48).astype(np.uint8)
         joined = np.stack([np.where(outside, dim, c) for c in (b, a, b)], axis=-1)
@@ -160,18 +161,12 @@ class Slides:
         ]
 
     def _jacobian(self, determinant: np.ndarray) -> list[str]:
-        from scipy import ndimage
-
-        from samreg.initial.search import TISSUE
-
-        low, high = black_and_white(self.result.fixed)
+        body = body_in_slices(self.result.fixed)
         drawn = []
         for k in range(self.plane.n_slices):
             values = self.plane.take(determinant, k)
             steps = np.clip(128 + OCTAVE * np.log2(np.maximum(values, 1e-3)), 1, 254)
-            grey = self.plane.take(self.result.fixed.grey(), k)
-            body = ndimage.binary_fill_holes((grey - low) / (high - low) > TISSUE)
-            coded = np.where(body, np.where(values <= 0, 0, steps), 255)
+            coded = np.where(self.plane.take(body, k), np.where(values <= 0, 0, steps), 255)
             drawn.append(data_uri(coded.astype(np.uint8)))
         return drawn
 

@@ -10,7 +10,7 @@ from samreg.geometry.image import Image
 from samreg.geometry.rois import PairedRois, RoiSet
 from samreg.report.jpeg import jpeg_uri
 from samreg.report.outlines import outline
-from samreg.report.slices import Plane, black_and_white, matching_axis, plane_of, to_bytes
+from samreg.report.slices import Plane, matching_axis, plane_of, shown_window, to_bytes
 from samreg.report.structures import Structure
 from samreg.report.svg import cut
 
@@ -34,7 +34,7 @@ class Thumbnails:
         plane = plane_of(fixed.grid)
         axis = None if plane.axis is None else matching_axis(fixed.grid, plane.axis, moving.grid)
         self._sides = tuple(
-            (rois, image, shown, black_and_white(image))
+            (rois, image, shown, shown_window(image))
             for rois, image, shown in (
                 (pairs.fixed, fixed, plane),
                 (pairs.moving, moving, plane_of(moving.grid, axis)),

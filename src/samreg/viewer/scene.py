@@ -15,7 +15,7 @@ from samreg.geometry.image import Image
 from samreg.io.images import read_image
 from samreg.io.palette import pair_colour
 from samreg.notes import collected, unsaid
-from samreg.report.slices import black_and_white
+from samreg.report.slices import shown_window
 from samreg.runs.run_folder import Run, read_run
 from samreg.viewer.display import Display
 from samreg.viewer.edits import Edits
@@ -137,7 +137,7 @@ class Scene:
             "name": name,
             "there": image is not None,
             "colour": reference is not None and reference.is_colour,
-            "window": (0.0, 1.0) if reference is None else black_and_white(reference),
+            "window": (0.0, 1.0) if reference is None else shown_window(reference),
             "shape": display.shape,
             "spacing": display.spacing,
             "matrix": display.matrix.tolist(),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
+import json
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +18,7 @@ from samreg.geometry.field import DisplacementField
 from samreg.geometry.rois import PairedRois
 from samreg.io.images import read_image
 from samreg.notes import collected, unsaid
+from samreg.report.slices import body_in_slices
 from samreg.runs.pair_files import read_every_pair
 from samreg.runs.refit import config_of, inputs_of, refit_run
 from samreg.runs.run_folder import Run, read_run, write_run
@@ -144,7 +147,10 @@ def volume(progress: Progress, folder: str, name: str, path: str) -> None:
     progress(name, 0, 1)
     if name == "jacobian":
         run = read_run(folder)
-        steps, scale = jacobian_volume(run.transform())
+        body = None
+        with contextlib.suppress(InputError):  # without the fixed image the whole field is shown
+            body = body_in_slices(_images(folder)[1][0])
+        steps, scale = jacobian_volume(run.transform(), body)
         write_volume(steps, Display(run.fixed_grid), Path(path), scale=scale)
         return
     run, (_, moving) = _images(folder)
@@ -168,7 +174,7 @@ def overlaps(progress: Progress, folder: str) -> dict[int, tuple[float, float | 
 
 def fit(progress: Progress, folder: str, out: str) -> dict[str, Any]:
     """Register again from the pairs as they are now: what `samreg fit` does."""
-    return _outcome(refit_run(folder, out, progress=progress))
+    return _outcome(refit_run(folder, out, progress=progress), out)
 
 
 def register(progress: Progress, folder: str, out: str) -> dict[str, Any]:
@@ -191,11 +197,14 @@ def register(progress: Progress, folder: str, out: str) -> dict[str, Any]:
     inputs = inputs_of(run)
     chosen = {side: {k: run.manifest["images"][side].get(k) for k in ("frame", "series")} for side in inputs}
     write_run(result, out, inputs=inputs, chosen=chosen)
-    return _outcome(result)
+    return _outcome(result, out)
 
 
-def _outcome(result: Any) -> dict[str, Any]:
-    return {"pairs": len(result.pairs), "verdict": result.verdict, "warnings": list(result.warnings)}
+def _outcome(result: Any, out: str) -> dict[str, Any]:
+    """What the page says of a new result; pairs are counted as its table counts them."""
+    rows = json.loads((Path(out) / "pairs.json").read_text(encoding="utf-8"))
+    used = sum(row["keep"] and row["confidence"] > 0 and not row["background"] for row in rows)
+    return {"pairs": used, "verdict": result.verdict, "warnings": list(result.warnings)}
 
 
 TASKS = {"overlaps": overlaps, "prompt": prompt, "volume": volume, "fit": fit, "register": register}

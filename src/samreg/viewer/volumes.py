@@ -15,10 +15,12 @@ from samreg.files import written
 from samreg.geometry.field import DisplacementField
 from samreg.viewer.display import Display
 
-__all__ = ["FOLDED", "coarse_map", "jacobian_volume", "write_volume"]
+__all__ = ["FOLDED", "NO_BODY", "coarse_map", "jacobian_volume", "write_volume"]
 
 FOLDED = -32768
 """The stored value of a voxel where the field folds."""
+NO_BODY = 32767
+"""The stored value of a voxel where the fixed image shows no body: what a field does to air says nothing."""
 _INT16, _RGB = 4, 128
 _OFFSET = 352
 _OCTAVE = 4096  # stored steps an octave of the Jacobian determinant
@@ -82,12 +84,22 @@ def _header(display: Display, kind: int, slope: float, intercept: float) -> byte
     return bytes(header)
 
 
-def jacobian_volume(field: DisplacementField) -> tuple[np.ndarray, tuple[float, float]]:
-    """log2 of the Jacobian determinant in int16 steps with slope and intercept; `FOLDED` where it is not positive."""
+def jacobian_volume(field: DisplacementField, body: np.ndarray | None) -> tuple[np.ndarray, tuple[float, float]]:
+    """log2 of the Jacobian determinant in int16 steps with slope and intercept.
+
+    Args:
+        field: the transform.
+        body: booleans over its grid, where the fixed image shows a body; None marks no voxel `NO_BODY`.
+
+    Returns:
+        Over the grid of the field; `FOLDED` where the determinant is not positive, `NO_BODY` outside of the body.
+    """
     determinant = field.jacobian_determinant()
     octaves = np.log2(np.where(determinant > 0, determinant, 1.0)) * _OCTAVE
-    steps = np.clip(np.rint(octaves), -32767, 32767).astype(np.int16)
+    steps = np.clip(np.rint(octaves), -32767, 32766).astype(np.int16)
     steps[determinant <= 0] = FOLDED
+    if body is not None:
+        steps[~body] = NO_BODY
     return steps, (1.0 / _OCTAVE, 0.0)
 
 
