@@ -22,6 +22,7 @@ import pytest
 from results import photograph_result, true_result
 from samreg.cli import main
 from samreg.errors import InputError
+from samreg.geometry.field import DisplacementField
 from samreg.geometry.grid import Grid
 from samreg.geometry.rois import Roi
 from samreg.io.images import write_image
@@ -458,10 +459,19 @@ class TestDisplay:
         there = moving.index(result.field.transform_points(fixed.world(at)))
         np.testing.assert_allclose(nodes.reshape(-1, 3), there, atol=1e-3)
 
+    def test_nodes_of_a_photograph_follow_what_the_field_bends(self) -> None:
+        """Between nodes the page takes the map as linear; a click must not end pixels off."""
+        grid = Grid((40, 1456), (1.0, 1.0), unit="px")
+        x = np.arange(1456)
+        u = np.zeros((40, 1456, 2), np.float32)
+        u[..., 0] = 20 * np.sin(2 * np.pi * x / 200)
+        shown = Display(grid)
+        nodes, count = coarse_map(DisplacementField(u, grid), shown, shown)
+        found = np.interp(x, np.linspace(0, 1455, count[2]), nodes[0, 0, :, 0])
+        assert np.abs(found - (x + u[0, :, 0])).max() < 0.3
+
     def test_folded_voxels_are_marked(self) -> None:
         grid = Grid((3, 4, 5), (1.0, 1.0, 1.0))
-        from samreg.geometry.field import DisplacementField
-
         u = np.zeros((3, 4, 5, 3), np.float32)
         u[..., 0] = -2 * np.arange(5)
         steps, (slope, intercept) = jacobian_volume(DisplacementField(u, grid), None)

@@ -78,6 +78,8 @@ def test_grey_where_the_moving_image_does_not_reach(browser: Any, tmp_path: Path
     far = DisplacementField(np.full((50, 60, 2), 30.0, np.float32), result.fixed.grid)
     run = make_run(replace(result, field=far), tmp_path / "a", ".nii.gz")
     with served(run) as server, opened(browser, server) as page:
+        assert page.locator("#count").inner_text() == "1 pair used of 1"
+        assert not page.locator("#slice").is_visible()  # there is one
         page.keyboard.press("o")
         share: dict[str, float] = {}
         for mode in ("alone", "difference"):

@@ -166,6 +166,7 @@ class App {
         ['volume', '3D', 'Three planes and the volume (NiiVue)', () => { s.threeD = !s.threeD; if (s.threeD) setTimeout(() => void this.three.update()); else this.three.clear() }],
       ])
     }
+    document.querySelector<HTMLElement>('.slice')!.hidden = s.scene.fixed.flat
     this.buttons($('layers'), [
       ['outlines', 'Outlines', 'O', () => { s.outlines = !s.outlines }],
       ['grid', 'Grid', 'G: even lines of the fixed image, and where they are in the moving image', () => { s.grid = !s.grid }],
@@ -245,7 +246,7 @@ class App {
     $<HTMLInputElement>('epsilon').value = String(Math.round(s.epsilon * 100))
     $('epsilon-out').textContent = s.epsilon > 0 ? s.epsilon.toFixed(2) : 'all'
     const used = s.pairs.filter((p) => s.used(p)).length
-    $('count').textContent = `${used} pairs used of ${s.pairs.length}`
+    $('count').textContent = `${used} ${used === 1 ? 'pair' : 'pairs'} used of ${s.pairs.length}`
   }
 
   private pressed(): void {
@@ -567,7 +568,7 @@ class App {
     else if (job.state === 'failed') { say(`Not registered: ${job.error ?? ''}`); button('Close', close) }
     else if (job.state === 'done') {
       const out = job.outcome
-      say(`New result from ${out?.pairs ?? 0} pairs in ${seconds}: ${out?.verdict ?? ''}.`)
+      say(`New result from ${out?.pairs ?? 0} ${out?.pairs === 1 ? 'pair' : 'pairs'} in ${seconds}: ${out?.verdict ?? ''}.`)
       button('Flicker old and new', () => { this.state.mode = 'flicker'; void this.show('new') })
       const name = document.createElement('input')
       name.value = this.state.scene.suggested

@@ -441,4 +441,4 @@ function nice(value: number): number {
   return [5, 2, 1].map((f) => f * power).find((v) => v <= value) ?? power
 }
 
-function short(value: number): string { return Math.abs(value) >= 100 || Number.isInteger(value) ? value.toFixed(0) : value.toPrecision(3) }
+function short(value: number): string { return Math.abs(value) >= 100 || Number.isInteger(value) ? value.toFixed(0) : String(Number(value.toPrecision(3))) }
