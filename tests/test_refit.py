@@ -139,6 +139,23 @@ class TestPairsCommand:
         assert changed == {"pairs.json"}
         assert ids(run) == [1, 2, 4, 5, 6, 8]
 
+    def test_what_is_used_comes_first_and_the_rest_says_why_not(
+        self, run: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        path = run / "pairs.json"
+        rows = json.loads(path.read_text(encoding="utf-8"))
+        rows[0]["confidence"], rows[1]["background"], rows[2]["keep"] = 0.0, True, False
+        rows[5]["confidence"] = 2.0
+        path.write_text(json.dumps(rows), encoding="utf-8")
+        assert main(["pairs", str(run)]) == 0
+        out = capsys.readouterr().out
+        listed = [line.split("│")[1:-1] for line in out.splitlines() if line.startswith("│")]
+        cells = [[cell.strip() for cell in line] for line in listed]
+        assert [int(line[0]) for line in cells] == [6, 4, 5, 7, 8, 2, 3, 1]
+        assert {int(line[0]): line[2] for line in cells[5:]} == {1: "weight 0", 2: "background", 3: "rejected"}
+        assert all(line[5].endswith(" cm²") for line in cells)
+        assert "7 of 8 pairs are kept, 5 of them used" in out
+
     def test_keep_only_takes_pairs_back(self, run: Path) -> None:
         edit_pairs(run, drop=[1, 2])
         assert main(["pairs", str(run), "--keep-only", "2", "5"]) == 0

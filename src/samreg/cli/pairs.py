@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
@@ -42,10 +42,13 @@ class Pairs:
         only = _numbers(self.keep_only, "--keep-only") if self.keep_only else None
         edit_pairs(self.run_folder, drop=_numbers(self.drop, "--drop"), keep_only=only, rename=names)
         rows = json.loads((self.run_folder / "pairs.json").read_text(encoding="utf-8"))
-        head = ("pair", "name", "keep", "similarity", "confidence", "fixed voxels", "moving voxels")
-        show(table(head, [_line(row) for row in rows]))
-        kept = sum(row.get("keep", True) for row in rows)
-        show(f"{kept} of {len(rows)} pairs are kept; samreg fit {self.run_folder} --out RUN2 registers from these")
+        head = ("pair", "name", "used", "similarity", "weight", "fixed", "moving")
+        show(table(head, [_line(row) for row in _by_use(rows)]))
+        kept, used = sum(row.get("keep", True) for row in rows), sum(_state(row) == "yes" for row in rows)
+        show(
+            f"{kept} of {len(rows)} pairs are kept, {used} of them used: with a weight, and no background; "
+            f"samreg fit {self.run_folder} --out RUN2 registers from what is kept"
+        )
 
 
 def _numbers(words: tuple[str, ...], option: str) -> list[int]:
@@ -56,7 +59,41 @@ def _numbers(words: tuple[str, ...], option: str) -> list[int]:
         raise InputError(f"{option} wants numbers of pairs, for example 3,7; got {' '.join(words)}") from None
 
 
-def _line(row: dict[str, object]) -> list[str]:
-    sizes = [str(row[side]["n_voxels"]) for side in ("fixed", "moving")]  # type: ignore[index]
+def _state(row: dict[str, Any]) -> str:
+    """Whether a pair is used, or why not, in the words of the report."""
+    if not row.get("keep", True):
+        return "rejected"
+    if row.get("background", False):
+        return "background"
+    return "yes" if row["confidence"] > 0 else "weight 0"
+
+
+def _by_use(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """In the order of the report: pairs that are used first, structures of many slices before others."""
+    use: dict[int, float] = {}
+    for row in rows:
+        structure = row.get("structure", row["id"])
+        use[structure] = use.get(structure, 0.0) + (row["confidence"] if _state(row) == "yes" else 0.0)
+    return sorted(
+        rows,
+        key=lambda row: (
+            _state(row) != "yes",
+            -round(use[row.get("structure", row["id"])], 3),
+            -row["confidence"],
+            row["id"],
+        ),
+    )
+
+
+def _line(row: dict[str, Any]) -> list[str]:
+    sizes = [_size(row[side]) for side in ("fixed", "moving")]
     numbers = [f"{row[key]:.2f}" for key in ("similarity", "confidence")]
-    return [str(row["id"]), str(row["name"]), "yes" if row.get("keep", True) else "no", *numbers, *sizes]
+    return [str(row["id"]), str(row["name"]), _state(row), *numbers, *sizes]
+
+
+def _size(side: dict[str, Any]) -> str:
+    from samreg.report.structures import amount_text
+
+    key = next(k for k in side if k.startswith(("volume_", "area_")))
+    what, unit = key.split("_")
+    return amount_text(side[key], unit.rstrip("23"), 3 if what == "volume" else 2)

@@ -20,7 +20,7 @@ from samreg.metrics.pair_overlap import pair_dice
 from samreg.report.slices import black_and_white, matching_axis
 from samreg.result import RegistrationResult
 
-__all__ = ["Structure", "body_mask", "counted", "result_structures", "size_text", "structures_of"]
+__all__ = ["Structure", "amount_text", "body_mask", "counted", "result_structures", "size_text", "structures_of"]
 
 _SAME = 0.5
 """IoU of regions of neighbouring slices, in both images, from which they are one structure."""
@@ -156,9 +156,14 @@ def counted(structures: Sequence[Structure]) -> str:
 
 def size_text(size: float, grid: Grid) -> str:
     """A volume in millilitres, an area in square centimetres or pixels."""
-    if grid.unit != "mm":
-        return f"{size:,.0f} {grid.unit}{'³' if grid.ndim == 3 else '²'}"
-    value, unit = (size / 1000, "ml") if grid.ndim == 3 else (size / 100, "cm²")
+    return amount_text(size, grid.unit, grid.ndim)
+
+
+def amount_text(size: float, of: str, ndim: int) -> str:
+    """As `size_text`, of world units `of` in `ndim` dimensions."""
+    if of != "mm":
+        return f"{size:,.0f} {of}{'³' if ndim == 3 else '²'}"
+    value, unit = (size / 1000, "ml") if ndim == 3 else (size / 100, "cm²")
     return f"{value:,.0f} {unit}" if value >= 100 else f"{value:.3g} {unit}"
 
 
