@@ -191,6 +191,11 @@ class TestEveryState:
     def test_it_prints_on_few_pages(self, browser: Any, folder: Path) -> None:
         with opened(browser, written(folder, "volume")) as page:
             settle(page)
+            page.emulate_media(media="print")
+            sizes = "(all) => [...new Set(all.map((e) => getComputedStyle(e).fontSize))]"
+            texts = "section p, .facts span, figcaption, .copy, footer"  # on paper all of one size
+            assert page.eval_on_selector_all(texts, sizes) == ["12px"]
+            page.emulate_media(media=None)
             printed = page.pdf(format="A4", print_background=True)
             assert 2 <= printed.count(b"/Type /Page\n") + printed.count(b"/Type /Page ") <= 6
 
