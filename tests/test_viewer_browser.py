@@ -123,6 +123,31 @@ def test_captions_say_what_the_picture_shows(browser: Any, tmp_path: Path) -> No
 
 
 @pytest.mark.browser
+def test_a_row_that_comes_to_lie_under_a_resting_pointer_is_not_pointed_at(browser: Any, tmp_path: Path) -> None:
+    run = make_run(true_result(3), tmp_path / "a", ".nii.gz")
+    with served(run) as server, opened(browser, server) as page:
+        page.wait_for_function("() => !/…/.test(document.getElementById('pairs').textContent)")
+        row = page.locator(".pair").nth(1)
+        row.hover()
+        assert page.locator(".pair.on").get_attribute("data-id") == row.get_attribute("data-id")
+        row.click()
+        page.keyboard.press("n")
+        settled(page)
+        chosen = page.locator(".pair.on").get_attribute("data-id")
+        assert chosen != row.get_attribute("data-id")
+        page.evaluate("() => document.getElementById('pairs').prepend(document.getElementById('pairs').lastChild)")
+        page.wait_for_timeout(1000)
+        settled(page)
+        assert page.locator(".pair.on").get_attribute("data-id") == chosen
+        page.keyboard.press("o")  # the rows go back to their order
+        settled(page)
+        row = page.locator(".pair").first
+        row.hover()
+        settled(page)
+        assert page.locator(".pair.on").get_attribute("data-id") == row.get_attribute("data-id")
+
+
+@pytest.mark.browser
 def test_planes_have_no_names_where_the_header_does_not_say_how_the_patient_lies(browser: Any, tmp_path: Path) -> None:
     result = true_result(3)
     blind = replace(result, fixed=replace(result.fixed, oriented=False), moving=replace(result.moving, oriented=False))

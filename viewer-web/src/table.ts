@@ -15,10 +15,13 @@ export interface TableActions {
 export class Table {
   private rows = new Map<number, { element: HTMLElement; key: string }>()
   private seen: IntersectionObserver
+  /** Where the pointer moved last: a row that comes to lie under a pointer that rests was not pointed at. */
+  private pointer: [number, number] = [-1, -1]
   private sheets = new WeakMap<Volume, { key: string; sheet: OffscreenCanvas }>()
 
   constructor(private root: HTMLElement, private state: State, private actions: TableActions) {
     root.setAttribute('role', 'list')
+    window.addEventListener('mousemove', (event) => { this.pointer = [event.clientX, event.clientY] }, true)
     this.seen = new IntersectionObserver((entries) => {
       for (const entry of entries) if (entry.isIntersecting) this.pictures(entry.target as HTMLElement)
     }, { root: null })
@@ -91,7 +94,7 @@ export class Table {
     buttons.append(keep, rename)
     text.append(title, ...facts, buttons)
     row.append(pictures, text)
-    row.addEventListener('mouseenter', () => this.actions.hover(pair.id))
+    row.addEventListener('mouseenter', (event) => { if (event.clientX !== this.pointer[0] || event.clientY !== this.pointer[1]) this.actions.hover(pair.id) })
     row.addEventListener('mouseleave', () => this.actions.hover(null))
     row.addEventListener('focus', () => this.actions.hover(pair.id))
     row.addEventListener('blur', () => this.actions.hover(null))
