@@ -2,8 +2,11 @@
 
     python -m benchmarks.determinism                          the phantom in 2D
     python -m benchmarks.determinism FIXED MOVING [OPTION ...]      two images; options of samreg register
+    python -m benchmarks.determinism --workers [FIXED MOVING ...]   workers instead of threads and engines: batches of
+                                                                    two pairs, the images, and the images exchanged
 
-Each way is a process of its own that finds all regions anew. It is compared with the first way, which uses one thread:
+Each way is a process of its own that finds all regions anew. It is compared with the first way, which uses one thread;
+of a batch the first pair is compared:
 
     bytes     whether displacement.nii.gz has the same bytes
     pairs     how many there are, and how many have a counterpart in the first run: the same region on both sides, to a
@@ -16,11 +19,12 @@ Each way is a process of its own that finds all regions anew. It is compared wit
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
-import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,8 +34,9 @@ from samreg.geometry.phantom import phantom
 from samreg.geometry.rois import RoiSet
 from samreg.runs.run_folder import Run, read_run
 
+_FIRST = "as it is, 1 thread"
 WAYS = {
-    "as it is, 1 thread": ["--threads", "1"],
+    _FIRST: ["--threads", "1"],
     "again": ["--threads", "1"],
     "2 threads": ["--threads", "2"],
     "OpenVINO, float32": ["--threads", "1", "--engine", "openvino", "--precision", "float32"],
@@ -39,7 +44,15 @@ WAYS = {
     "torch, float32": ["--threads", "1", "--engine", "torch", "--precision", "float32"],
     "torch, float32, 2 threads": ["--threads", "2", "--engine", "torch", "--precision", "float32"],
 }
-"""Ways to compute: the options of each. A worker of a batch is a process with the threads that it was given."""
+"""Ways to compute one pair: the options of each."""
+WORKERS = {
+    "batch, in its own process": ("jobs", 0),
+    "batch, 1 worker": ("jobs", 1),
+    "batch, 2 workers": ("jobs", 2),
+    "Dask, 1 worker": ("dask", 1),
+    "Dask, 2 workers": ("dask", 2),
+}
+"""Ways to compute a table of pairs, with one thread a worker."""
 _SAME = 0.9
 
 
@@ -68,29 +81,63 @@ def row(name: str, run: Run, first: Run, equal: bool) -> list[str]:
     ]
 
 
+def samreg(*arguments: str) -> str:
+    """A command in a process of its own; returns what went wrong."""
+    command = [sys.executable, "-m", "samreg", *arguments]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
+    return "" if done.returncode == 0 else done.stderr.strip() or f"status {done.returncode}"
+
+
+def register(images: Sequence[Path], out: Path, options: Sequence[str]) -> str:
+    """One pair into the run folder `out`; returns what went wrong."""
+    fixed, moving = map(str, images)
+    return samreg("register", fixed, moving, f"--out={out}", "--no-cache", "--no-inverse", "--quiet", *options)
+
+
+def batch(images: Sequence[Path], out: Path, kind: str, n: int, options: Sequence[str]) -> str:
+    """The two images, and exchanged, by n workers; the first pair's run folder goes to `out`."""
+    folder = out.with_suffix(".batch")
+    rows = [("id", "fixed", "moving"), ("one", *images), ("two", *reversed(images))]
+    table = out.with_suffix(".csv")
+    table.write_text("".join(",".join(map(str, row)) + "\n" for row in rows), encoding="utf-8")
+    command = ["batch", str(table), "--out", str(folder), "--no-cache", "--threads", "1", "--quiet", *options]
+    with contextlib.ExitStack() as stack:
+        if kind == "dask":
+            from distributed import LocalCluster
+
+            cluster = stack.enter_context(LocalCluster(n_workers=n, threads_per_worker=1, dashboard_address=None))
+            command += ["--dask", cluster.scheduler_address]
+        else:
+            command += ["--jobs", str(n)]
+        fault = samreg(*command)
+    if not fault:
+        (folder / "runs" / "one").rename(out)
+    return fault
+
+
 def main() -> int:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("images", nargs="*", type=Path, metavar="IMAGE")
+    parser.add_argument("--workers", action="store_true", help="batches instead of threads and engines")
     options, more = parser.parse_known_args()
     if len(options.images) not in (0, 2):
         parser.error("give two images, or none for the phantom")
     table = csv.writer(sys.stdout)
     table.writerow(["way", "bytes", "pairs", "same", "least Dice", "mean Dice", "field mean", "field 99 %", "largest"])
     with tempfile.TemporaryDirectory(prefix="samreg-determinism-") as folder:
-        images = options.images
+        images = [path.resolve() for path in options.images]
         if not images:
             write_phantom(phantom(2), Path(folder) / "data")
             images = [Path(folder) / "data" / f"{side}.nii.gz" for side in ("fixed", "moving")]
         first: Run | None = None
         reference = b""
-        for k, (name, ways) in enumerate(WAYS.items()):
+        ways = {_FIRST: WAYS[_FIRST], **WORKERS} if options.workers else WAYS
+        for k, (name, how) in enumerate(ways.items()):
             out = Path(folder) / f"run{k}"
-            command = [sys.executable, "-m", "samreg", "register", *map(str, images), "--out", str(out)]
-            command += ["--no-cache", "--no-inverse", "--quiet", *ways, *more]
-            done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False, env=os.environ)
-            if done.returncode:
-                print(f"{name}: {done.stderr.strip()}", file=sys.stderr)
+            fault = batch(images, out, *how, more) if name in WORKERS else register(images, out, [*how, *more])
+            if fault:
+                print(f"{name}: {fault}", file=sys.stderr)
                 continue
             run, content = read_run(out), (out / "displacement.nii.gz").read_bytes()
             if first is None:

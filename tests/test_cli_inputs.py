@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import warnings
@@ -69,6 +70,39 @@ class TestNotes:
             warnings.warn("of a library", UserWarning, stacklevel=1)  # the tests make errors of them
             note("a note")
         assert list(warnings.filters) == before
+
+
+class FromAThread:
+    """A command whose thread speaks, outside of every collector, and begins a hush that outlives the command."""
+
+    def run(self) -> None:
+        self.begun, self.end = threading.Event(), threading.Event()
+        self.thread = threading.Thread(target=self._work)
+        self.thread.start()
+        assert self.begun.wait(10)
+
+    def _work(self) -> None:
+        note("of a thread")
+        with hushed():
+            self.begun.set()
+            self.end.wait(10)
+            with contextlib.suppress(UserWarning):
+                warnings.warn("of a library", UserWarning, stacklevel=1)
+                self.quiet = True
+
+
+def test_a_command_loses_no_note_of_a_thread_and_takes_no_filter_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    command = FromAThread()
+    command.quiet = False
+    monkeypatch.setattr("samreg.cli._command", lambda name, arguments: command)
+    monkeypatch.setattr("sys.warnoptions", [])
+    before = list(warnings.filters)
+    with pytest.warns(InputWarning, match="of a thread"):
+        assert main(["register"]) == 0
+        command.end.set()
+        command.thread.join()
+    assert command.quiet
+    assert list(warnings.filters) == before
 
 
 def write_phases(folder: Path) -> np.ndarray:

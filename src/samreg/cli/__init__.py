@@ -26,7 +26,6 @@ import signal
 import sys
 import time
 import traceback
-import warnings
 from collections.abc import Sequence
 from types import FrameType
 from typing import Any
@@ -34,7 +33,7 @@ from typing import Any
 from samreg import __version__, plugins
 from samreg.cli.output import begin, current, logged
 from samreg.errors import ConfigError, InputError, SamregError
-from samreg.notes import collected
+from samreg.notes import collected, hushed
 from samreg.runs.threads import bound_threads
 
 __all__ = ["BUILT_IN", "command_names", "main"]
@@ -116,13 +115,11 @@ def _run(arguments: list[str], notes: list[str], said: list[str]) -> int:
         _note(text)
 
     try:
-        with warnings.catch_warnings():
-            if not sys.warnoptions:  # what a library deprecates does not concern the user
-                warnings.simplefilter("ignore")
-            with collected(keep):
-                command = _command(arguments[0], arguments[1:])
-                with logged():
-                    return int(command.run() or 0)
+        # What a library deprecates does not concern the user, unless Python was started with -W.
+        with contextlib.nullcontext() if sys.warnoptions else hushed(), collected(keep):
+            command = _command(arguments[0], arguments[1:])
+            with logged():
+                return int(command.run() or 0)
     except InputError as error:
         return fail(str(error), 2)
     except SamregError as error:
