@@ -97,7 +97,7 @@ def test_a_command_loses_no_note_of_a_thread_and_takes_no_filter_away(monkeypatc
     monkeypatch.setattr("samreg.cli._command", lambda name, arguments: command)
     monkeypatch.setattr("sys.warnoptions", [])
     before = list(warnings.filters)
-    with pytest.warns(InputWarning, match="of a thread"):
+    with pytest.warns(InputWarning, match="of a thread"):  # noqa: PT031 - the order is the test
         assert main(["register"]) == 0
         command.end.set()
         command.thread.join()

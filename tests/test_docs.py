@@ -9,6 +9,7 @@ Tables of commands that made a number (docs/results.md, docs/performance.md) nam
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import re
 import shutil
@@ -147,14 +148,33 @@ def test_every_exception_has_its_entry_on_the_page_of_troubles() -> None:
     assert [name for name in names if f"| `{name}` |" not in page] == []
 
 
+_FAMILIES = ("MIT", "BSD", "Apache", "MPL", "Mozilla", "ISC", "PSF", "Python Software Foundation", "GPL", "Unlicense")
+
+
+def _licence(name: str) -> set[str]:
+    """The families of licences that an installed package names; none where it is not installed or names none."""
+    try:
+        data = importlib.metadata.metadata(name)
+    except importlib.metadata.PackageNotFoundError:
+        return set()
+    classifiers = [text for text in data.get_all("Classifier") or [] if text.startswith("License")]
+    own = data.get("License-Expression") or " ".join([(data.get("License") or "").strip()[:60], *classifiers])
+    return {family for family in _FAMILIES if family in own}
+
+
 def test_every_dependency_has_its_licence_on_the_page() -> None:
     tomllib = pytest.importorskip("tomllib")  # Python 3.11
 
     project = tomllib.loads((_ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     wanted = [*project["dependencies"], *(r for rows in project["optional-dependencies"].values() for r in rows)]
-    names = {re.split(r"[\[<>=; ]", requirement, maxsplit=1)[0].lower() for requirement in wanted} - {"samreg"}
-    page = (_ROOT / "docs" / "licences.md").read_text("utf-8").lower()
-    assert sorted(name for name in names if name not in page) == []
+    names = {re.split(r"[\[<>=; ]", requirement, maxsplit=1)[0] for requirement in wanted} - {"samreg"}
+    page = (_ROOT / "docs" / "licences.md").read_text("utf-8")
+    rows = dict(re.findall(r"^\| ([\w-]+)[^|]*\| ([^|]+) \|", page, re.M))
+    assert sorted(names - set(rows)) == []
+    named = {name: _licence(name) for name in names}
+    assert sum(map(bool, named.values())) > 10
+    other = {n: (rows[n], own) for n, own in named.items() if own and not any(f in rows[n] for f in own)}
+    assert other == {}, "the page says another licence than the package"
 
 
 def test_the_lowest_releases_are_those_that_the_project_allows() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from PIL import Image as Pillow
-from PIL import ImageOps
+from PIL import ImageOps, TiffImagePlugin
 
 from refusals import refused
 from samreg.errors import InputWarning
@@ -164,9 +164,10 @@ class TestPages:
         np.testing.assert_array_equal(read_image(tmp_path / "a.tif", frame=3).data, data + data.dtype.type(2))
 
     def test_a_thumbnail_is_no_page(self, tmp_path: Path) -> None:
-        small = Pillow.fromarray(GREY[::2, ::2])
-        small.encoderinfo = {"tiffinfo": {254: 1}}
-        Pillow.fromarray(GREY).save(tmp_path / "a.tif", save_all=True, append_images=[small])
+        with TiffImagePlugin.AppendingTiffWriter(str(tmp_path / "a.tif"), new=True) as pages:
+            for data, info in ((GREY, {}), (GREY[::2, ::2], {254: 1})):
+                Pillow.fromarray(data).save(pages, format="TIFF", tiffinfo=info)
+                pages.newFrame()
         np.testing.assert_array_equal(read_image(tmp_path / "a.tif").data, GREY)
 
     def test_an_animation(self, tmp_path: Path) -> None:
