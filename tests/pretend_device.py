@@ -27,9 +27,6 @@ class Pretended(torch.Tensor):
     """A tensor whose values are in `inner`, on the CPU."""
 
     inner: Tensor
-    __torch_function__ = (
-        torch._C._disabled_torch_function_impl
-    )  # else torch 2.2 makes results of methods this class, too
 
     @staticmethod
     def __new__(cls, inner: Tensor) -> Pretended:
