@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -138,6 +139,22 @@ class TestAsking:
         assert again.n_encoded == segmenter.encoded == 1
         assert len(again.pairs) == 1
 
+    @pytest.mark.parametrize("same_slices", [True, False])
+    def test_a_region_of_a_shared_stack_asks_its_own_slice(self, same_slices: bool) -> None:
+        segmenter = Threshold()
+        fixed = segmented([LARGE * 1.0, EMPTY], [(0, LARGE)])
+        moving = segmented([SMALL * 1.0, LARGE * 1.0], [])
+        planes = [Planes(r, segmenter, SegmentConfig()) for r in (fixed, moving)]
+        # The first registration takes everything to the next slice.
+        displacement = torch.zeros(3, *fixed.image.grid.shape)
+        displacement[0] = 1.0
+        frame = Frame(fixed.image.grid, moving.image.grid, np.eye(4))
+        maps = PlaneMaps(planes[0], planes[1], frame, displacement, same_slices=same_slices)
+        asked = ask(planes[0], planes[1], maps)
+        assert [p.slices for p in asked.pairs] == [(0, 0) if same_slices else (0, 1)]
+        (found,) = asked.pairs
+        assert found.contained > 0.9
+
     def test_slices_that_cross_are_not_asked(self) -> None:
         fixed = Planes(segmented([LARGE * 1.0, EMPTY], [(0, LARGE)]), Threshold(), SegmentConfig())
         turned = Grid(STACK.shape, STACK.spacing, STACK.origin, ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (-1.0, 0.0, 0.0)))
@@ -203,6 +220,22 @@ class TestChoosing:
         assert choose([pair(LARGE, LARGE, agreement, similarity)], 0.8) == []
         found = replace(pair(LARGE, LARGE, agreement, similarity), kind="found")
         assert choose([found], 0.8) == [found]
+
+    @pytest.mark.parametrize(
+        ("changed", "stays"),
+        [
+            ({}, True),
+            ({"contained": 0.8}, False),
+            ({"agreement": 0.3}, False),
+            ({"quality": (0.9, 0.7)}, False),
+            ({"similarity": 0.55}, False),
+        ],
+    )
+    def test_a_chamber_that_empties_further_than_the_first_registration_stays(
+        self, changed: dict[str, Any], stays: bool
+    ) -> None:
+        emptied = replace(pair(LARGE, disc(20, 20, 5), 0.4, 0.65), contained=1.0)
+        assert bool(choose([replace(emptied, **changed)], 0.8)) is stays
 
     def test_the_weight_rises_with_the_agreement(self) -> None:
         assert [weight_of(a) for a in (0.2, 0.3, 0.55, 0.8, 1.0)] == pytest.approx([0, 0, 0.5, 1, 1])

@@ -14,6 +14,15 @@ _LEAST_AGREEMENT = 0.6
 """IoU with the carried region below which an answer is no counterpart."""
 _LENIENCE = 0.15
 """By how much perfect agreement lowers epsilon: a region that contracts looks different, and yet is the same."""
+_SHRUNK = 0.35
+"""The same where the answer is a smaller region within the carried one, or holds it: a chamber empties further than
+the first registration follows."""
+_WITHIN = 0.9
+"""Share of the smaller region that then lies in the larger one,"""
+_GOOD = 0.8
+"""least predicted IoU of both,"""
+_LESS_LIKE = 0.2
+"""and how much less alike they may be: a cell of the embedding around a small region holds more of its surroundings."""
 _SAME = 0.8
 """IoU from which two masks show the same region."""
 _CERTAIN = (0.3, 0.8)
@@ -23,14 +32,15 @@ _CERTAIN = (0.3, 0.8)
 def choose(pairs: Sequence[SlicePair], epsilon: float) -> list[SlicePair]:
     """The pairs that stay, best first within each slice.
 
-    A pair that asking gave has to agree with the carried region, and to be similar. Of pairs whose fixed regions, or
-    whose moving regions, are the same, the best stays; a settled pair comes before all that asking gave.
+    A pair that asking gave has to agree with the carried region, or to lie within it, and to be similar. Of pairs whose
+    fixed regions, or whose moving regions, are the same, the best stays; a settled pair comes before all that asking
+    gave.
 
     Args:
         pairs: found and asked.
         epsilon: cosine similarity below which two regions do not correspond.
     """
-    good = [p for p in pairs if p.kind == "found" or confirmed(p, epsilon)]
+    good = [p for p in pairs if p.kind == "found" or confirmed(p, epsilon) or _confirmed_within(p, epsilon)]
     kept: list[SlicePair] = []
     for number in sorted({p.slices[0] for p in good}):
         here = sorted((p for p in good if p.slices[0] == number), key=lambda p: (not p.settled, -p.score))
@@ -50,6 +60,12 @@ def choose(pairs: Sequence[SlicePair], epsilon: float) -> list[SlicePair]:
 def confirmed(pair: SlicePair, epsilon: float) -> bool:
     """Whether the first registration and the embeddings confirm what asking gave."""
     return pair.agreement >= _LEAST_AGREEMENT and pair.similarity >= epsilon - _LENIENCE * pair.agreement
+
+
+def _confirmed_within(pair: SlicePair, epsilon: float) -> bool:
+    """Whether one region lies in the other, clearly outlined, and is much smaller than the first registration says."""
+    within = pair.contained >= _WITHIN and pair.agreement >= _SHRUNK
+    return within and min(pair.quality) >= _GOOD and pair.similarity >= epsilon - _LESS_LIKE
 
 
 def weight_of(agreement: float) -> float:

@@ -53,6 +53,7 @@ class SlicePair:
         agreement: IoU of both where the first registration carries them.
         kind: `found` (both by everything mode), `counterpart` (one was asked for) or `ring`.
         rows: the regions of everything mode on either side; -1 for a mask that was asked for, and for rings.
+        contained: share of the smaller of both that lies in the other there, where one was asked for.
     """
 
     fixed: np.ndarray
@@ -63,6 +64,7 @@ class SlicePair:
     agreement: float
     kind: str = "counterpart"
     rows: tuple[int, int] = (-1, -1)
+    contained: float = 0.0
 
     @property
     def settled(self) -> bool:
@@ -124,12 +126,14 @@ class _Answer:
         quality: predicted IoU.
         similarity: cosine of its prototype and that of the region that asks.
         agreement: IoU of both on the fixed slice.
+        contained: share of the smaller of both that lies in the other there.
     """
 
     mask: np.ndarray
     quality: float
     similarity: float
     agreement: float
+    contained: float
 
     @property
     def score(self) -> float:
@@ -238,6 +242,7 @@ class _Work:
                     float(quality[at]),
                     float(cosine_similarity(own, prototypes[at][None])[0, 0]),
                     float(mask_iou(seen, asked[i].carried[None])[0, 0]),
+                    _contained(seen[0], asked[i].carried),
                 )
                 known = best[i]
                 if known is None or answer.score > known.score:
@@ -269,6 +274,7 @@ def _pair_of(question: _Question, answer: _Answer, quality: float, number: int, 
         answer.similarity,
         answer.agreement,
         rows=(fixed[3], moving[3]),
+        contained=answer.contained,
     )
 
 
@@ -281,6 +287,12 @@ def _extent(points: np.ndarray) -> np.ndarray:
 def _scaled(box: np.ndarray, scale: float) -> np.ndarray:
     middle, half = (box[:2] + box[2:]) / 2, (box[2:] - box[:2]) / 2
     return np.concatenate([middle - scale * half, middle + scale * half])
+
+
+def _contained(one: np.ndarray, other: np.ndarray) -> float:
+    """Share of the smaller mask that lies in the other."""
+    least = min(int(np.count_nonzero(one)), int(np.count_nonzero(other)))
+    return float(np.count_nonzero(one & other) / max(1, least))
 
 
 def mask_iou(masks: np.ndarray, others: np.ndarray) -> np.ndarray:

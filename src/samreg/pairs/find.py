@@ -84,7 +84,10 @@ def ask_for_pairs(
     given = pairs.select(np.flatnonzero(pairs.kinds != "found"))
     asked = Asked([], 0, 0)
     if len(images.fixed) and len(images.moving) and facing(fixed, moving, start.affine):
-        maps = PlaneMaps(fixed, moving, Frame(images.fixed_grid, images.moving_grid, start.affine), asking.displacement)
+        frame = Frame(images.fixed_grid, images.moving_grid, start.affine)
+        # Pairs of a stack that both images share lie in one slice, as those of two everything modes do.
+        together = images.same_slices and not images.linked
+        maps = PlaneMaps(fixed, moving, frame, asking.displacement, same_slices=together)
         if images.linked:
             found, asked = ask_for_structures(
                 fixed, moving, maps, found, start.affine, asking.displacement, config.epsilon

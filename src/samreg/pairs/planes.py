@@ -173,7 +173,9 @@ def facing(fixed: Planes, moving: Planes, affine: Matrix) -> bool:
     return bool(abs(np.linalg.det(directions)) > _FLAT)
 
 
-def plane_map(fixed: Planes, moving: Planes, frame: Frame, displacement: Tensor, number: int) -> PlaneMap:
+def plane_map(
+    fixed: Planes, moving: Planes, frame: Frame, displacement: Tensor, number: int, *, same_slices: bool = False
+) -> PlaneMap:
     """Where one fixed slice lies in the moving image.
 
     Args:
@@ -182,6 +184,7 @@ def plane_map(fixed: Planes, moving: Planes, frame: Frame, displacement: Tensor,
         frame: of both grids and the affine map.
         displacement: (d, *fixed shape) in fixed voxels, array order.
         number: of the fixed slice.
+        same_slices: both images share their stack of slices, and slice i looks for counterparts on slice i.
     """
     axis, shape = fixed.axis, fixed.plan.grid.shape
     ranges = [torch.arange(n).float() if a != axis else torch.tensor([float(number)]) for a, n in enumerate(shape)]
@@ -192,7 +195,8 @@ def plane_map(fixed: Planes, moving: Planes, frame: Frame, displacement: Tensor,
         return PlaneMap(at, np.zeros(at.shape[:2]), moving.shape)
     at = at.squeeze(axis)
     across = 2 - (moving.axis or 0)
-    return PlaneMap(np.delete(at, across, axis=-1), at[..., across], moving.shape)
+    depth = np.full(at.shape[:2], float(number)) if same_slices else at[..., across]
+    return PlaneMap(np.delete(at, across, axis=-1), depth, moving.shape)
 
 
 class PlaneMaps:
@@ -203,13 +207,17 @@ class PlaneMaps:
         moving: slices of the moving image.
         frame: of both grids and the affine map.
         displacement: (d, *fixed shape) in fixed voxels, array order.
+        same_slices: as for `plane_map`.
     """
 
-    def __init__(self, fixed: Planes, moving: Planes, frame: Frame, displacement: Tensor) -> None:
+    def __init__(
+        self, fixed: Planes, moving: Planes, frame: Frame, displacement: Tensor, *, same_slices: bool = False
+    ) -> None:
         self._parts = fixed, moving, frame, displacement
+        self._same_slices = same_slices
         self._made: dict[int, PlaneMap] = {}
 
     def __getitem__(self, number: int) -> PlaneMap:
         if number not in self._made:
-            self._made[number] = plane_map(*self._parts, number)
+            self._made[number] = plane_map(*self._parts, number, same_slices=self._same_slices)
         return self._made[number]
