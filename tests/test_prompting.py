@@ -195,6 +195,25 @@ def test_another_stack_is_searched_slice_by_slice() -> None:
     np.testing.assert_array_equal(answer.pairs.moving.mask(0).any(axis=(1, 2)), [1, 1, 1, 0, 0, 0])
 
 
+@pytest.mark.parametrize("off", [(0.0, 0.0, 0.0), (90.0, 0.0, 0.0), (0.0, 0.0, 20.0)])
+def test_a_registration_says_where_to_look_first(off: tuple[float, ...]) -> None:
+    other = Grid(STACK.shape, STACK.spacing, (-40.0, -70.0, 118.0))
+    fixed, moving = _volume(STACK, 2, 4, A, B), _volume(other, 0, 2, A2, B2)
+    point = STACK.index_to_world(np.asarray([[20.0, 24.0, 3.0]]))[0].tolist()
+    # Right; beyond the image; at a slice without the region: then it is looked for as without a registration.
+    moved = np.asarray([5.0, 4.0, 0.0]) + off
+    alone = _ask(fixed, moving, point=point, through=False)
+    answer = _ask(fixed, moving, point=point, through=False, carry=lambda points: points + moved)
+    assert answer.found
+    if any(off):
+        assert answer.record.moving_slice == alone.record.moving_slice
+        assert answer.record.n_moving_encoded >= alone.record.n_moving_encoded
+    else:
+        assert (answer.record.moving_slice, answer.record.n_moving_encoded) == (1, 1)
+        assert alone.record.n_moving_encoded > 1
+    np.testing.assert_array_equal(answer.pairs.moving.mask(0).any(axis=(0)), A2)
+
+
 @pytest.mark.parametrize("name", [n for n in GRIDS if n != "one-slice-3d"])
 def test_slice_pixels_and_the_world(name: str) -> None:
     grid = GRIDS[name]

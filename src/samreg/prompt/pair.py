@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from samreg.regions.prototypes import cosine_similarity, slice_prototypes
 from samreg.regions.stack import Stack
 from samreg.result import Origin, PromptRecord, RegistrationResult
 from samreg.segmenters.base import Segmenter
-from samreg.types import MaskArray, Matrix, Progress
+from samreg.types import MaskArray, Matrix, Points, Progress
 
 __all__ = ["PromptAnswer", "prompt_pair"]
 
@@ -32,6 +32,8 @@ _LENIENCE = 0.15
 """By how much a perfect way back lowers epsilon: a region that contracts looks different, and yet is the same."""
 _REACH = 12.0
 """How far to either side the slices of another stack are searched, in world units."""
+_SPREAD = 400
+"""Pixels of the region that say where a transform carries it."""
 _FLAT = 0.2
 """Area of a pixel seen in the other stack, below which the two slice each other crosswise."""
 
@@ -104,6 +106,7 @@ def prompt_pair(
     preset: str | None = None,
     segmenter: RegionFinder | Segmenter | None = None,
     through: bool = True,
+    carry: Callable[[Points], Points] | None = None,
     progress: Progress | None = None,
 ) -> PromptAnswer:
     """The region at a prompt in the fixed image, and its counterpart in the moving image.
@@ -122,6 +125,8 @@ def prompt_pair(
         preset: the name of a preset in place of settings; `default` where neither is given.
         segmenter: a loaded segmenter; otherwise `config.segment.segmenter` is loaded.
         through: follow the region through the slices of a volume; else it lies in one slice.
+        carry: where a registration puts points, (n, d) fixed world to (n, d) moving world; the counterpart is looked
+            for there first, and elsewhere only where it is not found there.
         progress: called with the stage, the steps done and the steps in all.
 
     Raises:
@@ -136,13 +141,8 @@ def prompt_pair(
     config = chosen(config, preset)
     say = progress or (lambda *_: None)
     begun = time.perf_counter()
-    work = _Work(
-        fixed,
-        moving,
-        config,
-        _promptable(open_finder(config.segment) if segmenter is None else as_finder(segmenter)),
-        through,
-    )
+    answering = _promptable(open_finder(config.segment) if segmenter is None else as_finder(segmenter))
+    work = _Work(fixed, moving, config, answering, through, carry)
     loaded = time.perf_counter()
     say("region", 0, 3)
     work.find_region(point, box, mask)
@@ -171,9 +171,15 @@ class _Work:
     """One prompt on its way."""
 
     def __init__(
-        self, fixed: Image, moving: Image, config: RegisterConfig, segmenter: Segmenter, through: bool
+        self,
+        fixed: Image,
+        moving: Image,
+        config: RegisterConfig,
+        segmenter: Segmenter,
+        through: bool,
+        carry: Callable[[Points], Points] | None,
     ) -> None:
-        self.config, self.segmenter, self.through = config, segmenter, through
+        self.config, self.segmenter, self.through, self.carry = config, segmenter, through, carry
         self.fixed = Stack(fixed, segmenter, config.segment)
         self.moving = Stack(moving, segmenter, config.segment)
         self.number = 0
@@ -217,11 +223,19 @@ class _Work:
         )
 
     def find_counterpart(self) -> None:
-        """The best match on the slices where it may lie."""
+        """The best match where the registration puts it, or else on the slices where it may lie."""
+        place = self._carried()
+        if place is not None:
+            self.best = self._best_on([place])
+        if self.best is None or self._reason():
+            self.best = self._best_on(self._places()) or self.best
+
+    def _best_on(self, places: Sequence[tuple[int, Matrix | None]]) -> _Match | None:
+        """The best match on some slices of the moving image."""
         view = self.fixed.view(self.number)
         ratio = self.fixed.pixel_size / self.moving.pixel_size
         tried: list[tuple[float, int, Matrix | None, Candidates, int]] = []
-        for number, start in self._places():
+        for number, start in places:
             found = search(self.segmenter, view, self.outline, self.moving.view(number), start, ratio)
             tried += [(float(found.score[i]), number, start, found, i) for i in range(min(_TRIED, len(found.score)))]
         tried.sort(key=lambda row: -row[0])
@@ -234,13 +248,32 @@ class _Work:
             cycle = float(iou_with(returned.outline.masks[:1], self.outline.masks[0]).max(initial=0.0))
             similarity = float(cosine_similarity(self.outline.prototypes, outline.prototypes)[0, 0])
             matches.append(_Match(number, outline, score + cycle, similarity, cycle))
-        self.best = max(matches, key=lambda match: match.score, default=None)
+        return max(matches, key=lambda match: match.score, default=None)
+
+    def _carried(self) -> tuple[int, Matrix] | None:
+        """The moving slice to which the registration carries the region, and the map of pixels there; or None."""
+        if self.carry is None or self._share_slices():
+            return None
+        rows, columns = np.nonzero(self.outline.masks[0])
+        pixels = np.stack([columns, rows], axis=1)[:: max(1, len(rows) // _SPREAD)].astype(float)
+        moved = self.carry(self.fixed.world(self.number, pixels))
+        held = self.moving.image.grid.contains(moved)
+        if not held.any():
+            return None
+        numbers, target = self.moving.locate(moved[held])
+        known = np.column_stack([pixels[held], np.ones(held.sum())])
+        if np.linalg.matrix_rank(known - known.mean(axis=0)) < 2:
+            return None
+        matrix = np.eye(3)
+        matrix[:2] = np.linalg.lstsq(known, target, rcond=None)[0].T
+        area = abs(np.linalg.det(matrix)) * (self.moving.pixel_size / self.fixed.pixel_size) ** 2
+        return (round(float(numbers.mean())), matrix) if area > _FLAT else None
 
     def _places(self) -> list[tuple[int, Matrix | None]]:
         """Slices of the moving image to look at, each with the map of pixels to start from."""
-        fixed, moving = self.fixed.image.grid, self.moving.image.grid
-        if fixed.same_as(moving) and self.fixed.plan.axis == self.moving.plan.axis:
+        if self._share_slices():
             return [(self.number, np.eye(3))]
+        fixed, moving = self.fixed.image.grid, self.moving.image.grid
         rows, columns = np.nonzero(self.outline.masks[0])
         middle = self.fixed.world(self.number, np.asarray([[columns.mean(), rows.mean()]]))
         places: dict[int, Matrix | None] = {}
@@ -253,6 +286,10 @@ class _Work:
         if not places:
             places = dict.fromkeys(self._near((len(self.moving) - 1) / 2))
         return list(places.items())
+
+    def _share_slices(self) -> bool:
+        one_axis = self.fixed.plan.axis == self.moving.plan.axis
+        return one_axis and self.fixed.image.grid.same_as(self.moving.image.grid)
 
     def _near(self, number: float) -> list[int]:
         axis = self.moving.plan.axis

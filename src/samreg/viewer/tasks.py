@@ -7,7 +7,7 @@ import dataclasses
 import hashlib
 import json
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ from samreg.report.slices import body_in_slices
 from samreg.runs.pair_files import read_every_pair
 from samreg.runs.refit import config_of, inputs_of, refit_run
 from samreg.runs.run_folder import Run, read_run, write_run
-from samreg.types import Progress
+from samreg.types import Points, Progress
 from samreg.viewer.display import Display
 from samreg.viewer.masks import shown_roi
 from samreg.viewer.volumes import jacobian_volume, write_volume
@@ -127,6 +127,7 @@ def prompt(progress: Progress, folder: str, side: str, where: dict[str, list[flo
         box=world if kind == "box" else None,
         config=config,
         segmenter=_Held.finder,
+        carry=_carry(run, side),
         progress=progress,
     )
     sides = {side: shown_roi(answer.region[0], shown), "moving" if side == "fixed" else "fixed": None}
@@ -140,6 +141,13 @@ def prompt(progress: Progress, folder: str, side: str, where: dict[str, list[flo
         "cycle": float(answer.cycle),
         "confidence": float(answer.confidence),
     }
+
+
+def _carry(run: Run, side: str) -> Callable[[Points], Points] | None:
+    """Where the run's transform puts points of one image in the other; None where it has none."""
+    if run.field is None:
+        return None
+    return run.field.transform_points if side == "fixed" else run.field.invert_points
 
 
 def volume(progress: Progress, folder: str, name: str, path: str) -> None:
