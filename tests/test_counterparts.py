@@ -225,7 +225,7 @@ class TestChoosing:
         ("changed", "stays"),
         [
             ({}, True),
-            ({"contained": 0.8}, False),
+            ({"contained": 0.7}, False),
             ({"agreement": 0.3}, False),
             ({"quality": (0.9, 0.7)}, False),
             ({"similarity": 0.55}, False),

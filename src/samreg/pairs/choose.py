@@ -17,7 +17,7 @@ _LENIENCE = 0.15
 _SHRUNK = 0.35
 """The same where the answer is a smaller region within the carried one, or holds it: a chamber empties further than
 the first registration follows."""
-_WITHIN = 0.9
+_WITHIN = 0.8
 """Share of the smaller region that then lies in the larger one,"""
 _GOOD = 0.8
 """least predicted IoU of both,"""
