@@ -36,7 +36,8 @@ def test_it_draws_and_changes(browser: Any, tmp_path: Path) -> None:
             before = pixels(page, "fixed")
             n_asked = len([u for u in page.asked if "/overlaps" not in u])
             page.keyboard.press("ArrowDown")
-            assert page.locator("#where").inner_text() == "3 / 3"
+            # The page draws when the browser next asks it to, and says where it is once it has drawn.
+            page.wait_for_function("() => document.getElementById('where').textContent === '3 / 3'")
             assert pixels(page, "fixed") != before
             assert len([u for u in page.asked if "/overlaps" not in u]) == n_asked
             page.locator(".pair[data-id='3'] button:has-text('Reject')").click()
