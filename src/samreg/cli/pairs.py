@@ -34,7 +34,7 @@ class Pairs:
         """Edit, list."""
         import json
 
-        from samreg.runs.pair_files import edit_pairs
+        from samreg.runs.pair_files import edit_pairs, why_unused
 
         if len(self.rename) % 2:
             raise InputError(f"--rename wants a number and a name, for example 3 liver; got {' '.join(self.rename)}")
@@ -43,8 +43,9 @@ class Pairs:
         edit_pairs(self.run_folder, drop=_numbers(self.drop, "--drop"), keep_only=only, rename=names)
         rows = json.loads((self.run_folder / "pairs.json").read_text(encoding="utf-8"))
         head = ("pair", "name", "used", "similarity", "weight", "fixed", "moving")
-        show(table(head, [_line(row) for row in _by_use(rows)]))
-        kept, used = sum(row.get("keep", True) for row in rows), sum(_state(row) == "yes" for row in rows)
+        unused = {row["id"]: why_unused(row) for row in rows}
+        show(table(head, [_line(row, unused[row["id"]] or "yes") for row in _by_use(rows, unused)]))
+        kept, used = sum(row.get("keep", True) for row in rows), sum(not why for why in unused.values())
         show(
             f"{kept} of {len(rows)} pairs are kept, {used} of them used: with a weight, and no background; "
             f"samreg fit {self.run_folder} --out RUN2 registers from what is kept"
@@ -59,36 +60,23 @@ def _numbers(words: tuple[str, ...], option: str) -> list[int]:
         raise InputError(f"{option} wants numbers of pairs, for example 3,7; got {' '.join(words)}") from None
 
 
-def _state(row: dict[str, Any]) -> str:
-    """Whether a pair is used, or why not, in the words of the report."""
-    if not row.get("keep", True):
-        return "rejected"
-    if row.get("background", False):
-        return "background"
-    return "yes" if row["confidence"] > 0 else "weight 0"
-
-
-def _by_use(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _by_use(rows: list[dict[str, Any]], unused: dict[int, str]) -> list[dict[str, Any]]:
     """In the order of the report: pairs that are used first, structures of many slices before others."""
-    use: dict[int, float] = {}
+    structure = {row["id"]: row.get("structure", row["id"]) for row in rows}
+    use = dict.fromkeys(structure.values(), 0.0)
     for row in rows:
-        structure = row.get("structure", row["id"])
-        use[structure] = use.get(structure, 0.0) + (row["confidence"] if _state(row) == "yes" else 0.0)
-    return sorted(
-        rows,
-        key=lambda row: (
-            _state(row) != "yes",
-            -round(use[row.get("structure", row["id"])], 3),
-            -row["confidence"],
-            row["id"],
-        ),
-    )
+        use[structure[row["id"]]] += 0.0 if unused[row["id"]] else row["confidence"]
+
+    def rank(row: dict[str, Any]) -> tuple[bool, float, float, int]:
+        return bool(unused[row["id"]]), -round(use[structure[row["id"]]], 3), -row["confidence"], row["id"]
+
+    return sorted(rows, key=rank)
 
 
-def _line(row: dict[str, Any]) -> list[str]:
+def _line(row: dict[str, Any], used: str) -> list[str]:
     sizes = [_size(row[side]) for side in ("fixed", "moving")]
     numbers = [f"{row[key]:.2f}" for key in ("similarity", "confidence")]
-    return [str(row["id"]), str(row["name"]), _state(row), *numbers, *sizes]
+    return [str(row["id"]), str(row["name"]), used, *numbers, *sizes]
 
 
 def _size(side: dict[str, Any]) -> str:

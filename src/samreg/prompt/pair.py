@@ -266,8 +266,7 @@ class _Work:
             return None
         matrix = np.eye(3)
         matrix[:2] = np.linalg.lstsq(known, target, rcond=None)[0].T
-        area = abs(np.linalg.det(matrix)) * (self.moving.pixel_size / self.fixed.pixel_size) ** 2
-        return (round(float(numbers.mean())), matrix) if area > _FLAT else None
+        return (round(float(numbers.mean())), matrix) if self._seen_along(matrix) else None
 
     def _places(self) -> list[tuple[int, Matrix | None]]:
         """Slices of the moving image to look at, each with the map of pixels to start from."""
@@ -305,8 +304,12 @@ class _Work:
         _, pixels = self.moving.locate(corners + shift)
         matrix = np.eye(3)
         matrix[:2, 0], matrix[:2, 1], matrix[:2, 2] = pixels[1] - pixels[0], pixels[2] - pixels[0], pixels[0]
+        return matrix if self._seen_along(matrix) else None
+
+    def _seen_along(self, matrix: Matrix) -> bool:
+        """Whether a map of pixels sees the slices from the front, not crosswise."""
         area = abs(np.linalg.det(matrix)) * (self.moving.pixel_size / self.fixed.pixel_size) ** 2
-        return matrix if area > _FLAT else None
+        return bool(area > _FLAT)
 
     def answer(self) -> PromptAnswer:
         """Through the slices, and what it all came to."""

@@ -39,6 +39,7 @@ __all__ = [
     "read_pair_files",
     "segment_id",
     "side_row",
+    "why_unused",
     "write_pair_files",
 ]
 
@@ -114,6 +115,15 @@ def side_row(rois: RoiSet, i: int, centroid: np.ndarray) -> dict[str, Any]:
         "box_last_vox": [int(b) - 1 for b in roi.stop[::-1]],
         "quality": float(roi.quality),
     }
+
+
+def why_unused(row: Mapping[str, Any]) -> str:
+    """Why a row of pairs.json is no pair that is used, in the words of the report; empty where it is one."""
+    if not row.get("keep", True):
+        return "rejected"
+    if row.get("background", False):
+        return "background"
+    return "" if row["confidence"] > 0 else "weight 0"
 
 
 def read_pair_files(folder: Path, fixed: Grid, moving: Grid) -> tuple[PairedRois, list[dict[str, Any]]]:

@@ -19,7 +19,7 @@ from samreg.geometry.rois import PairedRois
 from samreg.io.images import read_image
 from samreg.notes import collected, unsaid
 from samreg.report.slices import body_in_slices
-from samreg.runs.pair_files import read_every_pair
+from samreg.runs.pair_files import read_every_pair, why_unused
 from samreg.runs.refit import config_of, inputs_of, refit_run
 from samreg.runs.run_folder import Run, read_run, write_run
 from samreg.types import Points, Progress
@@ -211,7 +211,7 @@ def register(progress: Progress, folder: str, out: str) -> dict[str, Any]:
 def _outcome(result: Any, out: str) -> dict[str, Any]:
     """What the page says of a new result; pairs are counted as its table counts them."""
     rows = json.loads((Path(out) / "pairs.json").read_text(encoding="utf-8"))
-    used = sum(row["keep"] and row["confidence"] > 0 and not row["background"] for row in rows)
+    used = sum(not why_unused(row) for row in rows)
     return {"pairs": used, "verdict": result.verdict, "warnings": list(result.warnings)}
 
 
