@@ -2,6 +2,7 @@
 
     python -m benchmarks.determinism                          the phantom in 2D
     python -m benchmarks.determinism FIXED MOVING [OPTION ...]      two images; options of samreg register
+    python -m benchmarks.determinism --only WAY [FIXED MOVING ...]  the first way and this one alone
     python -m benchmarks.determinism --workers [FIXED MOVING ...]   workers instead of threads and engines: batches of
                                                                     two pairs, the images, and the images exchanged
 
@@ -120,6 +121,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("images", nargs="*", type=Path, metavar="IMAGE")
     parser.add_argument("--workers", action="store_true", help="batches instead of threads and engines")
+    parser.add_argument("--only", action="append", choices=[*WAYS, *WORKERS], help="this way beside the first one")
     options, more = parser.parse_known_args()
     if len(options.images) not in (0, 2):
         parser.error("give two images, or none for the phantom")
@@ -133,6 +135,8 @@ def main() -> int:
         first: Run | None = None
         reference = b""
         ways = {_FIRST: WAYS[_FIRST], **WORKERS} if options.workers else WAYS
+        if options.only:
+            ways = {name: {**WAYS, **WORKERS}[name] for name in [_FIRST, *options.only]}
         for k, (name, how) in enumerate(ways.items()):
             out = Path(folder) / f"run{k}"
             fault = batch(images, out, *how, more) if name in WORKERS else register(images, out, [*how, *more])

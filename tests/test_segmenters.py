@@ -150,6 +150,43 @@ def test_compiled_networks_are_kept_and_damage_is_noticed(tmp_path: Path, monkey
     assert hashlib.sha256(body).hexdigest().encode() == digest
 
 
+@pytest.mark.parametrize("precision", ["float32", "auto"])
+def test_a_kept_network_runs_with_the_settings_it_was_compiled_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str
+) -> None:
+    """OpenVINO gives an imported network bfloat16, pinned threads and one stream where it is not told otherwise."""
+    pytest.importorskip("openvino")
+    from samreg.segmenters.engines import openvino_engine
+
+    class Recorded(openvino_engine._Compiled):
+        def __init__(self, model) -> None:
+            super().__init__(model)
+            names = ("INFERENCE_PRECISION_HINT", "INFERENCE_NUM_THREADS", "ENABLE_CPU_PINNING", "NUM_STREAMS")
+            seen.append([str(model.get_property(name)) for name in names])
+
+    monkeypatch.setattr(openvino_engine, "_Compiled", Recorded)
+    monkeypatch.setenv("SAMREG_CACHE_DIR", str(tmp_path / "cache"))
+    fixtures.write_sam_checkpoint(tmp_path / "sam.pth")
+    pixels = [np.random.default_rng(i).random((50, 50), dtype=np.float32) for i in range(3)]
+    boxes = np.array([[5.0, 5.0, 30.0, 30.0]] * 5)
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1 if n_threads > 1 else 2)
+    runs = []
+    try:
+        for _ in range(2):
+            seen: list[list[str]] = []
+            segmenter = open_segmenter(str(tmp_path / "sam.pth"), engine="openvino", precision=precision)
+            encodings = segmenter.encode(pixels)
+            logits = segmenter.prompt(encodings[0], Prompts(boxes=boxes)).logits
+            runs.append((seen, [*(encoding.features for encoding in encodings), logits]))
+    finally:
+        torch.set_num_threads(n_threads)
+    (compiled, first), (kept, again) = runs
+    assert len(compiled) == 3
+    assert kept == compiled
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+
+
 def test_a_cache_that_cannot_be_written_does_not_fail_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("not a folder")
     monkeypatch.setenv("SAMREG_CACHE_DIR", str(tmp_path / "file"))

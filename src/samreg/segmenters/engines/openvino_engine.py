@@ -224,7 +224,8 @@ class OpenVinoEngine:
         kept = compiled_cache.load(key)
         if kept is not None:
             try:
-                return self._core.import_model(kept, "CPU")
+                # A stored network does not keep its settings: without them it gets the processor's defaults.
+                return self._core.import_model(kept, "CPU", settings)
             except RuntimeError:  # written by another build with the same key: compile again
                 pass
         if not self._announced:  # the command line shows it: nothing else happens for a while
