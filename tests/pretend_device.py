@@ -27,6 +27,8 @@ class Pretended(torch.Tensor):
     """A tensor whose values are in `inner`, on the CPU."""
 
     inner: Tensor
+    # torch's own operations, and their results as they come: torch 2.2 would wrap each result in this class once more.
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[attr-defined]
 
     @staticmethod
     def __new__(cls, inner: Tensor) -> Pretended:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import sys
 import threading
@@ -185,6 +186,32 @@ def test_a_kept_network_runs_with_the_settings_it_was_compiled_with(
     assert len(compiled) == 3
     assert kept == compiled
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+
+
+def test_openvino_reports_nothing_to_its_makers(tmp_path: Path) -> None:
+    """Its converter sends an event over the network and keeps an identity in the home folder, if it is let."""
+    pytest.importorskip("openvino_telemetry")
+    fixtures.write_sam_checkpoint(tmp_path / "sam.pth")
+    home = tmp_path / "home"
+    home.mkdir()
+    program = (
+        "import multiprocessing, os, sys\n"
+        "import numpy as np\n"
+        "from samreg.segmenters.registry import open_segmenter\n"
+        "def start(process): raise SystemExit('a process was started')\n"
+        "multiprocessing.Process.start = start\n"
+        "open_segmenter(sys.argv[1], engine='openvino').encode([np.zeros((50, 50), np.float32)])\n"
+        "assert 'CI' not in os.environ\n"
+    )
+    environment = {k: v for k, v in os.environ.items() if k not in ("CI", "TF_BUILD", "JENKINS_URL")}
+    environment |= {"HOME": str(home), "USERPROFILE": str(home), "SAMREG_CACHE_DIR": str(tmp_path / "cache")}
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "sam.pth")],
+        env=environment, capture_output=True, encoding="utf-8", check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert not (home / "intel").exists()
+    assert [*(tmp_path / "cache" / "compiled").glob("*.bin")]
 
 
 def test_a_cache_that_cannot_be_written_does_not_fail_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,7 +86,8 @@ def _transformers(model: torch.nn.Module) -> Reference:
                 pixel_values=pixels,
                 input_points=None if points is None else points[None, i : i + 1],
                 input_labels=None if labels is None else labels[None, i : i + 1],
-                input_boxes=None if boxes is None else boxes[None, i : i + 1],
+                # A copy: SAM 2 of transformers 4.57 moves the boxes that it is given by half a pixel.
+                input_boxes=None if boxes is None else boxes[None, i : i + 1].clone(),
                 input_masks=None if masks is None else masks[i : i + 1, None],
                 multimask_output=multimask,
             )
