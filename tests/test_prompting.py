@@ -19,7 +19,7 @@ from samreg.geometry.grid import Grid
 from samreg.geometry.image import Image
 from samreg.io.images import write_image
 from samreg.prompt import PromptAnswer, prompt_pair
-from samreg.prompt.counterpart import displacement
+from samreg.prompt.displacement import displacement
 from samreg.regions.everything.finder import EverythingMode
 from samreg.regions.stack import Stack, View
 from samreg.segmenters.base import Encoding, Masks, Prompts, Segmenter

@@ -19,6 +19,7 @@ from samreg.segmenters.pixels import mask_boxes, masks_to_slice
 __all__ = [
     "Outline",
     "ask_boxes",
+    "ask_each_box",
     "ask_points",
     "at_point",
     "distinct",
@@ -82,23 +83,66 @@ def ask_boxes(segmenter: Segmenter, encoding: Encoding, boxes: np.ndarray, round
         boxes: (n, 4) x0, y0, x1, y1 in slice pixels.
         rounds: refinements.
     """
-    masks, quality = _prompt(segmenter, encoding, Prompts(boxes=boxes.astype(np.float32)))
+    masks, quality, _ = _answers(segmenter, encoding, Prompts(boxes=boxes.astype(np.float32)))
     newest = masks
     for _ in range(rounds):
-        # Prompts cost more than anything else here: what is already its own box's answer is not asked again.
-        rows = mask_nms(intersections(torch.from_numpy(newest)), torch.arange(len(newest)), _SAME).numpy()
+        rows = _different(newest)
         if not len(rows):
             break
-        own = mask_boxes(torch.from_numpy(newest[rows])).numpy()
-        own = grown(own, MARGIN * max(encoding.shape), encoding.shape)
-        newest, better = _prompt(segmenter, encoding, Prompts(boxes=own))
+        newest, better, _ = _answers(segmenter, encoding, Prompts(boxes=_own_boxes(encoding, newest[rows])))
         masks, quality = np.concatenate([masks, newest]), np.concatenate([quality, better])
     return Outline(masks, quality, slice_prototypes(encoding, masks))
 
 
+def ask_each_box(
+    segmenter: Segmenter, encoding: Encoding, boxes: np.ndarray, more: np.ndarray
+) -> tuple[Outline, np.ndarray]:
+    """What `ask_boxes` answers to each of some boxes alone, and to more boxes together, with all asked at once.
+
+    Args:
+        segmenter: answers.
+        encoding: of the slice.
+        boxes: (n, 4) each for itself.
+        more: (m, 4) these together.
+
+    Returns:
+        The masks in the order of the boxes, and for each the number of its box; `n` stands for all of `more`.
+    """
+    n = len(boxes)
+    asked = np.concatenate([boxes, more]).astype(np.float32)
+    masks, quality, numbers = _answers(segmenter, encoding, Prompts(boxes=asked))
+    alone = np.flatnonzero(numbers < n)
+    together = np.flatnonzero(numbers >= n)
+    if len(together):
+        together = together[_different(masks[together])]
+    again = np.concatenate([alone, together])
+    if len(again):
+        newest, better, rows = _answers(segmenter, encoding, Prompts(boxes=_own_boxes(encoding, masks[again])))
+        masks, quality = np.concatenate([masks, newest]), np.concatenate([quality, better])
+        numbers = np.concatenate([numbers, numbers[again[rows]]])
+    numbers = np.minimum(numbers, n)
+    order = np.argsort(numbers, kind="stable")
+    masks = masks[order]
+    return Outline(masks, quality[order], slice_prototypes(encoding, masks)), numbers[order]
+
+
+def _different(masks: np.ndarray) -> np.ndarray:
+    """Rows of masks of which none is nearly another one.
+
+    Prompts cost more than anything else here: what is already its own box's answer is not asked again.
+    """
+    result: np.ndarray = mask_nms(intersections(torch.from_numpy(masks)), torch.arange(len(masks)), _SAME).numpy()
+    return result
+
+
+def _own_boxes(encoding: Encoding, masks: np.ndarray) -> np.ndarray:
+    own = mask_boxes(torch.from_numpy(masks)).numpy()
+    return grown(own, MARGIN * max(encoding.shape), encoding.shape)
+
+
 def ask_points(segmenter: Segmenter, encoding: Encoding, points: np.ndarray) -> Outline:
     """Masks of single foreground points (n, 2), three a point where the segmenter can."""
-    masks, quality = _prompt(segmenter, encoding, Prompts(points=points[:, None].astype(np.float32)))
+    masks, quality, _ = _answers(segmenter, encoding, Prompts(points=points[:, None].astype(np.float32)))
     return Outline(masks, quality, slice_prototypes(encoding, masks))
 
 
@@ -129,12 +173,9 @@ def at_point(segmenter: Segmenter, view: View, point: np.ndarray) -> Outline:
     encoding, fitting = view.encoding, view.components
     half = np.asarray(_SIDES)[:, None] * max(encoding.shape) / 2
     boxes = grown(np.concatenate([point - half, point + half], axis=1), 0.0, encoding.shape)
-    found = [ask_boxes(segmenter, encoding, box[None]) for box in boxes]
-    sizes = [number for number, answer in enumerate(found) for _ in range(len(answer))]
     fitting = fitting[((fitting[:, :2] <= point) & (fitting[:, 2:] >= point)).all(axis=1)]
-    if len(fitting):
-        found.append(ask_boxes(segmenter, encoding, fitting))
-        sizes += [_COMPONENT] * len(found[-1])
+    answers, numbers = ask_each_box(segmenter, encoding, boxes, fitting)
+    found, sizes = [answers], np.where(numbers < len(boxes), numbers, _COMPONENT).tolist()
     if segmenter.prompt_kind == "points":
         found.append(ask_points(segmenter, encoding, point[None]))
         sizes += [_POINT] * len(found[-1])
@@ -179,7 +220,7 @@ def in_box(segmenter: Segmenter, encoding: Encoding, box: np.ndarray) -> Outline
 
 def through_slices(
     segmenter: Segmenter, stack: Stack, start: int, outline: Outline, epsilon: float, span: tuple[int, int]
-) -> dict[int, tuple[np.ndarray, float]]:
+) -> Iterator[tuple[int, np.ndarray]]:
     """Follow a region from slice to slice; each mask's bounding box is the prompt on the next slice.
 
     It ends where the predicted IoU, the similarity of prototypes or the overlap with the slice before falls.
@@ -192,19 +233,17 @@ def through_slices(
         epsilon: cosine similarity to the slice before, below which the region has ended.
         span: first and last slice allowed.
 
-    Returns:
-        Slice number -> mask and predicted IoU, `start` included.
+    Yields:
+        Slice number and mask, one slice at a time, `start` left out.
     """
-    chain = {start: (outline.masks[0], float(outline.quality[0]))}
     for step in (1, -1):
         last, number = outline, start + step
         while span[0] <= number <= span[1]:
             following = _next(segmenter, stack.encoding(number), last, epsilon)
             if following is None:
                 break
-            chain[number] = (following.masks[0], float(following.quality[0]))
+            yield number, following.masks[0]
             last, number = following, number + step
-    return dict(sorted(chain.items()))
 
 
 def _next(segmenter: Segmenter, encoding: Encoding, last: Outline, epsilon: float) -> Outline | None:
@@ -223,8 +262,10 @@ def _next(segmenter: Segmenter, encoding: Encoding, last: Outline, epsilon: floa
     return answer.select(np.asarray([best]))
 
 
-def _prompt(segmenter: Segmenter, encoding: Encoding, prompts: Prompts) -> tuple[np.ndarray, np.ndarray]:
+def _answers(segmenter: Segmenter, encoding: Encoding, prompts: Prompts) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Masks that are not empty, their predicted IoU, and the number of the prompt of each."""
     masks, quality = [np.zeros((0, *encoding.shape), dtype=bool)], [np.zeros(0, dtype=np.float32)]
+    numbers = [np.zeros(0, dtype=int)]
     for rows in _chunks(len(prompts)):
         multimask = prompts.points is not None and segmenter.supports_multimask
         answer = segmenter.prompt(encoding, prompts[rows], multimask=multimask)
@@ -232,7 +273,8 @@ def _prompt(segmenter: Segmenter, encoding: Encoding, prompts: Prompts) -> tuple
         some = full.flatten(1).any(1)
         masks.append(full[some].cpu().numpy())
         quality.append(answer.quality.flatten()[some].float().cpu().numpy())
-    return np.concatenate(masks), np.concatenate(quality)
+        numbers.append(rows.start + np.flatnonzero(some.cpu().numpy()) // answer.quality.shape[1])
+    return np.concatenate(masks), np.concatenate(quality), np.concatenate(numbers)
 
 
 def _chunks(n: int) -> Iterator[slice]:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import torch
 
 from samreg.config import SliceConfig
 from samreg.errors import GeometryError
 from samreg.geometry.image import Image
+from samreg.geometry.ops.resample import resize
 from samreg.geometry.rois import Roi
 from samreg.regions.everything.components import component_boxes
 from samreg.regions.slices import nearest_masks, plan_slices, window
@@ -22,6 +26,10 @@ __all__ = ["AREAS", "Stack", "View"]
 AREAS = (0.0008, 0.4)
 """Smallest and largest region that a prompt may mean, as shares of the slice."""
 _LEVELS = 8
+_LONGEST = 512
+"""Pixels of the longer side in which masks are handled: the networks draw them in 256 x 256."""
+_KEPT = 64
+"""Encoded slices that are kept: about 4 MB each with LiteMedSAM."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +53,9 @@ class View:
 class Stack:
     """The slices of one image for one segmenter.
 
-    Slices are encoded once, when first asked for: a prompt needs a few slices, not the volume.
+    Slices are encoded when first asked for, and those looked at last are kept: a prompt needs a few slices, not the
+    volume. `n_encoded` counts them. Encoded is the slice as it is; pixels of a slice are those of `plane`, (y, x): fewer
+    where the slice is a large photograph.
 
     Args:
         image: 2D (one slice) or 3D.
@@ -56,8 +66,11 @@ class Stack:
     def __init__(self, image: Image, segmenter: Segmenter, settings: SliceConfig) -> None:
         self.image, self.segmenter = image, segmenter
         self.plan = plan_slices(image.grid, settings.slice_axis)
+        shrink = min(1.0, _LONGEST / max(self.plan.plane))
+        self.plane = max(1, round(self.plan.plane[0] * shrink)), max(1, round(self.plan.plane[1] * shrink))
         self._slices = self.plan.slices(window(image, settings.hounsfield))
-        self._views: dict[int, View] = {}
+        self._views: OrderedDict[int, View] = OrderedDict()
+        self.n_encoded = 0
 
     def __len__(self) -> int:
         return self.plan.n_slices
@@ -66,19 +79,22 @@ class Stack:
     def pixel_size(self) -> float:
         """Side of a slice pixel in world units."""
         spacing = [s for a, s in enumerate(self.image.grid.array_spacing) if a != self.plan.axis]
-        return spacing[0] * self.plan.plane_shape[0] / self.plan.plane[0]
-
-    @property
-    def n_encoded(self) -> int:
-        """Slices encoded so far."""
-        return len(self._views)
+        return spacing[0] * self.plan.plane_shape[0] / self.plane[0]
 
     def view(self, number: int) -> View:
         """One slice with its encoding."""
         if number not in self._views:
             pixels = self._slices[number]
             grey = pixels if pixels.ndim == 2 else np.ascontiguousarray(pixels.mean(axis=-1))
-            self._views[number] = View(self.segmenter.encode([pixels])[0], grey)
+            encoding = self.segmenter.encode([pixels])[0]
+            if self.plane != self.plan.plane:
+                encoding = dataclasses.replace(encoding, shape=self.plane)
+                grey = resize(torch.from_numpy(grey)[None], self.plane)[0].numpy()
+            self._views[number] = View(encoding, grey)
+            self.n_encoded += 1
+            while len(self._views) > _KEPT:
+                self._views.popitem(last=False)
+        self._views.move_to_end(number)
         return self._views[number]
 
     def encoding(self, number: int) -> Encoding:
@@ -97,12 +113,12 @@ class Stack:
         index = self.image.grid.world_to_index(points)[:, ::-1]
         numbers = np.zeros(len(index)) if self.plan.axis is None else index[:, self.plan.axis]
         plane = index if self.plan.axis is None else np.delete(index, self.plan.axis, axis=1)
-        ratio = np.asarray(self.plan.plane) / np.asarray(self.plan.plane_shape)
+        ratio = np.asarray(self.plane) / np.asarray(self.plan.plane_shape)
         return numbers, ((plane + 0.5) * ratio - 0.5)[:, ::-1]
 
     def world(self, number: float, pixels: np.ndarray) -> Points:
         """World points (n, d) of slice pixels (n, 2), (x, y): the inverse of `locate`."""
-        ratio = np.asarray(self.plan.plane_shape) / np.asarray(self.plan.plane)
+        ratio = np.asarray(self.plan.plane_shape) / np.asarray(self.plane)
         index = (np.asarray(pixels, dtype=float)[:, ::-1] + 0.5) * ratio - 0.5
         if self.plan.axis is not None:
             index = np.insert(index, self.plan.axis, number, axis=1)
@@ -112,7 +128,7 @@ class Stack:
         """Slice number -> mask in slice pixels, for the slices where a mask over the grid is not empty."""
         rows = mask[None] if self.plan.axis is None else np.moveaxis(mask, self.plan.axis, 0)
         marked = np.flatnonzero(rows.any(axis=(1, 2)))
-        return {int(i): nearest_masks(rows[i], self.plan.plane) for i in marked}
+        return {int(i): nearest_masks(rows[i], self.plane) for i in marked}
 
     def roi(self, masks: Mapping[int, np.ndarray], quality: float) -> Roi:
         """One region of masks in slice pixels, by slice number.
@@ -124,7 +140,16 @@ class Stack:
             raise GeometryError("a region without slices is empty")
         full = np.zeros((len(self), *self.plan.plane_shape), dtype=bool)
         for number, mask in masks.items():
-            full[number] = nearest_masks(mask, self.plan.plane_shape)
+            full[number] = self._enlarged(mask)
         if self.plan.axis is None:
             return Roi.from_mask(full[0], quality)
         return Roi.from_mask(np.moveaxis(full, 0, self.plan.axis), quality)
+
+    def _enlarged(self, mask: np.ndarray) -> np.ndarray:
+        """A mask in slice pixels on the voxels of the slice."""
+        shape = self.plan.plane_shape
+        if self.plane != self.plan.plane:
+            smooth: np.ndarray = resize(torch.from_numpy(mask)[None].float(), shape)[0].numpy() >= 0.5
+            if smooth.any():
+                return smooth
+        return nearest_masks(mask, shape)

@@ -8,7 +8,7 @@ import datetime
 import importlib.metadata
 import json
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +35,7 @@ from samreg.report.structures import Structure, result_structures
 from samreg.result import RegistrationResult
 from samreg.runs.pair_files import read_pair_files, side_row, write_pair_files
 from samreg.runs.transforms import INVERSE, write_inverse, write_transforms
-from samreg.types import Matrix
+from samreg.types import Matrix, Points
 
 __all__ = ["Run", "read_run", "write_regions", "write_run"]
 
@@ -76,6 +76,17 @@ class Run:
         if self.field is None:
             raise InputError(f"{self.folder}: holds pairs and no transform (--transform none); register again with one")
         return self.field
+
+    def carry(self, side: str) -> Callable[[Points], Points] | None:
+        """Where the transform puts world points of one image in the other; None where there is none.
+
+        Args:
+            side: the image of the points, `fixed` or `moving`.
+        """
+        field = self.field
+        if field is None:
+            return None
+        return field.transform_points if side == "fixed" else lambda points: field.inverse_of_points(points).points
 
     def inverse(self) -> DisplacementField:
         """The inverse on the moving grid: that of the folder, or, where it was left out, computed now.

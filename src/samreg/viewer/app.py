@@ -43,6 +43,9 @@ def make_app(session: Session, page: Page) -> Starlette:
         Route("/volume/{which}/{name}", _told(functools.partial(_volume, session))),
         Route("/edit", _told(_posted(session.edit)), methods=["POST"]),
         Route("/prompt", _told(_posted(lambda body: session.prompt(*_named(body, "side", "where")))), methods=["POST"]),
+        Route(
+            "/prompt/more", _told(_posted(lambda body: session.prompt_more(*_named(body, "number")))), methods=["POST"]
+        ),
         Route("/prompt/stop", _told(_posted(lambda _: session.stop_prompt())), methods=["POST"]),
         Route("/job/start", _told(_posted(lambda body: session.start(*_named(body, "kind")))), methods=["POST"]),
         Route("/job/stop", _told(_posted(lambda _: session.stop())), methods=["POST"]),
