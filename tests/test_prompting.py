@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +16,22 @@ import samreg
 from samreg.cli import main
 from samreg.config import RegisterConfig
 from samreg.errors import ConfigError, GeometryError, InputError
+from samreg.geometry.field import DisplacementField
 from samreg.geometry.grid import Grid
 from samreg.geometry.image import Image
+from samreg.geometry.rois import PairedRois, RoiSet
 from samreg.io.images import write_image
 from samreg.prompt import PromptAnswer, prompt_pair
-from samreg.prompt.displacement import displacement
+from samreg.prompt.displacement import WayBack, displacement, known_displacement
 from samreg.regions.everything.finder import EverythingMode
+from samreg.regions.outline import ask_boxes, ask_each_box
 from samreg.regions.stack import Stack, View
+from samreg.result import RegistrationResult
+from samreg.runs.run_folder import read_run, write_run
 from samreg.segmenters.base import Encoding, Masks, Prompts, Segmenter
+from samreg.viewer.asking import Asking
+from samreg.viewer.display import Display
+from samreg.viewer.masks import unshown_roi
 from worlds import GRIDS
 
 SIZE = 64
@@ -250,6 +259,68 @@ def test_the_displacement_follows_the_embedding() -> None:
     assert np.abs(moved[..., 1] - rows).mean() < 0.3
 
 
+def test_a_known_transform_is_a_displacement_there_and_back() -> None:
+    grid = Grid((4, 40, 48), (0.8, 0.8, 5.0), (-10.0, 4.0, 7.0))
+    other = Grid((4, 44, 40), (1.0, 1.0, 5.0), (-12.0, 2.0, 7.0))
+    here, there = (Stack(Image(np.zeros(g.shape, np.float32), g), Levels(), _settings()) for g in (grid, other))
+    moved = known_displacement(here, 2, there, lambda points: points + np.asarray([1.5, -0.5, 5.0]))
+    rows, columns = np.mgrid[:40, :48]
+    np.testing.assert_allclose(moved.target[..., 0], 0.8 * columns - 10 + 12 + 1.5, atol=1e-6)
+    np.testing.assert_allclose(moved.target[..., 1], 0.8 * rows + 4 - 2 - 0.5, atol=1e-6)
+    mask = np.zeros((40, 48), bool)
+    mask[10:20, 15:30] = True
+    target = np.zeros((44, 40), bool)
+    target[10:18, 16:28] = True  # 0.8 of it, and the shift
+    low, high = moved.box(mask)
+    np.testing.assert_allclose((low + high) / 2, [0.8 * 22 + 3.5, 0.8 * 14.5 + 1.5], atol=0.2)
+    back = WayBack(moved)
+    low, high = back.box(target) or (None, None)
+    np.testing.assert_allclose((low + high) / 2, [22, 14.5], atol=1.2)
+    assert moved.iou(mask, target[None])[0] == back.iou(target, mask[None])[0] > 0.7
+    assert back.box(np.zeros((44, 40), bool)) is None
+
+
+def test_boxes_asked_together_are_answered_as_alone() -> None:
+    encoding = Levels().encode([FIXED.data])[0]
+    boxes = np.asarray([[11, 15, 29, 33], [34, 34, 54, 54], [60, 0, 62, 2]], np.float32)
+    more = np.asarray([[12, 16, 29, 33], [10, 15, 28, 33]], np.float32)
+    answers, numbers = ask_each_box(Levels(), encoding, boxes, more)
+    alone = [ask_boxes(Levels(), encoding, box[None]) for box in boxes] + [ask_boxes(Levels(), encoding, more)]
+    assert numbers.tolist() == [i for i, answer in enumerate(alone) for _ in range(len(answer))]
+    np.testing.assert_array_equal(answers.masks, np.concatenate([a.masks for a in alone]))
+    np.testing.assert_array_equal(answers.quality, np.concatenate([a.quality for a in alone]))
+
+
+def test_a_stack_keeps_its_slices_and_few_pixels_of_a_photograph(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("samreg.regions.stack._LONGEST", 32)
+    monkeypatch.setattr("samreg.regions.stack._KEPT", 2)
+    stack = Stack(_volume(STACK, 1, 4, A, B), Levels(), _settings())
+    first = stack.view(1)
+    assert first.encoding.shape == first.grey.shape == stack.plane == (32, 32)
+    assert stack.view(1) is first
+    stack.view(2)
+    stack.view(3)
+    assert stack.n_encoded == 3
+    assert stack.view(1) is not first  # the one that was looked at last was given up
+    large = _disc(24, 20, 8)
+    small = stack.cut(np.stack([large] * 6))[2]
+    assert small.shape == (32, 32)
+    back = stack.roi({2: small}, 1.0)
+    whole = np.zeros(STACK.shape, bool)
+    whole[back.box] = back.mask
+    assert _iou(whole[2], large) > 0.85  # a disc of 16 pixels, in 8
+    point = STACK.index_to_world(np.asarray([[20.0, 24.0, 2.0]]))
+    numbers, pixels = stack.locate(point)
+    assert numbers[0] == pytest.approx(2)
+    np.testing.assert_allclose(stack.world(2, pixels), point)
+
+
+def test_a_given_mask_stays_as_it_is_whatever_the_slices_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("samreg.regions.stack._LONGEST", 32)
+    answer = _ask(mask=A)
+    np.testing.assert_array_equal(answer.region.mask(0), A)
+
+
 @pytest.mark.parametrize(
     ("prompt", "error", "says"),
     [
@@ -314,6 +385,43 @@ def test_command_line_says_that_there_is_no_counterpart(files: Path, capsys: pyt
     assert "no counterpart: " in capsys.readouterr().out
     assert json.loads((files / "run" / "pairs.json").read_text()) == []
     assert "no counterpart" in samreg.read_run(files / "run").manifest["warnings"][0]
+
+
+@pytest.mark.parametrize("side", ["fixed", "moving"])
+def test_the_command_line_answers_as_the_viewer(files: Path, side: str) -> None:
+    paths = {"fixed": files / "f.nii.gz", "moving": files / "m.nii.gz"}
+    images = samreg.read_image(paths["fixed"]), samreg.read_image(paths["moving"])
+    u = np.zeros((*STACK.shape, 3), np.float32) + np.float32([5 * 1.5, 4 * 1.5, 0])
+    config = replace(RegisterConfig(), match=replace(RegisterConfig().match, epsilon=0.55))
+    pairs = PairedRois(
+        RoiSet.from_masks([np.stack([A] * 6)], STACK), RoiSet.from_masks([np.stack([A2] * 6)], STACK), np.asarray([0.9])
+    )
+    result = RegistrationResult(*images, pairs, np.eye(4), DisplacementField(u, STACK), config, 0.9)
+    run = read_run(write_run(result, files / "known", inputs=paths, inverse=False))
+    center = A if side == "fixed" else A2
+    index = [float(v.mean()) for v in np.nonzero(center)[::-1]]
+    point = ",".join(map(str, STACK.index_to_world(np.asarray([[*index, 3.0]]))[0]))
+    names = [str(paths[s]) for s in ((side, "moving") if side == "fixed" else (side, "fixed"))]
+    assert main(["prompt", *names, f"--point={point}", "--run", str(run.folder), "--out", str(files / "asked")]) == 0
+    asked = samreg.read_run(files / "asked")
+    assert asked.manifest["config"]["match"]["epsilon"] == 0.55  # the settings of the run
+    asking = Asking(run, images, Levels(), config)
+    begun = asking.begin(side, {"point": [*index, 3.0]})
+    assert begun["found"]
+    assert not begun["complete"]
+    assert [begun[s]["shape"][0] for s in paths] == [1, 1]
+    with pytest.raises(InputError, match="another prompt"):
+        asking.go_on(begun["number"] + 1)
+    answer = begun
+    while not answer["complete"]:
+        answer = asking.go_on(answer["number"])
+    shown = [answer[s] for s in ((side, "moving") if side == "fixed" else (side, "fixed"))]
+    for rois, roi in zip((asked.pairs.fixed, asked.pairs.moving), shown, strict=True):
+        expected = unshown_roi(roi, Display(STACK))
+        assert rois[0].start == expected.start
+        np.testing.assert_array_equal(rois[0].mask, expected.mask)
+    assert asked.pairs.fixed[0].mask.shape[0] == 4
+    assert _run(files, "without.nii.gz", f"--point={point}", "--run", str(run.folder)) == 2
 
 
 @pytest.mark.parametrize(

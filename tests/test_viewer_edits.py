@@ -23,7 +23,6 @@ from samreg.runs.run_folder import read_run
 from samreg.viewer.edits import Edits
 from samreg.viewer.masks import pack, pack_roi, unpack_roi
 from samreg.viewer.session import Session
-from samreg.viewer.tasks import Remembering
 from samreg.viewer.worker import CancelledError, Worker
 from test_refit import add
 
@@ -264,6 +263,11 @@ class TestSession:
         with pytest.raises(InputError):
             session.prompt("fixed", where)
 
+    @pytest.mark.parametrize("number", [None, "1", 1.5])
+    def test_more_of_a_prompt_without_its_number(self, session: Session, number: Any) -> None:
+        with pytest.raises(InputError, match="whole number"):
+            session.prompt_more(number)
+
 
 class TestWorker:
     def test_errors_come_back_as_they_were(self, tmp_path: Path) -> None:
@@ -291,20 +295,3 @@ class TestWorker:
             assert not isinstance(errors[0], CancelledError)  # stopped before: the next call starts afresh
         finally:
             worker.stop()
-
-    def test_encodings_are_kept(self) -> None:
-        class Counting:
-            name = "x"
-            n = 0
-
-            def encode(self, slices: Any) -> list[Any]:
-                self.n += len(slices)
-                return [float(s.sum()) for s in slices]
-
-        counting = Counting()
-        kept = Remembering(counting)  # type: ignore[arg-type]
-        a, b = np.zeros((2, 3), np.float32), np.ones((2, 3), np.float32)
-        assert kept.encode([a, b]) == [0.0, 6.0]
-        assert kept.encode([b, np.zeros((3, 2), np.float32)]) == [6.0, 0.0]
-        assert counting.n == 3
-        assert kept.name == "x"

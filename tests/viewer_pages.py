@@ -87,7 +87,9 @@ def opened(browser: Any, server: Server, size: str = "laptop", theme: str = "lig
 
 
 def settled(page: Any) -> None:
+    """The images are drawn, and the table, which follows them."""
     page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done())))")
+    page.wait_for_selector("body:not([data-listing])")
 
 
 def shot(page: Any, name: str) -> None:

@@ -71,6 +71,9 @@ export interface Answer {
   similarity: number
   cycle: number
   confidence: number
+  /** Of the prompt; while it is not complete, more of it can be asked for. */
+  number: number
+  complete: boolean
 }
 
 async function checked(response: Response): Promise<Response> {

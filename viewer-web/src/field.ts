@@ -1,6 +1,7 @@
 // Where the points of the fixed image are in the moving image, by nodes (samreg/viewer/volumes.py, coarse_map).
 
 import type { Triple } from './api'
+import { applied, inverted } from './matrix'
 
 const NEAR = 0.05 // mm or pixels: less than a caption says
 
@@ -78,18 +79,4 @@ export class Field {
     })
     return [0, 1, 2].map((i) => columns.map((column) => column[i]))
   }
-}
-
-function applied(matrix: number[][], v: Triple): Triple {
-  return matrix.map((row) => row[0] * v[0] + row[1] * v[1] + row[2] * v[2]) as Triple
-}
-
-function inverted(m: number[][]): number[][] {
-  const [[a, b, c], [d, e, f], [g, h, i]] = m
-  const det = a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g) || 1
-  return [
-    [(e * i - f * h) / det, (c * h - b * i) / det, (b * f - c * e) / det],
-    [(f * g - d * i) / det, (a * i - c * g) / det, (c * d - a * f) / det],
-    [(d * h - e * g) / det, (b * g - a * h) / det, (a * e - b * d) / det],
-  ]
 }

@@ -12,6 +12,8 @@ import { PLANES, Volume } from './volume'
 
 const $ = <T extends HTMLElement = HTMLElement>(id: string): T => document.getElementById(id) as T
 
+const TABLE_MS = 150 // between two drawings of the table
+
 async function fieldOf(scene: Scene, which: 'run' | 'new', nodes: Triple): Promise<Field> {
   const values = new Float32Array(await bytes(`/map/${which}`))
   const [z, y, x] = scene.fixed.shape
@@ -24,9 +26,15 @@ class App {
   private three: ThreeD
   private pending = false
   private timer = 0
+  private listing = 0
+  private listed = 0
+  /** Counts the prompts and the cards that were closed: an answer to an older one is dropped. */
+  private asked = 0
+  private following: Promise<void> = Promise.resolve()
+  private adding = false
 
   constructor(private state: State) {
-    this.panels = [new Panel('fixed', state), new Panel('moving', state), new Panel('result', state)]
+    this.panels = (['fixed', 'moving', 'result'] as const).map((role) => new Panel(role, state, () => this.redraw()))
     for (const panel of this.panels) { $('panels').append(panel.root); this.listen(panel) }
     this.resultBar(this.panels[2])
     this.three = new ThreeD($('volume'), state, () => this.redraw())
@@ -40,7 +48,6 @@ class App {
     this.bar()
     this.filters()
     window.addEventListener('keydown', (event) => this.key(event))
-    new ResizeObserver(() => this.redraw()).observe($('panels'))
     setInterval(() => { if (state.mode === 'flicker' && !state.threeD) { state.flick = !state.flick; this.panels[2].draw() } }, 600)
   }
 
@@ -94,9 +101,23 @@ class App {
     slider.value = String(s.slice('fixed'))
     slider.disabled = n === 1
     $('where').textContent = `${s.slice('fixed') + 1} / ${n}`
+    this.pressed()
+    this.later()
+  }
+
+  /** The table follows when the images are on the screen: through a stack, each step brings other rows. */
+  private later(): void {
+    if (this.listing) return
+    document.body.dataset.listing = 'soon'
+    this.listing = window.setTimeout(() => this.list(), Math.max(0, this.listed + TABLE_MS - performance.now()))
+  }
+
+  private list(): void {
+    this.listing = 0
+    this.listed = performance.now()
     this.table.update()
     this.limits(false)
-    this.pressed()
+    delete document.body.dataset.listing
   }
 
   // --- What stands above and beside the images -------------------------------------------------------------------
@@ -436,21 +457,52 @@ class App {
     const at = (far.length ? [(x + far[0]) / 2, (y + far[1]) / 2, z] : [x, y, z]) as Triple
     if (side === 'moving') s.lookAtMoving(at); else s.lookAt(at)
     s.selected = s.hover = null // its filled outline would cover the answer
+    s.proposal = null
+    const mine = ++this.asked
     this.card(['Asking the segmenter …'], [['Stop', () => void post('/prompt/stop', {})]])
     try {
-      const answer = await post<Answer>('/prompt', { side, where })
-      const regions: Partial<Record<Side, Region>> = {}
-      for (const which of ['fixed', 'moving'] as Side[]) { const packed = answer[which]; if (packed) regions[which] = await Region.unpack(packed) }
-      s.proposal = { answer, side, regions }
+      await this.answered(side, await post<Answer>('/prompt', { side, where }), mine)
       const other: Side = side === 'fixed' ? 'moving' : 'fixed'
-      const there = regions[other]
-      if (there) { const at = there.middle(s.plane.through); if (other === 'moving') s.moving = at; else s.cursor = at }
-      this.offer()
+      const there = this.state.proposal?.regions[other]
+      if (there && mine === this.asked) { const at = there.middle(s.plane.through); if (other === 'moving') s.moving = at; else s.cursor = at }
+      this.redraw()
+      if (this.state.proposal?.answer.found) this.following = this.more(side, mine)
     } catch (error) {
+      if (mine !== this.asked) return
       s.proposal = null
       this.card([words(error)], [['Close', () => this.closeCard()]])
+      this.redraw()
     }
-    this.redraw()
+  }
+
+  /** The rest of an answer that is on the screen already: both regions through the other slices. */
+  private async more(side: Side, mine: number): Promise<void> {
+    const s = this.state
+    while (mine === this.asked && s.proposal && !s.proposal.answer.complete) {
+      try {
+        await this.answered(side, await post<Answer>('/prompt/more', { number: s.proposal.answer.number }), mine)
+      } catch (error) {
+        if (mine === this.asked) { this.closeCard(); this.say(words(error), true) }
+        return
+      }
+      this.redraw()
+    }
+  }
+
+  /** Where the registration does not put it: this takes seconds, and is done when it is asked for. */
+  private elsewhere(): void {
+    const p = this.state.proposal
+    if (!p) return
+    this.card(['Looking elsewhere …'], [['Stop', () => void post('/prompt/stop', {})]])
+    this.following = this.more(p.side, this.asked)
+  }
+
+  private async answered(side: Side, answer: Answer, mine: number): Promise<void> {
+    const regions: Partial<Record<Side, Region>> = {}
+    for (const which of ['fixed', 'moving'] as Side[]) { const packed = answer[which]; if (packed) regions[which] = await Region.unpack(packed) }
+    if (mine !== this.asked) return // another place was asked for meanwhile, or the card was closed
+    this.state.proposal = { answer, side, regions }
+    this.offer()
   }
 
   private offer(): void {
@@ -460,14 +512,24 @@ class App {
     const size = (side: Side): string => { const r = p.regions[side]; const sp = this.state.scene[side].spacing; return r ? amount(r.count * sp[0] * sp[1] * (this.state.scene.fixed.flat ? 1 : sp[2]), this.state) : '–' }
     const facts = a.found
       ? [`Region and counterpart: confidence ${a.confidence.toFixed(2)}`, `similarity ${a.similarity.toFixed(2)}, leads back with IoU ${a.cycle.toFixed(2)}; ${size('fixed')} and ${size('moving')}`]
-      : ['No counterpart.', a.reason.charAt(0).toUpperCase() + a.reason.slice(1)]
-    const add: [string, () => void][] = a.found ? [['Add this pair', () => void this.add()]] : []
+      : [a.complete ? 'No counterpart.' : 'No counterpart where the registration puts it.', a.reason.charAt(0).toUpperCase() + a.reason.slice(1)]
+    if (!a.complete && a.found) facts.push('Following both through the slices …')
+    if (this.adding) return // the card says so already
+    const add: [string, () => void][] = a.found ? [['Add this pair', () => void this.add()]] : a.complete ? [] : [['Look elsewhere', () => this.elsewhere()]]
     this.card(facts, [...add, ['Discard', () => this.closeCard()]])
   }
 
   private async add(): Promise<void> {
     const s = this.state
     if (s.brush) await this.endBrush(true)
+    if (s.proposal && !s.proposal.answer.complete) {
+      const mine = this.asked
+      this.card(['Following both through the slices …', 'The pair is added then.'], [['Discard', () => this.closeCard()]])
+      this.adding = true
+      await this.following
+      this.adding = false
+      if (mine !== this.asked) return
+    }
     const p = s.proposal
     if (!p?.regions.fixed || !p.regions.moving) return
     const body = { do: 'add', fixed: await p.regions.fixed.pack(), moving: await p.regions.moving.pack(), similarity: p.answer.similarity, confidence: p.answer.confidence, name: '' }
@@ -488,7 +550,7 @@ class App {
     box.append(row)
   }
 
-  private closeCard(): void { $('proposal').hidden = true; this.state.proposal = null; this.state.brush = null; this.redraw() }
+  private closeCard(): void { this.asked++; $('proposal').hidden = true; this.state.proposal = null; this.state.brush = null; this.redraw() }
 
   private paint(panel: Panel, u: number, v: number): void {
     const s = this.state
@@ -496,6 +558,7 @@ class App {
     if (s.brush && s.brush.side !== panel.side) { void this.endBrush(true); return }
     if (!s.brush) {
       const pair = s.proposal ? undefined : s.pair(s.selected)
+      if (s.proposal && !s.proposal.answer.complete) { this.say('Wait until both regions have been followed through the slices.', true); return }
       const region = s.proposal ? s.proposal.regions[panel.side] : pair?.regions[panel.side]
       if (!region) { this.say('Choose a pair first: its outline is what the brush mends.', true); return }
       s.brush = { side: panel.side, id: pair?.id ?? null, region: region.clone() }

@@ -9,6 +9,7 @@ import { brightness, slicePixels, type PlaneAxes, type Volume } from './volume'
 
 export type Role = 'fixed' | 'moving' | 'result'
 const BEYOND = 'grey: outside the moving image'
+const MASKS = 32
 const FOLDED = -32768, NO_BODY = 32767 // samreg/viewer/volumes.py
 /** Slices change with every step: drawing them in memory is fast on every machine, also on one without a graphics card. */
 export const ON_CPU: CanvasRenderingContext2DSettings = { willReadFrequently: true }
@@ -24,18 +25,24 @@ export class Panel {
   private over = document.createElement('canvas')
   private grey = document.createElement('canvas')
   private greyOf = ''
+  /** What was grey on the slices seen last: null where nothing was. */
+  private masks = new Map<string, ImageData | null>()
   private greyField: Field | null = null
+  private data: ImageData | null = null
+  /** CSS pixels of the canvas: kept, because asking for them after a caption has changed lays out the whole page. */
+  private box: [number, number] | null = null
   private anyGrey = false
   drag: { kind: string; from: [number, number]; to: [number, number] } | null = null
   pointer: [number, number] | null = null
 
-  constructor(readonly role: Role, private state: State) {
+  constructor(readonly role: Role, private state: State, resized: () => void) {
     this.root.className = 'panel'
     this.root.dataset.role = role
     this.canvas.tabIndex = 0
     this.canvas.setAttribute('role', 'img')
     this.notice.className = 'notice'
     this.root.append(this.canvas, this.notice, this.caption)
+    new ResizeObserver(() => { this.box = [this.canvas.clientWidth, this.canvas.clientHeight]; resized() }).observe(this.canvas)
   }
 
   get side(): Side { return this.role === 'moving' ? 'moving' : 'fixed' }
@@ -97,13 +104,16 @@ export class Panel {
     return hits.sort((a, b) => a[this.side].n_voxels - b[this.side].n_voxels)[0] ?? null
   }
 
-  /** Canvas pixels a CSS pixel, and a canvas as large as its box. */
-  fit(): void {
+  /** A canvas as large as its box. */
+  private fit(): void {
+    this.box ??= [this.canvas.clientWidth, this.canvas.clientHeight]
     const ratio = Math.min(2, window.devicePixelRatio || 1)
-    const width = Math.max(1, Math.round(this.canvas.clientWidth * ratio))
-    const height = Math.max(1, Math.round(this.canvas.clientHeight * ratio))
+    const width = Math.max(1, Math.round(this.box[0] * ratio)), height = Math.max(1, Math.round(this.box[1] * ratio))
     if (this.canvas.width !== width || this.canvas.height !== height) { this.canvas.width = width; this.canvas.height = height }
   }
+
+  /** Canvas pixels a CSS pixel. */
+  private get unit(): number { return this.canvas.width / Math.max(1, this.box?.[0] ?? 1) }
 
   draw(): void {
     this.fit()
@@ -187,13 +197,19 @@ export class Panel {
     if (name !== 'warped' && name !== 'before' && name !== 'new') return
     const key = `${s.scene.serial} ${name} ${this.plane.name} ${this.slice}`
     const width = s.size('fixed')[this.plane.right], height = s.size('fixed')[this.plane.down]
-    if (this.greyOf !== key || (name === 'new') !== (this.greyField === s.newField)) {
-      const mask = beyond((at) => s.cameFrom(name, at), s.size('fixed'), s.size('moving'), this.plane, this.slice)
+    const field = name === 'new' ? s.newField : null
+    if (this.greyOf !== key || this.greyField !== field) {
+      if (this.greyField !== field || this.masks.size >= MASKS) this.masks.clear()
+      let mask = this.masks.get(key)
+      if (mask === undefined) {
+        const found = beyond((at) => s.cameFrom(name, at), s.size('fixed'), s.size('moving'), this.plane, this.slice)
+        this.masks.set(key, (mask = found && new ImageData(found, width, height)))
+      }
       this.greyOf = key
-      this.greyField = name === 'new' ? s.newField : null
+      this.greyField = field
       this.grey.width = mask ? width : 0
       this.grey.height = mask ? height : 0
-      if (mask) this.grey.getContext('2d', ON_CPU)!.putImageData(new ImageData(mask, width, height), 0, 0)
+      if (mask) this.grey.getContext('2d', ON_CPU)!.putImageData(mask, 0, 0)
     }
     if (!this.grey.width) return
     this.anyGrey = true
@@ -204,7 +220,8 @@ export class Panel {
   private render(volume: Volume, name: string, width: number, height: number): void {
     const [low, high] = this.state.windows[name === 'fixed' ? 'fixed' : 'moving']
     if (this.pixels.width !== width || this.pixels.height !== height) { this.pixels.width = width; this.pixels.height = height }
-    const data = new ImageData(width, height)
+    if (this.data?.width !== width || this.data.height !== height) this.data = new ImageData(width, height)
+    const data = this.data // every pixel of it is written
     slicePixels(volume, this.plane, Math.min(this.slice, volume.shape[this.plane.through] - 1), brightness(volume, low, high), new Uint32Array(data.data.buffer))
     this.pixels.getContext('2d', ON_CPU)!.putImageData(data, 0, 0)
   }
@@ -284,12 +301,12 @@ export class Panel {
 
   private regions(g: CanvasRenderingContext2D): void {
     const s = this.state, lit = s.hover ?? s.selected
-    const unit = Math.max(1, this.canvas.width / Math.max(1, this.canvas.clientWidth))
+    const unit = Math.max(1, this.unit)
     if (this.role === 'result' && s.mode !== 'alone') return
     for (const pair of s.listed()) {
       if (pair.id === lit || (s.brush && s.brush.id === pair.id)) continue
       g.globalAlpha = 1
-      if (lit !== null) g.globalAlpha = 0.45
+      if (lit !== null || s.proposal) g.globalAlpha = 0.45 // what is asked about stands out
       this.stroke(g, pair.regions[this.side], pair.colour, 1.4 * unit, 0, pair.keep ? [] : [4, 5])
       g.globalAlpha = 1
     }
@@ -338,7 +355,7 @@ export class Panel {
   }
 
   private marks(g: CanvasRenderingContext2D): void {
-    const unit = this.canvas.width / Math.max(1, this.canvas.clientWidth)
+    const unit = this.unit
     g.font = `600 ${13 * unit}px system-ui, sans-serif`
     g.textAlign = 'center'; g.textBaseline = 'middle'
     const write = (text: string, x: number, y: number): void => {

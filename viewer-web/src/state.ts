@@ -2,6 +2,7 @@
 
 import type { Answer, Job, PairRow, Scene, Side, Triple } from './api'
 import type { Field } from './field'
+import { applied, inverted, product } from './matrix'
 import { Region } from './region'
 import { PLANES, type PlaneAxes, type Volume } from './volume'
 
@@ -53,6 +54,8 @@ export class State {
   radius = 6
   job: Job
   busy = ''
+  /** What `candidates` found last: every image and the table ask for it in each drawing. */
+  private known: { pairs: Pair[] | null; key: string; rows: Pair[] } = { pairs: null, key: '', rows: [] }
   /** Fixed to moving indices where nothing moves: both in the same world. */
   private still: number[][]
 
@@ -106,6 +109,12 @@ export class State {
 
   /** Pairs that the filters let through, in the chosen order, before "best" cuts them off. */
   candidates(): Pair[] {
+    const key = [this.all, this.epsilon, this.here, this.order, this.plane.name, this.slice('fixed'), this.slice('moving')].join()
+    if (this.known.pairs !== this.pairs || this.known.key !== key) this.known = { pairs: this.pairs, key, rows: this.sorted() }
+    return this.known.rows
+  }
+
+  private sorted(): Pair[] {
     const rows = this.pairs.filter((p) => (this.all || this.used(p)) && p.similarity >= this.epsilon && (!this.here || this.cut(p)))
     // In the order of the report: structures that go through many slices, with all their pairs, come first.
     const weight = new Map<number, number>()
@@ -159,23 +168,6 @@ export class State {
 export function middle(shape: Triple): Triple {
   const [z, y, x] = shape
   return [(x - 1) / 2, (y - 1) / 2, Math.floor(z / 2)]
-}
-
-/** The inverse of an affine matrix of four rows. */
-function inverted(m: number[][]): number[][] {
-  const [x, y, z] = m, cross = (a: number[], b: number[]): number[] => [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]]
-  const columns = [cross(y, z), cross(z, x), cross(x, y)]
-  const det = x[0] * columns[0][0] + x[1] * columns[0][1] + x[2] * columns[0][2]
-  const rows = [0, 1, 2].map((i) => columns.map((column) => column[i] / det))
-  return [...rows.map((row) => [...row, -(row[0] * x[3] + row[1] * y[3] + row[2] * z[3])]), [0, 0, 0, 1]]
-}
-
-function product(a: number[][], b: number[][]): number[][] {
-  return a.map((row) => [0, 1, 2, 3].map((j) => row.reduce((sum, v, i) => sum + v * b[i][j], 0)))
-}
-
-function applied(matrix: number[][], at: Triple): Triple {
-  return [0, 1, 2].map((i) => matrix[i][0] * at[0] + matrix[i][1] * at[1] + matrix[i][2] * at[2] + matrix[i][3]) as Triple
 }
 
 function clipped(at: Triple, size: Triple): Triple {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated
@@ -14,6 +15,7 @@ from samreg.cli.progress import ProgressLines
 from samreg.cli.settings_file import asked_settings, read_settings
 from samreg.config import MatchConfig, PresetName, RegisterConfig, SliceConfig, preset
 from samreg.errors import InputError, check_number
+from samreg.types import Points
 
 __all__ = ["Prompt"]
 
@@ -64,6 +66,9 @@ class Prompt:
     """Two opposite corners, in the same coordinates."""
     mask: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """A mask or label map of the fixed image, or .seg.nrrd; all that is not background is one region."""
+    run_folder: Annotated[Path | None, tyro.conf.arg(name="run", metavar="RUN")] = None
+    """A run of these two images, in either order: its transform says where to look first, and its settings are taken
+    where no --preset and no --config are given. The answer is that of `samreg view RUN`."""
     overwrite: bool = False
     """Replace an older run in that folder."""
     preset: PresetName = "default"
@@ -75,7 +80,9 @@ class Prompt:
     @classmethod
     def defaults(cls, arguments: list[str]) -> Prompt:
         """All other options default to what preset and settings file say."""
-        return cls(tyro.MISSING, tyro.MISSING, tyro.MISSING, config=PromptConfig.of(asked_settings(arguments)))
+        return cls(
+            tyro.MISSING, tyro.MISSING, tyro.MISSING, config=PromptConfig.of(asked_settings(_with_run(arguments)))
+        )
 
     def run(self) -> None:
         """Read, prompt, write."""
@@ -96,14 +103,18 @@ class Prompt:
             inputs["mask"] = self.mask
             rois = rois_on(fixed.grid, read_rois(self.mask), f"{self.mask}: its regions")
             mask = rois.label_map() > 0
+        carry = None if self.run_folder is None else _carry(self.run_folder, self.fixed, self.moving)
         from samreg.prompt import prompt_pair
 
         named = None if self.preset == "default" else self.preset
-        base = preset(self.preset) if self.config_file is None else read_settings(self.config_file, named)
+        settings = self.config_file or (self.run_folder if named is None else None)
+        base = preset(self.preset) if settings is None else read_settings(settings, named)
         config = self.config.within(base)
         with ProgressLines() as progress:
             progress.begin("loading the segmenter")
-            answer = prompt_pair(fixed, moving, point=point, box=box, mask=mask, config=config, progress=progress)
+            answer = prompt_pair(
+                fixed, moving, point=point, box=box, mask=mask, config=config, carry=carry, progress=progress
+            )
         write_run(answer.result(), self.out, inputs=inputs, overwrite=self.overwrite)
         report(
             run=str(self.out),
@@ -121,6 +132,38 @@ class Prompt:
             f"{answer.cycle:.2f}, confidence {answer.confidence:.2f}",
             f"written to {self.out}; look at {self.out / 'report.html'}",
         )
+
+
+def _with_run(arguments: Sequence[str]) -> list[str]:
+    """The same, with the settings of `--run` where nothing else names settings."""
+    words = [word.partition("=") for word in arguments]
+    if any(name in ("--preset", "--config") for name, _, _ in words):
+        return list(arguments)
+    runs = [
+        value or (arguments[i + 1] if i + 1 < len(arguments) else "")
+        for i, (n, _, value) in enumerate(words)
+        if n == "--run"
+    ]
+    return [*arguments, "--config", runs[-1]] if runs and runs[-1] else list(arguments)
+
+
+def _carry(folder: Path, fixed: Path, moving: Path) -> Callable[[Points], Points] | None:
+    """Where the transform of a run puts points of the image that is prompted.
+
+    Raises:
+        InputError: if the run is of other images.
+    """
+    from samreg.files import sha256_of
+    from samreg.runs.run_folder import read_run
+
+    run = read_run(folder)
+    known = [run.manifest["images"][side]["sha256"] for side in ("fixed", "moving")]
+    given = [sha256_of(path) if path.exists() else None for path in (fixed, moving)]
+    if given == known:
+        return run.carry("fixed")
+    if given == known[::-1]:
+        return run.carry("moving")
+    raise InputError(f"--run {folder}: is of other images than {fixed} and {moving} (another sha256)")
 
 
 def _numbers(option: str, text: str) -> list[float] | None:

@@ -54,8 +54,8 @@ class Stack:
     """The slices of one image for one segmenter.
 
     Slices are encoded when first asked for, and those looked at last are kept: a prompt needs a few slices, not the
-    volume. `n_encoded` counts them. Encoded is the slice as it is; pixels of a slice are those of `plane`, (y, x): fewer
-    where the slice is a large photograph.
+    volume. `n_encoded` counts them. Encoded is the slice as it is. Pixels of a slice are those of `plane`, (y, x): in a
+    large photograph it has fewer than the image.
 
     Args:
         image: 2D (one slice) or 3D.
