@@ -16,6 +16,7 @@ from samreg.cli.demo import write_phantom
 from samreg.errors import InputError, InputWarning
 from samreg.geometry.phantom import phantom
 from samreg.geometry.rois import Roi, RoiSet
+from samreg.io.images import read_labels
 from samreg.io.rois import read_segmentation, write_segmentation
 from samreg.io.segments import segment_entries
 from samreg.regions.regions import Regions
@@ -250,6 +251,25 @@ class TestFit:
             np.testing.assert_array_equal(u, fields[0])
         assert [row["name"] for row in read_run(tmp_path / "again").rows][-1] == "cyst"
         assert len(read_run(tmp_path / "again").pairs) == 8
+
+    def test_pairs_keep_their_numbers(self, run: Path, tmp_path: Path) -> None:
+        for side in SIDES:
+            add(run, side, "cyst", "Segment_1")
+        for number in (3, 8):
+            mark(run, number, False)
+        samreg.write_run(samreg.fit_run(run), tmp_path / "again")
+        numbers = [1, 2, 4, 5, 6, 7, 9]  # not 8: that pair may be taken back
+        again = tmp_path / "again"
+        assert ids(again) == numbers
+        for side in SIDES:
+            assert [entry["ID"] for entry in segments(again, side)[2]] == [f"pair_{n}" for n in numbers]
+            labels = read_labels(again / f"{side}_rois.nii.gz")[0]
+            assert set(np.unique(labels)) <= {0, *numbers}
+            assert labels.max() == 9
+        rows = json.loads((again / "pairs.json").read_text())
+        assert {row["structure"] for row in rows} <= set(numbers)
+        assert next(row for row in rows if row["id"] == 9)["name"] == "cyst"
+        assert '"number":9' in (again / "report.html").read_text().replace(" ", "")
 
     def test_nothing_changed_gives_the_same_field(self, run: Path) -> None:
         np.testing.assert_array_equal(samreg.fit_run(run).field.u, read_run(run).transform().u)

@@ -230,6 +230,7 @@ class TestSession:
         np.testing.assert_array_equal(ours.transform().u, theirs.transform().u)
         assert np.abs(ours.transform().u - read_run(run).transform().u).max() > 0.1
         assert ours.rows == theirs.rows
+        assert [row["id"] for row in ours.rows] == [1, 2, 4, 5, 6, 7, 8, 9]
         assert sorted(p.name for p in run.parent.iterdir()) == ["by-hand", "run", "run-2"]
 
     def test_a_registration_is_stopped(self, run: Path, session: Session) -> None:

@@ -217,6 +217,8 @@ class RegistrationResult:
         checks: what each check found.
         notes: what else the user should know, one sentence each.
         landmarks: how far landmarks that pulled the transform were apart before and after; None without any.
+        numbers: the number of each pair in files and reports, where pairs keep those that they had in an earlier run;
+            empty for 1 to K.
         maps: what checks measured at every voxel of the fixed image, by name: with `checks="all"` `spread`, how far the
             field moves when one image is perturbed, in world units.
     """
@@ -244,6 +246,12 @@ class RegistrationResult:
     notes: tuple[str, ...] = ()
     landmarks: LandmarkRecord | None = None
     maps: Mapping[str, ScalarArray] = dataclasses.field(default_factory=dict)
+    numbers: tuple[int, ...] = ()
+
+    @property
+    def pair_numbers(self) -> tuple[int, ...]:
+        """The number of each pair: `numbers`, or 1 to K."""
+        return self.numbers or tuple(range(1, len(self.pairs) + 1))
 
     def __repr__(self) -> str:
         """At most ten lines: images, pairs, transform, confidence, time and the first warnings."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from samreg.geometry.rois import RoiSet
@@ -11,9 +12,9 @@ from samreg.io.segmentation import read_segmentation, write_segmentation
 __all__ = ["read_rois", "read_segmentation", "write_label_map", "write_segmentation"]
 
 
-def write_label_map(rois: RoiSet, path: str | Path) -> Path:
-    """Write one label a region, 1 to n; where regions overlap the smaller one is on top."""
-    return write_labels(rois.label_map(), rois.grid, path)
+def write_label_map(rois: RoiSet, path: str | Path, values: Sequence[int] | None = None) -> Path:
+    """Write one label a region, 1 to n unless values are given; where regions overlap the smaller one is on top."""
+    return write_labels(rois.label_map(values), rois.grid, path)
 
 
 def read_rois(path: str | Path) -> RoiSet:

@@ -136,7 +136,9 @@ def structures_of(
 def result_structures(result: RegistrationResult) -> tuple[Structure, ...]:
     """The structures of a registration, with their overlap before and after."""
     after = None if result.field is None else pair_dice(result.pairs, result.field)
-    return structures_of(result.pairs, result.fixed, result.moving, (pair_dice(result.pairs), after))
+    return structures_of(
+        result.pairs, result.fixed, result.moving, (pair_dice(result.pairs), after), result.pair_numbers
+    )
 
 
 def counted(structures: Sequence[Structure]) -> str:

@@ -46,25 +46,33 @@ __all__ = [
 _SIDES = ("fixed", "moving")
 
 
-def write_pair_files(pairs: PairedRois, folder: Path, structures: Sequence[Structure] | None = None) -> None:
+def write_pair_files(
+    pairs: PairedRois,
+    folder: Path,
+    structures: Sequence[Structure] | None = None,
+    numbers: Sequence[int] | None = None,
+) -> None:
     """Write pairs.json, both segmentations and both label maps.
 
     Args:
         pairs: the pairs.
         folder: where.
         structures: what they make up; found here otherwise.
+        numbers: of the pairs; 1 to K by default.
     """
-    known = structures_of(pairs) if structures is None else structures
+    numbers = list(range(1, len(pairs) + 1)) if numbers is None else list(numbers)
+    known = structures_of(pairs, numbers=numbers) if structures is None else structures
     owner = {row: structure for structure in known for row in structure.rows}
     colours = [{"Color": " ".join(f"{c / 255:.6g}" for c in owner[i].colour)} for i in range(len(pairs))]
-    ids = [segment_id(i + 1) for i in range(len(pairs))]
-    names = [_segment_name(i + 1, roi.name) for i, roi in enumerate(pairs.fixed.rois)]
+    ids = [segment_id(number) for number in numbers]
+    names = [_segment_name(number, roi.name) for number, roi in zip(numbers, pairs.fixed.rois, strict=True)]
     for side, rois in zip(_SIDES, (pairs.fixed, pairs.moving), strict=True):
         write_segmentation(rois, folder / f"{side}_rois.seg.nrrd", ids, names, colours)
-        write_label_map(rois, folder / f"{side}_rois.nii.gz")
+        write_label_map(rois, folder / f"{side}_rois.nii.gz", numbers)
     rows = pair_rows(pairs)
     for i, row in enumerate(rows):
         row |= {
+            "id": numbers[i],
             "structure": owner[i].number,
             "background": owner[i].background,
             "colour": list(owner[i].colour),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from samreg.files import sha256_of
 from samreg.geometry.field import DisplacementField
 from samreg.geometry.grid import Grid
 from samreg.geometry.image import Image
+from samreg.geometry.rois import PairedRois, Roi
 from samreg.io.images import read_image
 from samreg.notes import collected, note
 from samreg.result import RegistrationResult
@@ -21,7 +23,7 @@ from samreg.runs.initial import read_initial
 from samreg.runs.run_folder import Run, read_run, write_run
 from samreg.types import Progress
 
-__all__ = ["config_of", "fit_run", "inputs_of", "other_inputs_of", "refit_run"]
+__all__ = ["config_of", "fit_run", "inputs_of", "kept_numbers", "other_inputs_of", "refit_run"]
 
 
 def fit_run(
@@ -71,7 +73,34 @@ def fit_run(
     )
     before = run.manifest["counts"]["pairs"]
     text = f"fitted again from {run.folder}, with {len(run.pairs)} pairs; that run was fitted with {before}"
-    return dataclasses.replace(result, notes=(text, *notes, *result.notes))
+    return dataclasses.replace(result, notes=(text, *notes, *result.notes), numbers=kept_numbers(run, result.pairs))
+
+
+def kept_numbers(run: Run, pairs: PairedRois) -> tuple[int, ...]:
+    """Numbers of pairs of which some are pairs of a run: those keep theirs, the others get those after all of the run.
+
+    Args:
+        run: the earlier run.
+        pairs: k pairs.
+    """
+    known = {
+        _regions(a, b): int(row["id"])
+        for a, b, row in zip(run.pairs.fixed.rois, run.pairs.moving.rois, run.rows, strict=True)
+    }
+    # A number that a rejected pair had is not given to another one.
+    every = json.loads((run.folder / "pairs.json").read_text(encoding="utf-8"))
+    last = max((int(row["id"]) for row in (*every, *run.rows)), default=0)
+    numbers: list[int] = []
+    for a, b in zip(pairs.fixed.rois, pairs.moving.rois, strict=True):
+        number = known.pop(_regions(a, b), None)
+        if number is None:
+            number = last = last + 1
+        numbers.append(number)
+    return tuple(numbers)
+
+
+def _regions(fixed: Roi, moving: Roi) -> tuple[tuple[int, ...] | bytes, ...]:
+    return tuple(part for roi in (fixed, moving) for part in (roi.start, roi.mask.shape, roi.mask.tobytes()))
 
 
 def refit_run(

@@ -166,7 +166,7 @@ def _write_files(
     for name, values in result.maps.items():
         write_image(Image(values, result.fixed.grid, name), stage / f"{name}.nii.gz")
     write_transforms(result, stage)
-    write_pair_files(result.pairs, stage, structures)
+    write_pair_files(result.pairs, stage, structures, result.pair_numbers)
     return write_inverse(result, stage) if inverse else None
 
 

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from samreg.errors import InputError
 from samreg.geometry.field import DisplacementField
-from samreg.geometry.rois import PairedRois
 from samreg.io.images import read_image
 from samreg.notes import collected, unsaid
 from samreg.report.slices import body_in_slices
 from samreg.runs.pair_files import read_every_pair, why_unused
-from samreg.runs.refit import config_of, inputs_of, refit_run
+from samreg.runs.refit import config_of, inputs_of, kept_numbers, refit_run
 from samreg.runs.run_folder import Run, read_run, write_run
 from samreg.types import Progress
 from samreg.viewer.display import Display
@@ -118,17 +117,19 @@ def register(progress: Progress, folder: str, out: str) -> dict[str, Any]:
     from samreg.regions.cache import RegionsCache
 
     run, (fixed, moving) = _images(folder)
-    kept: PairedRois | None = read_run(folder).pairs
+    current = read_run(folder)
+    kept = current.pairs
     with collected() as notes:
         result = run_pipeline(
             fixed,
             moving,
             config_of(run.manifest["config"]),
             cache=RegionsCache(),
-            extra_pairs=kept if kept is not None and len(kept) else None,
+            extra_pairs=kept if len(kept) else None,
             progress=progress,
         )
-    result = dataclasses.replace(result, notes=(*notes, *result.notes))
+    numbers = kept_numbers(current, result.pairs)
+    result = dataclasses.replace(result, notes=(*notes, *result.notes), numbers=numbers)
     inputs = inputs_of(run)
     chosen = {side: {k: run.manifest["images"][side].get(k) for k in ("frame", "series")} for side in inputs}
     write_run(result, out, inputs=inputs, chosen=chosen)
