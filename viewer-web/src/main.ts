@@ -195,7 +195,7 @@ class App {
     ])
     $<HTMLInputElement>('slice').oninput = (event) => { const at: Triple = [...s.cursor]; s.hover = null; at[s.plane.through] = Number((event.target as HTMLInputElement).value); s.lookAt(at); this.redraw() }
     $<HTMLInputElement>('opacity').oninput = (event) => { s.opacity = Number((event.target as HTMLInputElement).value) / 100; this.redraw() }
-    $<HTMLInputElement>('radius').oninput = (event) => { s.radius = Number((event.target as HTMLInputElement).value) }
+    $<HTMLInputElement>('radius').oninput = (event) => { s.radius = Number((event.target as HTMLInputElement).value) * s.brushUnit }
   }
 
   private resultBar(panel: Panel): void {

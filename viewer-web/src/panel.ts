@@ -304,18 +304,21 @@ export class Panel {
     const unit = Math.max(1, this.unit)
     if (this.role === 'result' && s.mode !== 'alone') return
     for (const pair of s.listed()) {
-      if (pair.id === lit || (s.brush && s.brush.id === pair.id)) continue
+      if (pair.id === lit || this.mends(pair)) continue
       g.globalAlpha = 1
       if (lit !== null || s.proposal) g.globalAlpha = 0.45 // what is asked about stands out
       this.stroke(g, pair.regions[this.side], pair.colour, 1.4 * unit, 0, pair.keep ? [] : [4, 5])
       g.globalAlpha = 1
     }
     const pair = s.pair(lit)
-    if (pair && !(s.brush && s.brush.id === pair.id)) {
+    if (pair && !this.mends(pair)) {
       this.stroke(g, pair.regions[this.side], pair.colour, 2.6 * unit, 0.22, pair.keep ? [] : [4, 5])
       this.label(g, pair.regions[this.side], `${pair.id}${pair.name ? ` ${pair.name}` : ''}`, pair.colour, unit)
     }
   }
+
+  /** Whether the brush has an outline of this pair in this image. */
+  private mends(pair: Pair): boolean { const b = this.state.brush; return b !== null && b.id === pair.id && b.side === this.side }
 
   /** The number beside a region, with a line to it, and not over it. */
   private label(g: CanvasRenderingContext2D, region: Region, text: string, colour: string, unit: number): void {

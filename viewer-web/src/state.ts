@@ -51,7 +51,10 @@ export class State {
   here = false
   proposal: Proposal | null = null
   brush: Brush | null = null
-  radius = 6
+  /** Of the brush, in voxels. */
+  radius: number
+  /** Voxels a step of its slider: a photograph has many more than a slice of a volume. */
+  readonly brushUnit: number
   job: Job
   busy = ''
   /** What `candidates` found last: every image and the table ask for it in each drawing. */
@@ -66,6 +69,8 @@ export class State {
     this.moving = field.toMoving(this.cursor)
     this.windows = { fixed: [...scene.fixed.window], moving: [...scene.moving.window] }
     this.job = scene.job
+    this.brushUnit = Math.max(1, Math.round(Math.max(...scene.fixed.shape) / 400))
+    this.radius = 6 * this.brushUnit
     this.still = product(inverted(scene.moving.matrix), scene.fixed.matrix)
   }
 
