@@ -135,14 +135,17 @@ class Planes:
         What lies beyond the slice is repeated from its edge.
         """
         features = self.regions.features
-        n_cells = getattr(self.segmenter, "whole_cells", 0)
+        n_cells, side = getattr(self.segmenter, "whole_cells", 0), self.segmenter.input_size
         if features is None or not n_cells:
             return None
+        side_for = getattr(self.segmenter, "side_for", None)
+        if side_for is not None:
+            n_cells, side = n_cells * side_for(self.plan.plane) // side, side_for(self.plan.plane)
         cells = features.data if self.axis is None else np.take(features.data, number, axis=1 + self.axis)
         rows = torch.from_numpy(np.ascontiguousarray(cells, dtype=np.float32))
         pad = (0, n_cells - rows.shape[2], 0, n_cells - rows.shape[1])
         whole = functional.pad(rows[None], pad, mode="replicate")[0]
-        return Encoding(whole, self.plan.plane, self.segmenter.input_size, ())
+        return Encoding(whole, self.plan.plane, side, ())
 
     def _made(self, number: int) -> Encoding:
         if self._slices is None:

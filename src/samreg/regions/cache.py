@@ -43,6 +43,8 @@ _LOG = logging.getLogger("samreg.cache")
 _LAYOUT = 2
 _REVISION = 2
 """Part of the key: count up whenever the same settings give other regions."""
+_FEW_PIXELS = 64
+"""Slices of no longer side may go through a smaller input of the network, which older entries have not seen."""
 _SUFFIX = ".regions"
 _DIGEST_BYTES = 32
 _DEFAULT_BYTES = 20 * 1024**3
@@ -67,9 +69,12 @@ def regions_key(image: Image, settings: SegmentConfig, finder: tuple[str, str]) 
         "settings": settings.decisive(),
     }
     rules = RULES[settings.proposals.mask_rules]
-    step = slice_step(plan_slices(image.grid, settings.slice_axis, rules.side), rules.reach)
+    plan = plan_slices(image.grid, settings.slice_axis, rules.side)
+    step = slice_step(plan, rules.reach)
     if step > 1:
         facts["slice_step"] = step
+    if max(plan.plane) <= _FEW_PIXELS:
+        facts["input"] = "small"
     digest.update(json.dumps(facts, sort_keys=True).encode())
     digest.update(np.ascontiguousarray(image.data).data)
     return digest.hexdigest()

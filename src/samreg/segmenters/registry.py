@@ -6,10 +6,10 @@ import copy
 import os
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -19,6 +19,10 @@ from samreg.segmenters.base import Encoding, Masks, Prompts, Segmenter, prompt_s
 from samreg.segmenters.engines.base import check_settings
 from samreg.segmenters.weights import litemedsam
 from samreg.segmenters.weights.load import Weights, find_weights
+
+if TYPE_CHECKING:
+    from samreg.segmenters.sam.network import SamNetwork
+    from samreg.segmenters.sam_segmenter import SamSegmenter
 
 __all__ = ["Family", "LazySegmenter", "families", "open_segmenter"]
 
@@ -86,6 +90,12 @@ class LazySegmenter:
         """See `SamSegmenter`; 0 for a segmenter that does not say."""
         return int(getattr(self._segmenter(), "whole_cells", 0))
 
+    def side_for(self, shape: tuple[int, int]) -> int:
+        """See `SamSegmenter`; the one side of a segmenter that does not say."""
+        segmenter = self._segmenter()
+        told = getattr(segmenter, "side_for", None)
+        return segmenter.input_size if told is None else int(told(shape))
+
     def encode(self, slices: Sequence[np.ndarray]) -> list[Encoding]:
         """See `Segmenter.encode`."""
         return self._segmenter().encode(slices)
@@ -146,18 +156,24 @@ def _load_sam(name: str, weights: Weights, fingerprint: str, engine: str, device
     from samreg.segmenters.sam_segmenter import SamSegmenter
 
     model = weights.load()
-    # Prompts are embedded in float32 on the CPU, whatever computes the rest.
-    prompt_encoder = copy.deepcopy(model.network.prompt_encoder)
-    return SamSegmenter(
-        name,
-        fingerprint,
-        model.prompt_kind,
-        model.multimask,
-        model.input_spec,
-        prompt_encoder,
-        make_engine(model.network, fingerprint, engine, device, precision),
-        prompt_encoder.grid if getattr(model.network, "embedding_alone", False) else 0,
-    )
+
+    def around(network: SamNetwork, smaller: SamSegmenter | None) -> SamSegmenter:
+        # Prompts are embedded in float32 on the CPU, whatever computes the rest.
+        prompt_encoder = copy.deepcopy(network.prompt_encoder)
+        return SamSegmenter(
+            name,
+            fingerprint,
+            model.prompt_kind,
+            model.multimask,
+            replace(model.input_spec, size=prompt_encoder.input_size),
+            prompt_encoder,
+            make_engine(network, fingerprint, engine, device, precision),
+            prompt_encoder.grid if network.embedding_alone else 0,
+            smaller,
+        )
+
+    small = model.network.resized(model.input_spec.size // 2)
+    return around(model.network, None if small is None else around(small, None))
 
 
 @dataclass(frozen=True)

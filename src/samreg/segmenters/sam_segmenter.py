@@ -18,6 +18,8 @@ from samreg.segmenters.sam.prompt_encoder import PromptEncoder
 
 __all__ = ["SamSegmenter"]
 
+_PIXELS_A_CELL = 2
+"""A slice goes through the smaller input where a cell of its embedding still shows no more pixels than this."""
 _LEAST_AT_ONCE = 4
 """Slices that are encoded in one call of the engine at least: one a core on common machines."""
 
@@ -36,6 +38,8 @@ class SamSegmenter:
         network_engine: computes encoder and decoder.
         whole_cells: side of the embedding in cells where the decoder needs nothing else, so that a slice whose cells
             were kept can be asked again; 0 where it does.
+        smaller: the same network for inputs of half the side, which takes slices of few pixels; None where the network
+            has one side alone.
     """
 
     name: str
@@ -46,6 +50,7 @@ class SamSegmenter:
     prompt_encoder: PromptEncoder
     network_engine: Engine
     whole_cells: int = 0
+    smaller: SamSegmenter | None = None
 
     @property
     def engine(self) -> str:
@@ -62,9 +67,23 @@ class SamSegmenter:
         """Slices that are worth prompting together, with `prompt_slices`."""
         return self.network_engine.slices_at_once
 
-    @torch.inference_mode()
+    def side_for(self, shape: tuple[int, int]) -> int:
+        """Side in pixels of the model input for a slice of this shape (y, x)."""
+        small = self.smaller
+        few = small is not None and max(shape) <= _PIXELS_A_CELL * small.whole_cells
+        return small.input_size if small is not None and few else self.input_size
+
     def encode(self, slices: Sequence[np.ndarray]) -> list[Encoding]:
         """Encode slices, a few at a time; see `Segmenter.encode`."""
+        few = [self.side_for((len(pixels), pixels.shape[1])) < self.input_size for pixels in slices]
+        if self.smaller is None or not any(few):
+            return self._encode(slices)
+        small = iter(self.smaller.encode([pixels for pixels, is_small in zip(slices, few, strict=True) if is_small]))
+        rest = iter(self._encode([pixels for pixels, is_small in zip(slices, few, strict=True) if not is_small]))
+        return [next(small if is_small else rest) for is_small in few]
+
+    @torch.inference_mode()
+    def _encode(self, slices: Sequence[np.ndarray]) -> list[Encoding]:
         spec, out = self.input_spec, []
         at_once = max(_LEAST_AT_ONCE, self.slices_at_once)
         for start in range(0, len(slices), at_once):
@@ -84,6 +103,8 @@ class SamSegmenter:
         Raises:
             ConfigError: if there are no prompts.
         """
+        if self.smaller is not None and encoding.input_size < self.input_size:
+            return self.smaller.prompt(encoding, prompts, multimask=multimask, coarse=coarse)
         sparse = self._tokens(encoding, prompts)
         given = None if prompts.mask_logits is None else torch.from_numpy(np.float32(prompts.mask_logits))
         return Masks(*self.network_engine.decode(_parts(encoding), sparse, given, multimask=multimask, coarse=coarse))
@@ -108,6 +129,9 @@ class SamSegmenter:
         Raises:
             ConfigError: if a slice has no prompts.
         """
+        if any(encoding.input_size < self.input_size for encoding in encodings):
+            pairs = zip(encodings, prompts, strict=True)
+            return [self.prompt(*pair, multimask=multimask, coarse=coarse) for pair in pairs]
         sparse = [self._tokens(*pair) for pair in zip(encodings, prompts, strict=True)]
         parts = [_parts(encoding) for encoding in encodings]
         answers = self.network_engine.decode_slices(parts, sparse, multimask=multimask, coarse=coarse)

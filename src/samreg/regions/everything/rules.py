@@ -35,7 +35,7 @@ class MaskRules:
 
 
 RULES = {
-    "samreg": MaskRules(nms_iou=0.6, max_overlap=1.0, min_stability=0.0, exact_points=False),
+    "samreg": MaskRules(nms_iou=0.6, max_overlap=1.0, min_stability=0.0, exact_points=False, reach=1.0),
     "fast": MaskRules(
         nms_iou=0.6,
         max_overlap=1.0,

@@ -33,7 +33,7 @@ __all__ = ["OpenVinoEngine"]
 
 _log = logging.getLogger(__name__)
 
-_REVISION = 4
+_REVISION = 5
 """Part of the cache key: to be increased whenever the compiled functions change."""
 _BATCH = 4
 """Prompts a batch: enough for the products to be large, few enough for the tiles of all to stay in cache."""

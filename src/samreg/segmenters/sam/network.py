@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -63,6 +65,25 @@ class SamNetwork(nn.Module):
             if isinstance(self.image_encoder, TinyViT):
                 self.image_encoder.fuse()
             self.register_buffer("position", self.prompt_encoder.position(), persistent=False)
+
+    def resized(self, side: int) -> SamNetwork | None:
+        """The same weights for inputs of another side; None where the encoder knows positions of one side alone.
+
+        The cells keep their size in input pixels, so that there are fewer of them. Attention within windows does not
+        see the difference, and the positions that the decoder adds are shares of the side.
+
+        Args:
+            side: pixels, a multiple of those of a cell.
+        """
+        if not (self.embedding_alone and isinstance(self.image_encoder, TinyViT)):
+            return None
+        network = copy.deepcopy(self)
+        prompts, decoder = network.prompt_encoder, network.mask_decoder
+        grid = prompts.grid * side // prompts.input_size
+        prompts.grid, prompts.input_size = grid, side
+        decoder.spec = replace(decoder.spec, grid=grid)
+        network.register_buffer("position", prompts.position(), persistent=False)
+        return network
 
     def encode(self, images: Tensor) -> tuple[Tensor, ...]:
         """Embedding (b, c, grid, grid) of (b, 3, s, s) normalised images, then those of higher resolution, if any."""

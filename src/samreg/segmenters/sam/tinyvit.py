@@ -177,7 +177,7 @@ class _Block(nn.Module):
         y = self.attn(y)
         y = y.view(b, nh, nw, s, s, c).transpose(2, 3).reshape(b, h + ph, w + pw, c)
         x = x + y[:, :h, :w]
-        x = self.local_conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        x = _channels_last(self.local_conv(_channels_first(x)))
         out: Tensor = x + self.mlp(x)
         return out
 
@@ -191,12 +191,25 @@ class _Stage(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.cells:
-            x = x.permute(0, 2, 3, 1)
+            x = _channels_last(x)
         for block in self.blocks:
             x = block(x)
         if self.cells:
-            x = x.permute(0, 3, 1, 2)
+            x = _channels_first(x)
         return x if self.downsample is None else self.downsample(x)
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    """(b, c, h, w) to (b, h, w, c)."""
+    b, c, h, w = x.shape
+    # As a matrix: OpenVINO moves four axes one element at a time, and two in blocks.
+    return x.flatten(2).transpose(1, 2).reshape(b, h, w, c)
+
+
+def _channels_first(x: Tensor) -> Tensor:
+    """(b, h, w, c) to (b, c, h, w)."""
+    b, h, w, c = x.shape
+    return x.reshape(b, h * w, c).transpose(1, 2).reshape(b, c, h, w)
 
 
 class TinyViT(nn.Module):
