@@ -35,7 +35,7 @@ def main() -> None:
     fixed, moving = read_image(args.fixed), read_image(args.moving)
     finder = open_finder(samreg.preset("default").segment)
     if finder.segmenter is not None:
-        encoding, _ = finder.segmenter.encode([np.zeros((8, 8), np.float32)] * 2)
+        encoding, _ = finder.segmenter.encode([np.zeros((256, 256), np.float32)] * 2)
         for coarse in (True, False):
             finder.segmenter.prompt(encoding, Prompts(boxes=np.asarray([[1.0, 1.0, 6.0, 6.0]])), coarse=coarse)
     first = 0.0

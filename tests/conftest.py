@@ -62,9 +62,10 @@ def litemedsam(_cache_of_its_own: None) -> Segmenter:
     folder.mkdir(parents=True, exist_ok=True)
     segmenter = load_segmenter("litemedsam")
     with FileLock(folder / "compiling.lock"):
-        encoding, _ = segmenter.encode([np.zeros((8, 8), np.float32)] * 2)
-        for coarse in (True, False):
-            segmenter.prompt(encoding, Prompts(boxes=np.asarray([[1.0, 1.0, 6.0, 6.0]])), coarse=coarse)
+        for side in (256, 8):
+            encoding, _ = segmenter.encode([np.zeros((side, side), np.float32)] * 2)
+            for coarse in (True, False):
+                segmenter.prompt(encoding, Prompts(boxes=np.asarray([[1.0, 1.0, 6.0, 6.0]])), coarse=coarse)
     return segmenter
 
 

@@ -92,12 +92,15 @@ def test_slices_between_have_the_regions_of_the_nearest_and_an_embedding_between
     np.testing.assert_allclose(found.features.data[0, :, 0, 0], expected, atol=1e-3)
 
 
-def test_the_default_encodes_every_slice() -> None:
+@pytest.mark.parametrize(("n", "spacing", "encoded"), [(20, 0.3, 20), (50, 1.0, 50), (50, 0.3, 17), (50, 0.5, 25)])
+def test_the_default_encodes_slices_a_cell_apart_at_most(n: int, spacing: float, encoded: int) -> None:
+    """Cells are 1 mm: slices as far apart are all seen, and so are few slices."""
     segmenter = _Marks()
+    image = Image(_ramp(n).data, _grid((n, 64, 64), (1.0, 1.0, spacing)), "ramp")
     EverythingMode(segmenter).find(
-        _ramp(20), SegmentConfig(slice_axis="0", proposals=ProposalConfig(areas=(0.001, 0.5), max_rois=4))
+        image, SegmentConfig(slice_axis="0", proposals=ProposalConfig(areas=(0.001, 0.5), max_rois=4))
     )
-    assert len(segmenter.seen) == 20
+    assert len(segmenter.seen) == encoded
 
 
 def test_regions_of_the_fast_preset_are_kept_apart() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import os
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -20,13 +22,19 @@ from tests import sam_fixtures as fixtures
 from samreg import plugins
 from samreg.errors import ConfigError, InputError, ModelError
 from samreg.segmenters import Encoding, Prompts, Segmenter, open_segmenter
+from samreg.segmenters.base import prompt_slices
 from samreg.segmenters.engines import compiled_cache
+from samreg.segmenters.engines.torch_engine import TorchEngine
 from samreg.segmenters.pixels import mask_boxes, masks_to_slice, model_pixels, model_square
 from samreg.segmenters.registry import families
-from samreg.segmenters.sam.architecture import Model
-from samreg.segmenters.sam.tinyvit import MOBILESAM, TinyViT
+from samreg.segmenters.sam.architecture import InputSpec, Model
+from samreg.segmenters.sam.network import SamNetwork
+from samreg.segmenters.sam.tinyvit import LITEMEDSAM, MOBILESAM, TinyViT
+from samreg.segmenters.sam_segmenter import SamSegmenter
 from samreg.segmenters.weights import litemedsam
+from samreg.segmenters.weights.checkpoints import read_tensors
 from samreg.segmenters.weights.load import Weights
+from samreg.segmenters.weights.sam_names import original_names
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +94,66 @@ def test_openvino_draws_the_masks_of_torch(reference: Segmenter, data_root: Path
         for a, b in zip(*masks, strict=True):
             assert _overlap(a, b)[1] >= least
         assert (quality[0] - quality[1]).abs().max() < 0.03
+
+
+class TestSlicesOfFewPixels:
+    """They go through an input of half the side, whose cells are as large in pixels of the input."""
+
+    def test_the_network_is_the_one_that_was_built_for_that_side(self, reference: Segmenter) -> None:
+        pixels = np.random.default_rng(0).random((48, 64), dtype=np.float32)
+        whole = Weights("litemedsam", "litemedsam", medsam=True).load()
+        spec = replace(whole.network.mask_decoder.spec, grid=32)
+        with torch.device("meta"):
+            network = SamNetwork(TinyViT(LITEMEDSAM), spec, 128, 16)
+        network.set_weights(original_names(read_tensors(litemedsam.weights_path())))
+        built = SamSegmenter(
+            "built",
+            "0",
+            "boxes",
+            False,
+            InputSpec(128),
+            copy.deepcopy(network.prompt_encoder),
+            TorchEngine(network, "cpu", "float32"),
+        )
+        prompts = Prompts(boxes=np.asarray([[5.0, 6.0, 40.0, 30.0]]), points=np.asarray([[[20.0, 20.0]]]))
+        answers = []
+        for segmenter in (reference, built):
+            (encoding,) = segmenter.encode([pixels])
+            assert encoding.input_size == 128
+            assert encoding.features.shape == (256, 32, 32)
+            assert encoding.stride == 2
+            answers.append(segmenter.prompt(encoding, prompts))
+        assert torch.equal(answers[0].logits, answers[1].logits)
+        assert torch.equal(answers[0].quality, answers[1].quality)
+
+    def test_slices_of_both_kinds_keep_their_order(self, reference: Segmenter) -> None:
+        rng = np.random.default_rng(0)
+        slices = [rng.random(shape, dtype=np.float32) for shape in ((40, 64), (65, 20), (64, 64), (80, 80))]
+        encodings = reference.encode(slices)
+        assert [e.input_size for e in encodings] == [128, 256, 128, 256]
+        assert [e.shape for e in encodings] == [s.shape for s in slices]
+        prompts = [Prompts(boxes=np.asarray([[2.0, 3.0, 15.0, 30.0]]))] * 4
+        for encoding, pixels, together in zip(
+            encodings, slices, prompt_slices(reference, encodings, prompts), strict=True
+        ):
+            (alone,) = reference.encode([pixels])
+            assert torch.equal(alone.features, encoding.features)
+            assert torch.equal(reference.prompt(alone, prompts[0]).logits, together.logits)
+
+    def test_a_disc_is_found_where_it_is(self, reference: Segmenter) -> None:
+        y, x = np.mgrid[:50, :36]
+        disc = np.hypot(y - 30, x - 14) < 8
+        (encoding,) = reference.encode([np.where(disc, 0.8, 0.2).astype(np.float32)])
+        answer = reference.prompt(encoding, Prompts(boxes=mask_boxes(torch.from_numpy(disc[None])).numpy()))
+        mask = masks_to_slice(answer.logits[:, 0], encoding)[0].numpy() > 0
+        assert _overlap(mask, disc)[0] > 0.9
+        assert np.abs(np.argwhere(mask).mean(0) - np.argwhere(disc).mean(0)).max() < 0.5  # pixels
+
+    def test_networks_with_positions_of_one_side_have_no_smaller_input(self, tmp_path: Path) -> None:
+        fixtures.write_sam_checkpoint(tmp_path / "sam.pth")
+        segmenter = open_segmenter(str(tmp_path / "sam.pth"), engine="torch", device="cpu", precision="float32")
+        (encoding,) = segmenter.encode([np.zeros((20, 20), np.float32)])
+        assert encoding.input_size == segmenter.input_size
 
 
 def test_openvino_answers_any_number_and_kind_of_prompts(tmp_path: Path) -> None:

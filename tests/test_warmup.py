@@ -44,6 +44,17 @@ def test_every_network_is_used_once(
     assert "small is ready on none-at-all" in capsys.readouterr().out
 
 
+def test_both_inputs_of_a_network_that_has_two_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Two(_Counts):
+        def side_for(self, shape: tuple[int, int]) -> int:
+            return 8 if max(shape) <= 64 else 16
+
+    segmenter = Two("boxes")
+    monkeypatch.setattr(registry, "open_segmenter", lambda *_, **__: segmenter)
+    assert main(["warmup"]) == 0
+    assert segmenter.encoded == [1, 2, 1, 2]
+
+
 def test_a_segmenter_that_is_not_there_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["warmup", "--segmenter", "nothing"]) != 0
     assert "nothing" in capsys.readouterr().err

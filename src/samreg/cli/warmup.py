@@ -47,16 +47,22 @@ class Warmup:
 
 
 def warm(segmenter: Segmenter) -> None:
-    """Ask once for everything that a registration asks for: slices alone and together, boxes, coarse and full masks."""
+    """Ask once for everything that a registration asks for: slices of many and of few pixels, alone and together,
+    boxes, coarse and full masks.
+    """
     import numpy as np
 
     from samreg.segmenters.base import Prompts
 
-    blank = np.zeros((16, 16), dtype=np.float32)
-    segmenter.encode([blank])
-    encoding, _ = segmenter.encode([blank, blank])
-    if segmenter.prompt_kind == "points":
-        points = Prompts(points=np.full((1, 1, 2), 8.0))
-        segmenter.prompt(encoding, points, multimask=segmenter.supports_multimask, coarse=True)
-    for coarse in (True, False):
-        segmenter.prompt(encoding, Prompts(boxes=np.asarray([[2.0, 2.0, 13.0, 13.0]])), coarse=coarse)
+    side_for = getattr(segmenter, "side_for", None)
+    for side in (256, 16):
+        if side < 256 and (side_for is None or side_for((side, side)) == segmenter.input_size):
+            continue  # it has one input for all
+        blank = np.zeros((side, side), dtype=np.float32)
+        segmenter.encode([blank])
+        encoding, _ = segmenter.encode([blank, blank])
+        if segmenter.prompt_kind == "points":
+            points = Prompts(points=np.full((1, 1, 2), 8.0))
+            segmenter.prompt(encoding, points, multimask=segmenter.supports_multimask, coarse=True)
+        for coarse in (True, False):
+            segmenter.prompt(encoding, Prompts(boxes=np.asarray([[2.0, 2.0, 13.0, 13.0]])), coarse=coarse)
