@@ -467,6 +467,15 @@ class TestWhereTheVerdictStands:
         assert "Nothing was checked." in render_registration(true_result())
         assert summary(true_result(), Path("run"))[0].startswith("verdict LOOK, ")
 
+    def test_pairs_that_are_not_used_are_told_apart_on_the_screen(self) -> None:
+        result = true_result()
+        n = len(result.pairs)
+        assert f", {n} pairs, " in summary(result, Path("run"))[0]
+        weights = result.pairs.confidence.copy()
+        weights[0] = 0.0
+        rest = dataclasses.replace(result, pairs=dataclasses.replace(result.pairs, confidence=weights))
+        assert f", {n - 1} of {n} pairs used, " in summary(rest, Path("run"))[0]
+
 
 class _NoFinder:
     def __init__(self, _: object) -> None:

@@ -146,7 +146,9 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -
 
 def summary(result: RegistrationResult, folder: Path) -> list[str]:
     """What a registration came to, in lines for the screen."""
-    parts = [f"verdict {result.verdict}", f"{len(result.pairs)} pairs", f"confidence {result.confidence:.2f}"]
+    n, used = len(result.pairs), int((result.pairs.weights > 0).sum())
+    counted = f"{n} pairs" if used == n else f"{used} of {n} pairs used"
+    parts = [f"verdict {result.verdict}", counted, f"confidence {result.confidence:.2f}"]
     if result.field is not None:
         length = np.linalg.norm(result.field.u, axis=-1)
         parts.append(f"mean displacement {length.mean():.1f} {result.field.grid.unit}")
