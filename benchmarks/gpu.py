@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -26,6 +25,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from benchmarks.speed import processor_name
 
 import samreg
 from samreg.config import RegisterConfig, SegmentConfig
@@ -155,17 +155,15 @@ def fields_agree(pair: tuple[Image, Image], device: str, segmenter: Segmenter) -
 
 
 def _card(device: str) -> dict[str, Any]:
-    facts: dict[str, Any] = {"processor": _processor(), "threads": torch.get_num_threads(), "torch": torch.__version__}
+    facts: dict[str, Any] = {
+        "processor": processor_name(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+    }
     if device.startswith("cuda"):
         properties = torch.cuda.get_device_properties(device)
         facts |= {"card": properties.name, "memory_gib": round(properties.total_memory / 2**30, 1)}
     return facts
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    names = [line for line in info.read_text().splitlines() if line.startswith("model name")] if info.exists() else []
-    return names[0].partition(":")[2].strip() if names else platform.processor()
 
 
 def main() -> None:

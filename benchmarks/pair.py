@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import statistics
 import subprocess
 import sys
@@ -26,6 +25,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from benchmarks.everything import reference_generator, reference_seconds
+from benchmarks.speed import without_regions
 
 from samreg import read_image
 from samreg.geometry.ops.displacement import gradient_energy, warp
@@ -38,13 +38,6 @@ def _run(fixed: Path, moving: Path, run: Path, cache: Path) -> float:
     began = time.perf_counter()
     subprocess.run(command, env={**os.environ, "SAMREG_CACHE_DIR": str(cache)}, check=True, capture_output=True)
     return time.perf_counter() - began
-
-
-def _without_regions(cache: Path) -> None:
-    """Forget the images, keep the compiled networks."""
-    for entry in cache.iterdir():
-        if entry.name != "compiled":
-            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
 
 def _published(fixed: Path, moving: Path, run: Path, batches: int, steps: int) -> tuple[float, float]:
@@ -101,7 +94,7 @@ def main() -> None:
         first = _run(*pair, run, cache)
         cold, warm = [], []
         for _ in range(arguments.runs):
-            _without_regions(cache)
+            without_regions(cache)
             cold.append(_run(*pair, run, cache))
             warm.append(_run(*pair, run, cache))
         print(f"first run on the machine: {first:.1f} s")

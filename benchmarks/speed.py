@@ -93,7 +93,7 @@ def _peer(name: str, pair: tuple[Path, Path], one_person: bool, threads: int) ->
     return Cost(*json.loads(done.stdout.splitlines()[-1]))
 
 
-def _without_regions(cache: Path) -> None:
+def without_regions(cache: Path) -> None:
     """Forget the images, keep the compiled networks."""
     for entry in cache.iterdir():
         if entry.name != "compiled":
@@ -114,18 +114,17 @@ def _measure(name: str, args: argparse.Namespace, folders: dict[str, Path]) -> C
             _samreg(pair, folder, source, options, args.threads)
             marker.touch()
     else:
-        _without_regions(folder / "cache")
+        without_regions(folder / "cache")
         for marker in folder.glob("*.done"):
             marker.unlink()
     return _samreg(pair, folder, source, options, args.threads)
 
 
-def _processor() -> str:
+def processor_name() -> str:
     """The processor's name, as far as the system tells it."""
     info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
+    names = [line for line in info.read_text().splitlines() if line.startswith("model name")] if info.exists() else []
+    return names[0].partition(":")[2].strip() if names else platform.processor()
 
 
 def main() -> None:
@@ -141,7 +140,7 @@ def main() -> None:
     names = args.methods.split(",")
     if args.before is not None and not any(name.startswith("before-") for name in names):
         names += [f"before-{name}" for name in names if name in ("cold", "warm")]
-    print(f"{_processor()}, {args.threads} threads, {args.runs} runs", flush=True)
+    print(f"{processor_name()}, {args.threads} threads, {args.runs} runs", flush=True)
     rows: dict[str, list[Cost]] = {name: [] for name in names}
     with tempfile.TemporaryDirectory() as temporary:
         folders = {which: Path(temporary) / which for which in ("now", "before")}

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 
 from samreg.errors import InputWarning
 
-__all__ = ["collected", "hushed", "note", "unsaid"]
+__all__ = ["collected", "environment", "hushed", "note", "unsaid"]
 
 # Python's own list of filters belongs to the whole process: of two threads that each change it for a while, the one
 # that ends first undoes what the other set, and notes are lost. So a collector belongs to its context.
@@ -84,3 +85,22 @@ def hushed() -> Iterator[None]:
         for item in own:
             with contextlib.suppress(ValueError):
                 warnings.filters.remove(item)  # type: ignore[attr-defined]
+
+
+@contextlib.contextmanager
+def environment(name: str, value: str) -> Iterator[None]:
+    """A variable of the environment that makes a library say less, inside the block; it belongs to the whole process.
+
+    Args:
+        name: of the variable.
+        value: what it is inside the block.
+    """
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before

@@ -5,15 +5,15 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
-import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import tyro
 
 from samreg.errors import InputError
+from samreg.notes import environment
 
 __all__ = ["parse"]
 
@@ -48,27 +48,14 @@ def parse(command: type[T], prog: str, arguments: Sequence[str]) -> T:
     extra: dict[str, Any] = {} if defaults is None else {"default": defaults(list(arguments))}
     complaint = io.StringIO()
     try:
-        with contextlib.redirect_stderr(complaint), _wide():
+        # No terminal is wide enough for tyro's box: it would break a long path in the middle of a name.
+        with contextlib.redirect_stderr(complaint), environment("COLUMNS", "100000"):
             parsed: T = tyro.cli(command, prog=prog, args=list(arguments), config=_STYLE, **extra)
     except SystemExit as exit_:
         if not exit_.code:
             raise
         raise InputError(_one_line(complaint.getvalue(), prog)) from None
     return parsed
-
-
-@contextlib.contextmanager
-def _wide() -> Iterator[None]:
-    """No terminal is wide enough for tyro's box: it would break a long path in the middle of a name."""
-    before = os.environ.get("COLUMNS")
-    os.environ["COLUMNS"] = "100000"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["COLUMNS"]
-        else:
-            os.environ["COLUMNS"] = before
 
 
 def _one_line(box: str, prog: str) -> str:

@@ -52,12 +52,10 @@ def warm(segmenter: Segmenter) -> None:
     """
     import numpy as np
 
-    from samreg.segmenters.base import Prompts
+    from samreg.segmenters.base import Prompts, side_for
 
-    side_for = getattr(segmenter, "side_for", None)
-    for side in (256, 16):
-        if side < 256 and (side_for is None or side_for((side, side)) == segmenter.input_size):
-            continue  # it has one input for all
+    sides = {side_for(segmenter, (pixels, pixels)): pixels for pixels in (16, 256)}  # one of each input that it has
+    for side in reversed(sides.values()):
         blank = np.zeros((side, side), dtype=np.float32)
         segmenter.encode([blank])
         encoding, _ = segmenter.encode([blank, blank])

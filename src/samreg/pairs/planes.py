@@ -17,7 +17,7 @@ from samreg.geometry.frame import Frame
 from samreg.geometry.rois import Roi, RoiSet
 from samreg.regions.regions import Regions
 from samreg.regions.slices import SlicePlan, plan_slices, window
-from samreg.segmenters.base import Encoding, Segmenter
+from samreg.segmenters.base import Encoding, Segmenter, side_for
 from samreg.types import Matrix
 
 __all__ = ["PlaneMap", "PlaneMaps", "Planes", "facing", "plane_map"]
@@ -135,12 +135,10 @@ class Planes:
         What lies beyond the slice is repeated from its edge.
         """
         features = self.regions.features
-        n_cells, side = getattr(self.segmenter, "whole_cells", 0), self.segmenter.input_size
+        n_cells, side = getattr(self.segmenter, "whole_cells", 0), side_for(self.segmenter, self.plan.plane)
         if features is None or not n_cells:
             return None
-        side_for = getattr(self.segmenter, "side_for", None)
-        if side_for is not None:
-            n_cells, side = n_cells * side_for(self.plan.plane) // side, side_for(self.plan.plane)
+        n_cells = n_cells * side // self.segmenter.input_size
         cells = features.data if self.axis is None else np.take(features.data, number, axis=1 + self.axis)
         rows = torch.from_numpy(np.ascontiguousarray(cells, dtype=np.float32))
         pad = (0, n_cells - rows.shape[2], 0, n_cells - rows.shape[1])

@@ -35,6 +35,7 @@ from samreg.regions.everything.rules import RULES
 from samreg.regions.regions import FeatureVolume, Regions
 from samreg.regions.slices import plan_slices, slice_step
 from samreg.result import Origin
+from samreg.segmenters.base import FEW_PIXELS
 from samreg.segmenters.engines.compiled_cache import cache_folder
 
 __all__ = ["RegionsCache", "regions_key"]
@@ -43,8 +44,6 @@ _LOG = logging.getLogger("samreg.cache")
 _LAYOUT = 2
 _REVISION = 2
 """Part of the key: count up whenever the same settings give other regions."""
-_FEW_PIXELS = 64
-"""Slices of no longer side may go through a smaller input of the network, which older entries have not seen."""
 _SUFFIX = ".regions"
 _DIGEST_BYTES = 32
 _DEFAULT_BYTES = 20 * 1024**3
@@ -73,7 +72,7 @@ def regions_key(image: Image, settings: SegmentConfig, finder: tuple[str, str]) 
     step = slice_step(plan, rules.reach)
     if step > 1:
         facts["slice_step"] = step
-    if max(plan.plane) <= _FEW_PIXELS:
+    if max(plan.plane) <= FEW_PIXELS:  # entries that are older have not seen the smaller input
         facts["input"] = "small"
     digest.update(json.dumps(facts, sort_keys=True).encode())
     digest.update(np.ascontiguousarray(image.data).data)

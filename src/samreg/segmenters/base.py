@@ -11,7 +11,10 @@ import numpy as np
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Encoding", "Masks", "Prompts", "Segmenter", "prompt_slices", "slices_at_once"]
+__all__ = ["FEW_PIXELS", "Encoding", "Masks", "Prompts", "Segmenter", "prompt_slices", "side_for", "slices_at_once"]
+
+FEW_PIXELS = 64
+"""Longer side of the slices that go through the smaller input of a network that has one: its cells show two pixels."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,6 +164,12 @@ class Segmenter(Protocol):
             coarse: logits at every fourth pixel only, exactly those values, for a fraction of the work.
         """
         ...
+
+
+def side_for(segmenter: Segmenter, shape: tuple[int, int]) -> int:
+    """Side in pixels of the model input for a slice (y, x); the one side of a segmenter that does not say."""
+    told = getattr(segmenter, "side_for", None)
+    return segmenter.input_size if told is None else int(told(shape))
 
 
 def slices_at_once(segmenter: Segmenter) -> int:

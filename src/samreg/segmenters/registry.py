@@ -15,7 +15,7 @@ import numpy as np
 
 from samreg import plugins
 from samreg.errors import MissingDependencyError, ModelError, PluginError, install_command
-from samreg.segmenters.base import Encoding, Masks, Prompts, Segmenter, prompt_slices, slices_at_once
+from samreg.segmenters.base import Encoding, Masks, Prompts, Segmenter, prompt_slices, side_for, slices_at_once
 from samreg.segmenters.engines.base import check_settings
 from samreg.segmenters.weights import litemedsam
 from samreg.segmenters.weights.load import Weights, find_weights
@@ -92,9 +92,7 @@ class LazySegmenter:
 
     def side_for(self, shape: tuple[int, int]) -> int:
         """See `SamSegmenter`; the one side of a segmenter that does not say."""
-        segmenter = self._segmenter()
-        told = getattr(segmenter, "side_for", None)
-        return segmenter.input_size if told is None else int(told(shape))
+        return side_for(self._segmenter(), shape)
 
     def encode(self, slices: Sequence[np.ndarray]) -> list[Encoding]:
         """See `Segmenter.encode`."""

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from samreg.errors import ConfigError
-from samreg.segmenters.base import Encoding, Masks, Prompts
+from samreg.segmenters.base import FEW_PIXELS, Encoding, Masks, Prompts
 from samreg.segmenters.engines.base import Engine
 from samreg.segmenters.pixels import model_pixels, model_square
 from samreg.segmenters.sam.architecture import InputSpec
@@ -18,8 +18,6 @@ from samreg.segmenters.sam.prompt_encoder import PromptEncoder
 
 __all__ = ["SamSegmenter"]
 
-_PIXELS_A_CELL = 2
-"""A slice goes through the smaller input where a cell of its embedding still shows no more pixels than this."""
 _LEAST_AT_ONCE = 4
 """Slices that are encoded in one call of the engine at least: one a core on common machines."""
 
@@ -70,8 +68,7 @@ class SamSegmenter:
     def side_for(self, shape: tuple[int, int]) -> int:
         """Side in pixels of the model input for a slice of this shape (y, x)."""
         small = self.smaller
-        few = small is not None and max(shape) <= _PIXELS_A_CELL * small.whole_cells
-        return small.input_size if small is not None and few else self.input_size
+        return self.input_size if small is None or max(shape) > FEW_PIXELS else small.input_size
 
     def encode(self, slices: Sequence[np.ndarray]) -> list[Encoding]:
         """Encode slices, a few at a time; see `Segmenter.encode`."""

@@ -7,7 +7,6 @@ batches run at once, one a processor core. Mask prompts and rare numbers of poin
 from __future__ import annotations
 
 import logging
-import os
 import queue
 import threading
 from collections import deque
@@ -20,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from samreg.errors import ConfigError
-from samreg.notes import hushed
+from samreg.notes import environment, hushed
 from samreg.segmenters.engines import compiled_cache
 from samreg.segmenters.engines.base import SHORT, Embedding, Precision
 from samreg.segmenters.engines.torch_engine import TorchEngine
@@ -251,16 +250,8 @@ def _unreported() -> Iterator[None]:
     It does so by default, over the network and in processes of its own, and keeps an identity in the home folder. The
     one way to have none of it that its interface offers a program is to look like continuous integration.
     """
-    with _CI:
-        before = os.environ.get("CI")
-        os.environ["CI"] = "true"
-        try:
-            yield
-        finally:
-            if before is None:
-                del os.environ["CI"]
-            else:
-                os.environ["CI"] = before
+    with _CI, environment("CI", "true"):
+        yield
 
 
 def _convert(module: nn.Module, example: list[Tensor]) -> Any:
