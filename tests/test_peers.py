@@ -55,11 +55,17 @@ def agree(field: DisplacementField, moving: Image, theirs: np.ndarray) -> None:
 )
 def test_peers_find_a_known_shift_on_an_oblique_left_handed_grid(name: str) -> None:
     fixed, moving = shifted_pair(OBLIQUE, (3.0, -2.0, 2.5))
-    output = load_method(name).run(fixed, moving, intra_subject=False)
-    error = np.linalg.norm(output.field.u - [3.0, -2.0, 2.5], axis=-1)[inside(OBLIQUE)]
-    assert np.median(error) < 0.5
-    assert output.seconds > 0
-    assert output.settings["threads"] == 2
+    # greedy's affine start is random, takes no seed, and about once in a hundred runs it loses so small a body. A wrong
+    # axis or sign loses it in every run.
+    errors = []
+    for _ in range(3):
+        output = load_method(name).run(fixed, moving, intra_subject=False)
+        errors.append(np.median(np.linalg.norm(output.field.u - [3.0, -2.0, 2.5], axis=-1)[inside(OBLIQUE)]))
+        assert output.seconds > 0
+        assert output.settings["threads"] == 2
+        if errors[-1] < 0.5:
+            break
+    assert errors[-1] < 0.5, errors
 
 
 class TestGreedy:
