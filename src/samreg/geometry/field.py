@@ -83,10 +83,28 @@ class DisplacementField:
         from samreg.geometry.ops.resample import sample_border
 
         rows = np.asarray(points, dtype=float)
-        index = torch.from_numpy(self.grid.world_to_index(rows))
-        u = sample_border(self._channels().double(), index).numpy().T
+        index = self.grid.world_to_index(rows)
+        part, first = self._around(index)
+        values = torch.from_numpy(np.moveaxis(part, -1, 0).astype(np.float64))
+        u = sample_border(values, torch.from_numpy(index - first)).numpy().T
         result: Points = rows + u
         return result
+
+    def _around(self, index: np.ndarray) -> tuple[FieldArray, np.ndarray]:
+        """The box of `u` that holds all voxels around some points, and its first voxel (x, y, z).
+
+        Points of one slice ask for a slice of the field, which may be a hundredth of it.
+
+        Args:
+            index: (n, d) continuous indices (x, y, z), also beyond the grid.
+        """
+        if not len(index) or not np.isfinite(index).all():
+            return self.u, np.zeros(self.grid.ndim)
+        last = np.asarray(self.grid.shape[::-1]) - 1
+        low = np.clip(np.floor(index.min(axis=0)), 0, last).astype(int)
+        high = np.clip(np.ceil(index.max(axis=0)), 0, last).astype(int)
+        box = tuple(slice(a, b + 1) for a, b in zip(low[::-1], high[::-1], strict=True))
+        return self.u[box], low
 
     def _channels(self) -> Tensor:
         import torch

@@ -59,8 +59,9 @@ def similarity_map(prototype: np.ndarray, encoding: Encoding, mean: np.ndarray) 
         mean: (c,) mean embedding m: what all tissue shares tells nothing.
     """
     features = encoding.valid_features.float().cpu() - torch.from_numpy(mean)[:, None, None]
-    p = torch.from_numpy(prototype - mean)
-    return (functional.normalize(features, dim=0) * functional.normalize(p, dim=0)[:, None, None]).sum(0)
+    p = functional.normalize(torch.from_numpy(prototype - mean), dim=0)
+    along = (p @ features.flatten(1)).view(features.shape[1:])
+    return along / torch.linalg.vector_norm(features, dim=0).clamp(min=1e-12)
 
 
 def mean_embedding(*encodings: Encoding) -> np.ndarray:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -18,7 +19,7 @@ from samreg.fit.levels import fit_dense
 from samreg.fit.problem import DenseProblem
 from samreg.geometry.frame import Frame
 from samreg.geometry.grid import Grid, apply_affine
-from samreg.geometry.ops.resample import resize, sample, sample_border
+from samreg.geometry.ops.resample import resize, sample_border
 from samreg.geometry.rois import PairedRois
 from samreg.initial.descriptors import joint_descriptors
 from samreg.initial.discrete import Search, coupled_convex, descriptor_cost
@@ -60,9 +61,11 @@ class Displacement:
 
     Args:
         target: (y, x, 2) pixels (x, y) of the other slice.
+        shape: (y', x') of the other slice.
     """
 
     target: np.ndarray
+    shape: tuple[int, int]
 
     def box(self, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
         """See `Carried.box`."""
@@ -75,9 +78,17 @@ class Displacement:
 
     def read(self, masks: np.ndarray) -> np.ndarray:
         """Masks (n, y', x') of the other slice as this one sees them, (n, y, x)."""
-        at = torch.from_numpy(np.ascontiguousarray(self.target))
-        result: np.ndarray = sample(torch.from_numpy(masks).float(), at, "nearest").numpy() > 0.5
+        inside, rows, columns = self._nearest
+        result: np.ndarray = masks[:, rows, columns] & inside
         return result
+
+    @cached_property
+    def _nearest(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """For each pixel (y, x): whether it is carried into the other slice, and to which row and column of it."""
+        last = np.asarray(self.shape[::-1]) - 1
+        inside = ((self.target >= -0.5) & (self.target <= last + 0.5)).all(axis=-1)
+        columns, rows = np.moveaxis(np.clip(np.rint(self.target), 0, last).astype(np.intp), -1, 0)
+        return inside, rows, columns
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +132,7 @@ def known_displacement(given: Stack, number: int, other: Stack, carry: Callable[
     index = np.stack(np.meshgrid(*(np.arange(side) for side in shape), indexing="ij")[::-1], axis=-1).astype(float)
     scale = [(k - 1) / max(1, side - 1) for side, k in zip(shape, n, strict=True)][::-1]
     between = sample_border(values, torch.from_numpy(index * scale)).numpy()
-    return Displacement(index + np.moveaxis(between, 0, -1))
+    return Displacement(index + np.moveaxis(between, 0, -1), other.plane)
 
 
 def displacement(given: View, other: View, matrix: Matrix) -> Displacement:
@@ -142,7 +153,7 @@ def displacement(given: View, other: View, matrix: Matrix) -> Displacement:
     fine = _followed(given.grey, other.grey, matrix, _pixels(u * stride, shape, stride))
     index = torch.stack(torch.meshgrid(*(torch.arange(n).float() for n in shape), indexing="ij")) + fine
     target = apply_affine(matrix, torch.movedim(index.flip(0), 0, -1).numpy())
-    return Displacement(target)
+    return Displacement(target, other.encoding.shape)
 
 
 def _pixels(cells: torch.Tensor, shape: tuple[int, int], stride: float) -> torch.Tensor:

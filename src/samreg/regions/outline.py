@@ -269,11 +269,11 @@ def _answers(segmenter: Segmenter, encoding: Encoding, prompts: Prompts) -> tupl
     for rows in _chunks(len(prompts)):
         multimask = prompts.points is not None and segmenter.supports_multimask
         answer = segmenter.prompt(encoding, prompts[rows], multimask=multimask)
-        full = masks_to_slice(answer.logits.flatten(0, 1), encoding) > 0
-        some = full.flatten(1).any(1)
-        masks.append(full[some].cpu().numpy())
-        quality.append(answer.quality.flatten()[some].float().cpu().numpy())
-        numbers.append(rows.start + np.flatnonzero(some.cpu().numpy()) // answer.quality.shape[1])
+        full = (masks_to_slice(answer.logits.flatten(0, 1), encoding) > 0).cpu().numpy()
+        some = np.flatnonzero(full.reshape(len(full), -1).any(axis=1))
+        masks.append(full if len(some) == len(full) else full[some])
+        quality.append(answer.quality.flatten().float().cpu().numpy()[some])
+        numbers.append(rows.start + some // answer.quality.shape[1])
     return np.concatenate(masks), np.concatenate(quality), np.concatenate(numbers)
 
 

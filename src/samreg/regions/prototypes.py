@@ -38,7 +38,10 @@ def cell_shares(encoding: Encoding, masks: MaskStack) -> torch.Tensor:
     size = [round(cells * encoding.stride) for cells in (h, w)]
     pad = [max(0, s - n) for s, n in zip(size, encoding.shape, strict=True)]
     given = torch.from_numpy(np.ascontiguousarray(masks)).to(encoding.features.device)
-    return functional.adaptive_avg_pool2d(functional.pad(given.float(), (0, pad[1], 0, pad[0])), (h, w))
+    covered = given.float()
+    if any(pad):
+        covered = functional.pad(covered, (0, pad[1], 0, pad[0]))
+    return functional.adaptive_avg_pool2d(covered, (h, w))
 
 
 def cosine_similarity(fixed: Prototypes, moving: Prototypes) -> Similarity:

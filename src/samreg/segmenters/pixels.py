@@ -7,6 +7,7 @@ the sizes along that axis (rounding to whole pixels makes it differ a little bet
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -73,17 +74,26 @@ def masks_to_slice(logits: Tensor, encoding: Encoding) -> Tensor:
     flat = logits.reshape(-1, h, w).float()
     for axis, size in ((1, w), (0, h)):
         n, ratio = encoding.shape[axis], scaled[axis] / encoding.shape[axis] * (size * step) / encoding.input_size
-        # On the CPU, in double precision, which not every device has; one small matrix goes over.
-        at = (((torch.arange(n, dtype=torch.float64) + 0.5) * ratio - 0.5) / step).clamp(0, size - 1)
-        low = at.long().clamp(max=max(size - 2, 0))
-        weight = (at - low).float()
-        matrix = torch.zeros(size, n)
-        columns = torch.arange(n)
-        matrix[low, columns] = 1 - weight
-        matrix[(low + 1).clamp(max=size - 1), columns] += weight
-        matrix = matrix.to(flat.device)
+        if step == 1 and ratio == 1.0 and n <= size:  # pixels of the grid are pixels of the slice
+            flat = flat.narrow(2 - (axis == 0), 0, n)
+            continue
+        matrix = _between(n, size, ratio, step).to(flat.device)
         flat = flat @ matrix if axis == 1 else matrix.t() @ flat
     return flat.reshape(*logits.shape[:-2], *encoding.shape)
+
+
+@functools.lru_cache(maxsize=16)
+def _between(n: int, size: int, ratio: float, step: int) -> Tensor:
+    """(size, n) weights of the places of a grid in n pixels of a slice."""
+    # On the CPU, in double precision, which not every device has; one small matrix goes over.
+    at = (((torch.arange(n, dtype=torch.float64) + 0.5) * ratio - 0.5) / step).clamp(0, size - 1)
+    low = at.long().clamp(max=max(size - 2, 0))
+    weight = (at - low).float()
+    matrix = torch.zeros(size, n)
+    columns = torch.arange(n)
+    matrix[low, columns] = 1 - weight
+    matrix[(low + 1).clamp(max=size - 1), columns] += weight
+    return matrix
 
 
 def mask_boxes(masks: Tensor) -> Tensor:
@@ -97,11 +107,11 @@ def mask_boxes(masks: Tensor) -> Tensor:
     """
     corners = []
     for axis in (1, 2):
-        hit = masks.any(dim=axis)
+        hit = masks.view(torch.uint8).amax(dim=axis) > 0  # many times faster than `any`
         size = hit.shape[1]
         first = hit.int().argmax(dim=1)
         last = size - 1 - hit.flip(1).int().argmax(dim=1)
         corners.append((first, last))
     boxes = torch.stack([corners[0][0], corners[1][0], corners[0][1], corners[1][1]], dim=1).float()
-    empty = ~masks.flatten(1).any(dim=1)
+    empty = ~hit.any(dim=1)
     return torch.where(empty[:, None], torch.full_like(boxes, -1.0), boxes)

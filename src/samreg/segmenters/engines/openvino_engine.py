@@ -36,6 +36,8 @@ _REVISION = 5
 """Part of the cache key: to be increased whenever the compiled functions change."""
 _BATCH = 4
 """Prompts a batch: enough for the products to be large, few enough for the tiles of all to stay in cache."""
+_SLICES = 2
+"""Slices of which is kept what their prompts share: a prompt goes to and fro between a slice and its counterpart."""
 _TOKENS = (2, 3)
 """Prompt tokens that are worth compiling for: a box, a point with its padding, and both."""
 _SECONDS_ALL, _SECONDS_MILLION = 10.0, 0.3
@@ -152,6 +154,7 @@ class OpenVinoEngine:
         self._lock = threading.Lock()
         self._compiled: dict[str, _Compiled] = {}
         self._announced = False
+        self._slices: deque[tuple[Tensor, list[Tensor]]] = deque(maxlen=_SLICES)
         processor = self._core.get_property("CPU", "FULL_DEVICE_NAME")
         self._key = f"{_REVISION} {openvino.get_version()} {processor} {sorted(supported)} {fingerprint} {precision}"
         self.name = f"openvino-{SHORT[precision]}-cpu"
@@ -181,9 +184,7 @@ class OpenVinoEngine:
         if mask_logits is not None or tokens not in _TOKENS:
             return self._torch.decode(embedding, sparse, mask_logits, multimask=multimask, coarse=coarse)
         features = embedding[0].contiguous()
-        share = self._get("shared cells", lambda: _Share(self._network), [features], streams=1)
-        [shared] = share.run([[features.numpy()]])
-        parts = [*map(torch.from_numpy, shared), *embedding[1:]]
+        parts = [*self._share(features), *embedding[1:]]
         padded = torch.cat([sparse, sparse[-1:].expand(-n % _BATCH, -1, -1)])
         kind = f"decoder tokens={tokens} multimask={multimask} coarse={coarse}"
         compiled = self._get(
@@ -204,6 +205,17 @@ class OpenVinoEngine:
         """See `Engine.decode_slices`; one slice after the other."""
         pairs = zip(embeddings, sparse, strict=True)
         return [self.decode(part, tokens, None, multimask=multimask, coarse=coarse) for part, tokens in pairs]
+
+    def _share(self, features: Tensor) -> list[Tensor]:
+        """What all prompts of a slice share; kept for the slices that were asked last, which are asked in turns."""
+        for known, shared in list(self._slices):
+            if known is features:
+                return shared
+        share = self._get("shared cells", lambda: _Share(self._network), [features], streams=1)
+        [arrays] = share.run([[features.numpy()]])
+        shared = list(map(torch.from_numpy, arrays))
+        self._slices.append((features, shared))
+        return shared
 
     def _get(self, kind: str, make: Callable[[], nn.Module], example: list[Tensor], streams: int) -> _Compiled:
         with self._lock:
