@@ -54,6 +54,18 @@ class TestEveryGrid:
         expected = second.transform_points(first.transform_points(points))
         np.testing.assert_allclose(first.compose(second).transform_points(points), expected, atol=1e-4)
 
+    def test_few_points_are_carried_as_among_all(self, name: str) -> None:
+        """Only a part of the field is looked at for them; beyond the grid that is its edge."""
+        grid = GRIDS[name]
+        field = wavy(grid)
+        rng = np.random.default_rng(1)
+        size = np.asarray(grid.shape[::-1])
+        points = grid.index_to_world(rng.uniform(-3.0, size + 2.0, (40, grid.ndim)))
+        among = field.transform_points(np.concatenate([points, grid.voxel_centres().reshape(-1, grid.ndim)]))
+        for point, expected in zip(points, among, strict=False):
+            np.testing.assert_allclose(field.transform_points(point[None])[0], expected, atol=1e-9)
+        assert field.transform_points(points[:0]).shape == (0, grid.ndim)
+
     def test_inverse_brings_points_back(self, name: str) -> None:
         grid = GRIDS[name]
         field = wavy(grid)

@@ -406,10 +406,13 @@ def test_the_command_line_answers_as_the_viewer(files: Path, side: str) -> None:
     asked = samreg.read_run(files / "asked")
     assert asked.manifest["config"]["match"]["epsilon"] == 0.55  # the settings of the run
     asking = Asking(run, images, Levels(), config)
+    asking.ready({"fixed": [*index, 3.0], "moving": [1.0, 2.0, 99.0]})  # beyond the stack: its last slice
+    assert [stack.n_encoded for stack in asking._stacks.values()] == [1, 1]
     begun = asking.begin(side, {"point": [*index, 3.0]})
     assert begun["found"]
     assert not begun["complete"]
     assert [begun[s]["shape"][0] for s in paths] == [1, 1]
+    assert asking._stacks[side].n_encoded == (1 if side == "fixed" else 2)  # the slice was ready
     with pytest.raises(InputError, match="another prompt"):
         asking.go_on(begun["number"] + 1)
     answer = begun

@@ -175,6 +175,21 @@ def test_openvino_answers_any_number_and_kind_of_prompts(tmp_path: Path) -> None
         assert (a.quality - b.quality).abs().max() < 1e-4
 
 
+def test_openvino_keeps_what_prompts_share_for_a_slice_and_its_counterpart(tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    fixtures.write_sam_checkpoint(tmp_path / "sam.pth")
+    slow = open_segmenter(str(tmp_path / "sam.pth"), engine="torch", device="cpu", precision="float32")
+    fast = open_segmenter(str(tmp_path / "sam.pth"), engine="openvino", precision="float32")
+    rng = np.random.default_rng(2)
+    encodings = slow.encode([rng.random((60, 80), dtype=np.float32) for _ in range(3)])
+    prompts = Prompts(boxes=np.sort(rng.uniform(0, 60, (4, 2, 2)), axis=1).reshape(-1, 4))
+    for i in (0, 1, 0, 1, 2, 1, 0):
+        a, b = (s.prompt(encodings[i], prompts, coarse=True) for s in (slow, fast))
+        assert (a.logits - b.logits).abs().max() < 1e-3
+    kept = fast._segmenter().network_engine._slices
+    assert [next(i for i in range(3) if encodings[i].features is features) for features, _ in kept] == [2, 0]
+
+
 def test_the_same_call_from_many_threads_gives_the_same_answer(tmp_path: Path) -> None:
     fixtures.write_sam_checkpoint(tmp_path / "sam.pth")
     segmenter = open_segmenter(str(tmp_path / "sam.pth"))

@@ -122,6 +122,16 @@ class TestOverlap:
         assert before.mean() < 0.8
         assert after.min() > 0.9
 
+    def test_a_structure_that_leaves_its_slices_is_compared_as_a_whole(self) -> None:
+        """A pair a slice, carried by one slice: each region meets its neighbour, the structure itself."""
+        pairs = paired([block(k, slice(5, 15), slice(5, 15)) for k in range(4)])
+        u = np.zeros((*GRID.shape, 3), np.float32)
+        u[..., 2] = GRID.array_spacing[0]
+        field = DisplacementField(u, GRID)
+        assert pair_dice(pairs, field).max() == 0
+        (one,) = structures_of(pairs, field=field)
+        assert one.dice == (1.0, pytest.approx(2 * 3 / (4 + 3)))  # three of its four slices meet
+
     def test_slabs_do_not_change_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
         result = true_result(3)
         whole = pair_dice(result.pairs, result.field)

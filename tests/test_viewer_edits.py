@@ -264,6 +264,11 @@ class TestSession:
         with pytest.raises(InputError):
             session.prompt("fixed", where)
 
+    @pytest.mark.parametrize("points", [(None, [1, 2, 3]), ([1, 2], [1, 2, 3]), ([1, 2, 3], "123")])
+    def test_places_that_make_no_sense(self, session: Session, points: Any) -> None:
+        with pytest.raises(InputError, match="3 numbers"):
+            session.ready_prompt(*points)
+
     @pytest.mark.parametrize("number", [None, "1", 1.5])
     def test_more_of_a_prompt_without_its_number(self, session: Session, number: Any) -> None:
         with pytest.raises(InputError, match="whole number"):

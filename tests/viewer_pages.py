@@ -38,6 +38,26 @@ OVERLAPPING = """() => {
 }"""
 
 
+# Texts on an image that lie on each other: what is written after the last time that the whole canvas was filled.
+WRITTEN = """() => {
+  const drawing = CanvasRenderingContext2D.prototype, { fillText, fillRect } = drawing;
+  window.written = new Map();
+  drawing.fillRect = function (x, y, w, h) {
+    if (!x && !y && w === this.canvas.width && h === this.canvas.height) window.written.set(this.canvas, []);
+    fillRect.call(this, x, y, w, h);
+  };
+  drawing.fillText = function (text, x, y) {
+    const m = this.measureText(text);
+    window.written.get(this.canvas)?.push([text, x - m.actualBoundingBoxLeft, y - m.actualBoundingBoxAscent,
+      x + m.actualBoundingBoxRight, y + m.actualBoundingBoxDescent]);
+    fillText.call(this, text, x, y);
+  };
+}"""
+OVERWRITTEN = """() => [...window.written].filter(([canvas]) => canvas.checkVisibility()).flatMap(([, rows]) =>
+  rows.flatMap(([a, ...p], i) => rows.slice(i + 1).filter(([, ...q]) =>
+    p[0] < q[2] && q[0] < p[2] && p[1] < q[3] && q[1] < p[3]).map(([b]) => `${a} and ${b}`)))"""
+
+
 @contextmanager
 def browser_for_the_page() -> Iterator[Any]:
     """A browser; the test is skipped where there is none, or no page."""
@@ -78,6 +98,7 @@ def opened(browser: Any, server: Server, size: str = "laptop", theme: str = "lig
     own = f"http://127.0.0.1:{server.port}/"
     with window(browser, size, theme) as (page, wrong):
         page.on("request", lambda request: asked.append(request.url))
+        page.add_init_script(f"({WRITTEN})()")
         page.goto(server.address)
         page.wait_for_selector("body[data-ready=all]")
         page.asked = asked
@@ -103,6 +124,7 @@ def check_look(page: Any) -> None:
     assert page.evaluate(SIDEWAYS) <= 0
     assert page.evaluate(CONTRAST) == []
     assert page.evaluate(OVERLAPPING) == []
+    assert page.evaluate(OVERWRITTEN) == []
 
 
 def pixels(page: Any, role: str) -> list[float]:

@@ -13,6 +13,7 @@ import { PLANES, Volume } from './volume'
 const $ = <T extends HTMLElement = HTMLElement>(id: string): T => document.getElementById(id) as T
 
 const TABLE_MS = 150 // between two drawings of the table
+const PREPARE_MS = 200 // a slice that is passed on the way to another one is not worth it
 
 async function fieldOf(scene: Scene, which: 'run' | 'new', nodes: Triple): Promise<Field> {
   const values = new Float32Array(await bytes(`/map/${which}`))
@@ -32,6 +33,8 @@ class App {
   private asked = 0
   private following: Promise<void> = Promise.resolve()
   private adding = false
+  private preparing = 0
+  private prepared = ''
 
   constructor(private state: State) {
     this.panels = (['fixed', 'moving', 'result'] as const).map((role) => new Panel(role, state, () => this.redraw()))
@@ -52,11 +55,10 @@ class App {
   }
 
   /** Images first, then masks, then what can wait. */
-  async load(): Promise<void> {
+  async load(images: [string, Promise<ArrayBuffer>][]): Promise<void> {
     const s = this.state
-    const names = [['fixed', s.scene.fixed.there], ['moving', s.scene.moving.there], ['warped', s.scene.warped]] as const
-    await Promise.all(names.filter(([, there]) => there).map(async ([name]) => {
-      s.volumes.set(name, new Volume(await bytes(`/volume/run/${name}`)))
+    await Promise.all(images.map(async ([name, image]) => {
+      s.volumes.set(name, new Volume(await image))
       this.redraw()
     }))
     document.body.dataset.ready = 'images'
@@ -193,7 +195,7 @@ class App {
       ['grid', 'Grid', 'G: even lines of the fixed image, and where they are in the moving image', () => { s.grid = !s.grid }],
       ...(s.scene.jacobian ? [['jacobian', 'Jacobian', 'J: change of volume', () => void this.jacobian()] as [string, string, string, () => void]] : []),
     ])
-    $<HTMLInputElement>('slice').oninput = (event) => { const at: Triple = [...s.cursor]; s.hover = null; at[s.plane.through] = Number((event.target as HTMLInputElement).value); s.lookAt(at); this.redraw() }
+    $<HTMLInputElement>('slice').oninput = (event) => { const at: Triple = [...s.cursor]; s.hover = null; at[s.plane.through] = Number((event.target as HTMLInputElement).value); s.lookAt(at); this.prepare(); this.redraw() }
     $<HTMLInputElement>('opacity').oninput = (event) => { s.opacity = Number((event.target as HTMLInputElement).value) / 100; this.redraw() }
     $<HTMLInputElement>('radius').oninput = (event) => { s.radius = Number((event.target as HTMLInputElement).value) * s.brushUnit }
   }
@@ -304,6 +306,7 @@ class App {
     at[s.plane.through] = Math.round(at[s.plane.through]) + by
     s.lookAt(at)
     if (s.threeD) void this.three.update()
+    this.prepare()
     this.redraw()
   }
 
@@ -432,7 +435,7 @@ class App {
       const answer = await post<Edited>('/edit', command)
       s.pairs = s.pairs.filter((p) => !answer.gone.includes(p.id))
       await s.take(answer.pairs)
-      if (command.do !== 'rename' && command.do !== 'reject' && command.do !== 'restore') for (const row of answer.pairs) s.overlaps.delete(row.id)
+      if (command.do !== 'rename' && command.do !== 'reject' && command.do !== 'restore') for (const row of answer.pairs) for (const p of s.pairs) if (p.id === row.id || p.structure === row.structure) s.overlaps.delete(p.id)
       if (s.selected !== null && !s.pair(s.selected)) s.selected = null
       this.counts(answer.undo, answer.redo)
       this.say('saved')
@@ -449,6 +452,20 @@ class App {
     if ((tool === 'brush' || tool === 'erase') && s.selected === null && !s.proposal) { this.say('Choose a pair first: its outline is what the brush mends.', true); return }
     s.tool = tool
     if (tool !== 'brush' && tool !== 'erase' && s.brush) void this.endBrush(true)
+    this.prepare()
+  }
+
+  /** While a person looks for the place, the segmenter is loaded and sees the slices that are shown. */
+  private prepare(): void {
+    const s = this.state
+    clearTimeout(this.preparing)
+    if ((s.tool !== 'point' && s.tool !== 'box') || !s.scene.complete) return
+    this.preparing = window.setTimeout(() => {
+      const here = `${s.scene.serial} ${s.cursor} ${s.moving}`
+      if (here === this.prepared || s.proposal) return
+      this.prepared = here
+      void post('/prompt/ready', { fixed: s.cursor, moving: s.moving }).catch(() => {}) // the prompt itself will say
+    }, PREPARE_MS)
   }
 
   private async prompt(side: Side, where: { point?: number[]; box?: number[] }): Promise<void> {
@@ -728,8 +745,11 @@ async function main(): Promise<void> {
   history.replaceState(null, '', '/') // the token is in the cookie now
   try {
     const scene = await get<Scene>('/scene')
+    const there = [['fixed', scene.fixed.there], ['moving', scene.moving.there], ['warped', scene.warped]] as const
+    const images = there.filter(([, is]) => is).map(([name]): [string, Promise<ArrayBuffer>] => [name, bytes(`/volume/run/${name}`)])
+    for (const [, image] of images) image.catch(() => {}) // told where it is waited for
     const app = new App(new State(scene, await fieldOf(scene, 'run', scene.nodes)))
-    await app.load()
+    await app.load(images)
   } catch (error) {
     $('title').textContent = words(error)
     document.body.dataset.ready = 'failed'

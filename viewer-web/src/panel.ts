@@ -13,6 +13,8 @@ const MASKS = 32
 const FOLDED = -32768, NO_BODY = 32767 // samreg/viewer/volumes.py
 /** Slices change with every step: drawing them in memory is fast on every machine, also on one without a graphics card. */
 export const ON_CPU: CanvasRenderingContext2DSettings = { willReadFrequently: true }
+/** What is on the screen has no holes: the page need not be drawn below it, which software GL takes milliseconds for. */
+const OPAQUE: CanvasRenderingContext2DSettings = { ...ON_CPU, alpha: false }
 
 interface Place { scale: number; x: number; y: number; sx: number; sy: number }
 
@@ -117,7 +119,7 @@ export class Panel {
 
   draw(): void {
     this.fit()
-    const g = this.canvas.getContext('2d', ON_CPU)!
+    const g = this.canvas.getContext('2d', OPAQUE)!
     g.setTransform(1, 0, 0, 1, 0, 0)
     g.fillStyle = '#000'
     g.fillRect(0, 0, this.canvas.width, this.canvas.height)
@@ -330,7 +332,12 @@ export class Panel {
     g.font = `600 ${13 * unit}px system-ui, sans-serif`
     const width = g.measureText(text).width + 10 * unit, height = 19 * unit
     const x = Math.max(2, Math.min(this.canvas.width - width - 4, right + 14 * unit))
-    const y = Math.max(height + 2, Math.min(this.canvas.height - 4, top - 6 * unit))
+    let y = Math.max(height + 2, Math.min(this.canvas.height - 4, top - 6 * unit))
+    // The letters of the sides stand in the middle of the edges.
+    const w = this.canvas.width, h = this.canvas.height, edge = 24 * unit, half = 12 * unit
+    const meets = (left: number, upper: number, across: number, along: number): boolean => x < left + across && x + width > left && y - height < upper + along && y > upper
+    if (this.info.letters[a.right][0] && (meets(0, h / 2 - half, edge, 2 * half) || meets(w - edge, h / 2 - half, edge, 2 * half))) y = h / 2 - half
+    if (this.info.letters[a.down][0] && meets(w / 2 - half, 0, 2 * half, edge)) y = edge + height
     g.strokeStyle = colour; g.lineWidth = unit; g.beginPath(); g.moveTo((x0 + x1) / 2, (y0 + y1) / 2); g.lineTo(x, y - height / 2); g.stroke()
     g.fillStyle = 'rgba(0,0,0,0.82)'; g.fillRect(x, y - height, width, height)
     g.fillStyle = '#fff'; g.textAlign = 'left'; g.textBaseline = 'middle'; g.fillText(text, x + 5 * unit, y - height / 2)
@@ -372,7 +379,8 @@ export class Panel {
     if (!this.info.flat && this.info.unit === 'mm' && !left) {
       g.textAlign = 'left'
       g.font = `600 ${12 * unit}px system-ui, sans-serif`
-      write('sides unknown', 7 * unit, h - 40 * unit) // the choices of the third image lie at the top
+      // The choices of the third image lie at the top, and what its grey means at the bottom.
+      write('sides unknown', 7 * unit, h - (!this.anyGrey ? 40 : this.state.jacobian ? 76 : 50) * unit)
     }
     if (this.anyGrey) {
       g.textAlign = 'right'

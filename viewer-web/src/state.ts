@@ -36,7 +36,7 @@ export class State {
   field: Field
   newField: Field | null = null
   pairs: Pair[] = []
-  /** Dice before and after registration, of pairs as they were when the run was opened. */
+  /** Dice before and after registration of each pair's structure, as it was when the run was opened. */
   overlaps = new Map<number, [number, number | null]>()
   /** Whether they are being computed. */
   overlapping = true

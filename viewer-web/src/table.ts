@@ -80,7 +80,8 @@ export class Table {
     const weight = pair.keep ? (pair.background ? 'background' : pair.confidence > 0 ? `weight ${pair.confidence.toFixed(2)}` : 'unused') : 'rejected'
     const likeness = pair.given ? 'given' : `similarity ${pair.similarity.toFixed(2)}`
     const overlap = this.state.overlaps.get(pair.id)
-    const dice = overlap ? `Dice ${overlap.filter((v) => v !== null).map((v) => v.toFixed(2)).join(' → ')}` : this.state.overlapping ? 'Dice …' : 'Dice: register again'
+    const several = pair.keep && this.state.pairs.some((p) => p.id !== pair.id && p.structure === pair.structure && p.keep)
+    const dice = overlap ? `${several ? 'structure ' : ''}Dice ${overlap.filter((v) => v !== null).map((v) => v.toFixed(2)).join(' → ')}` : this.state.overlapping ? 'Dice …' : 'Dice: register again'
     // A line each from the start: what arrives later must not push the rows about.
     const facts = [`${likeness} · ${weight}`, size, dice].map((line) => { const e = document.createElement('div'); e.className = 'soft'; e.textContent = line; return e })
     const buttons = document.createElement('div')

@@ -61,7 +61,8 @@ def similarity_map(prototype: np.ndarray, encoding: Encoding, mean: np.ndarray) 
     features = encoding.valid_features.float().cpu() - torch.from_numpy(mean)[:, None, None]
     p = functional.normalize(torch.from_numpy(prototype - mean), dim=0)
     along = (p @ features.flatten(1)).view(features.shape[1:])
-    return along / torch.linalg.vector_norm(features, dim=0).clamp(min=1e-12)
+    result: torch.Tensor = along / torch.linalg.vector_norm(features, dim=0).clamp(min=1e-12)
+    return result
 
 
 def mean_embedding(*encodings: Encoding) -> np.ndarray:

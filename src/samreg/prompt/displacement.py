@@ -86,7 +86,7 @@ class Displacement:
     def _nearest(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """For each pixel (y, x): whether it is carried into the other slice, and to which row and column of it."""
         last = np.asarray(self.shape[::-1]) - 1
-        inside = ((self.target >= -0.5) & (self.target <= last + 0.5)).all(axis=-1)
+        inside = np.asarray(((self.target >= -0.5) & (self.target <= last + 0.5)).all(axis=-1))
         columns, rows = np.moveaxis(np.clip(np.rint(self.target), 0, last).astype(np.intp), -1, 0)
         return inside, rows, columns
 

@@ -54,9 +54,9 @@ def pair_table(result: RegistrationResult, structures: Sequence[Structure]) -> s
     )
     shown = (
         f"{slider}<table class='pairs'><thead><tr>{columns}</tr></thead><tbody id='pairs-body'>{rows}</tbody></table>"
-        "<p class='soft'>Overlap is the Dice coefficient of the two regions, 1 where they cover each other. Use is the "
-        "sum of the weights of the pairs in the fit. samreg pairs RUN --drop NUMBERS leaves wrong pairs out, and "
-        "samreg fit RUN registers again.</p>"
+        "<p class='soft'>Overlap is the Dice coefficient of what all pairs of a structure cover in the two images, 1 "
+        "where that is the same. Use is the sum of the weights of the pairs in the fit. samreg pairs RUN --drop "
+        "NUMBERS leaves wrong pairs out, and samreg fit RUN registers again.</p>"
         if used
         else "<p>No pair is used.</p>"
     )

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from samreg.geometry.field import DisplacementField
 from samreg.geometry.grid import Grid
 from samreg.geometry.image import Image
 from samreg.geometry.rois import PairedRois, RoiSet, flat_iou
 from samreg.io.palette import RGB, colours_apart
-from samreg.metrics.pair_overlap import pair_dice
+from samreg.metrics.pair_overlap import structure_dice
 from samreg.report.slices import black_and_white, matching_axis
 from samreg.result import RegistrationResult
 
@@ -44,7 +45,8 @@ class Structure:
         use: sum of the weights.
         similarity: mean cosine similarity of its pairs.
         sizes: volume (3D) or area (2D) in both images, in unit^d.
-        dice: of both regions, before and after registration; after is None without a transform.
+        dice: of what all its pairs cover in both images, before and after registration; after is None without a
+            transform.
     """
 
     number: int
@@ -75,7 +77,7 @@ def structures_of(
     pairs: PairedRois,
     fixed: Image | None = None,
     moving: Image | None = None,
-    dice: tuple[np.ndarray, np.ndarray | None] | None = None,
+    field: DisplacementField | None = None,
     numbers: Sequence[int] | None = None,
 ) -> tuple[Structure, ...]:
     """The structures of some pairs: those that are used first, the most used and then the largest of these first.
@@ -84,21 +86,20 @@ def structures_of(
         pairs: k pairs.
         fixed: the fixed image, by which background is known; nothing is background without it.
         moving: the moving image.
-        dice: (k,) of each pair before, and after or None: see `samreg.metrics.pair_overlap`; by the headers alone where
-            it is left out.
+        field: the transform, for the overlap after registration.
         numbers: (k,) of the pairs; 1 to k by default.
     """
     if not len(pairs):
         return ()
-    if dice is None:
-        dice = pair_dice(pairs), None
     ids = list(range(1, len(pairs) + 1)) if numbers is None else [int(n) for n in numbers]
     outside = np.zeros(len(pairs), dtype=bool)
     for rois, image in ((pairs.fixed, fixed), (pairs.moving, moving)):
         if image is not None:
             outside |= _in_body(rois, image) < 0.5
     groups = _groups(pairs)
-    volumes, n_voxels = (pairs.fixed.volumes, pairs.moving.volumes), pairs.fixed.n_voxels
+    volumes = pairs.fixed.volumes, pairs.moving.volumes
+    before = structure_dice(pairs, groups)
+    after = None if field is None else structure_dice(pairs, groups, field)
     use = [float(pairs.weights[rows].sum()) for rows in groups]
     sizes = [(float(volumes[0][rows].sum()), float(volumes[1][rows].sum())) for rows in groups]
     hidden = [bool(np.mean(outside[rows]) > 0.5) for rows in groups]
@@ -110,7 +111,6 @@ def structures_of(
     made = []
     for g in order:
         rows = groups[g]
-        weight = n_voxels[rows]
         made.append(
             Structure(
                 number=min(ids[r] for r in rows),
@@ -124,10 +124,7 @@ def structures_of(
                 use=use[g],
                 similarity=float(pairs.similarity[rows].mean()),
                 sizes=sizes[g],
-                dice=(
-                    float(np.average(dice[0][rows], weights=weight)),
-                    None if dice[1] is None else float(np.average(dice[1][rows], weights=weight)),
-                ),
+                dice=(float(before[g]), None if after is None else float(after[g])),
             )
         )
     return tuple(made)
@@ -135,10 +132,7 @@ def structures_of(
 
 def result_structures(result: RegistrationResult) -> tuple[Structure, ...]:
     """The structures of a registration, with their overlap before and after."""
-    after = None if result.field is None else pair_dice(result.pairs, result.field)
-    return structures_of(
-        result.pairs, result.fixed, result.moving, (pair_dice(result.pairs), after), result.pair_numbers
-    )
+    return structures_of(result.pairs, result.fixed, result.moving, result.field, result.pair_numbers)
 
 
 def counted(structures: Sequence[Structure]) -> str:

@@ -46,6 +46,11 @@ def make_app(session: Session, page: Page) -> Starlette:
         Route(
             "/prompt/more", _told(_posted(lambda body: session.prompt_more(*_named(body, "number")))), methods=["POST"]
         ),
+        Route(
+            "/prompt/ready",
+            _told(_posted(lambda body: session.ready_prompt(*_named(body, "fixed", "moving")))),
+            methods=["POST"],
+        ),
         Route("/prompt/stop", _told(_posted(lambda _: session.stop_prompt())), methods=["POST"]),
         Route("/job/start", _told(_posted(lambda body: session.start(*_named(body, "kind")))), methods=["POST"]),
         Route("/job/stop", _told(_posted(lambda _: session.stop())), methods=["POST"]),

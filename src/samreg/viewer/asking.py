@@ -46,6 +46,18 @@ class Asking:
         self._work: Prompting | None = None
         self._steps: Iterator[None] = iter(())
 
+    def ready(self, points: dict[str, list[float]]) -> None:
+        """Encode the slices on which some points lie.
+
+        Args:
+            points: side -> (x, y, z), shown indices of that image.
+        """
+        for side, at in points.items():
+            stack = self._stacks[side]
+            world = Display(stack.image.grid).world(np.asarray([at], dtype=float))
+            number = float(stack.locate(world)[0][0])
+            stack.view(int(np.clip(round(number), 0, len(stack) - 1)))
+
     def begin(self, side: str, where: dict[str, list[float]]) -> dict[str, Any]:
         """The region at a point or box on one slice, and its counterpart on one slice; `go_on` does the rest.
 

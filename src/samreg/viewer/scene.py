@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,8 @@ class Scene:
         known = {side: bool(entry.get("oriented", True)) for side, entry in self.run.manifest["images"].items()}
         self.fixed_display = Display(self.run.fixed_grid, known["fixed"])
         self.moving_display = Display(self.run.moving_grid, known["moving"])
+        self._map: tuple[np.ndarray, list[int]] | None = None
+        self._mapping = threading.Lock()
         self.edits = Edits(self.run.folder, self.run.fixed_grid, self.run.moving_grid)
 
     @classmethod
@@ -90,7 +93,10 @@ class Scene:
 
     def map(self) -> tuple[np.ndarray, list[int]]:
         """Where nodes of the fixed image are in the moving image; see `coarse_map`."""
-        return coarse_map(self.run.field, self.fixed_display, self.moving_display)
+        with self._mapping:  # asked for by several threads at first
+            if self._map is None:
+                self._map = coarse_map(self.run.field, self.fixed_display, self.moving_display)
+        return self._map
 
     def pairs(self, ids: list[int] | None = None) -> list[dict[str, Any]]:
         """Pairs with both masks, in the order of their numbers; all of them, or those of some numbers."""

@@ -6,6 +6,7 @@ import contextlib
 import secrets
 import socket
 import tempfile
+import threading
 import webbrowser
 from pathlib import Path
 from types import TracebackType
@@ -99,6 +100,7 @@ class Server:
 
     def run(self) -> None:
         """Answer until interrupted, or until `stop`."""
+        threading.Thread(target=self.session.prepare, daemon=True).start()
         with contextlib.suppress(KeyboardInterrupt):
             self._server.run(sockets=[self._socket])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
 import tempfile
@@ -51,6 +52,14 @@ class Session:
         self._remove_fresh()
         shutil.rmtree(self._private, ignore_errors=True)
 
+    def prepare(self) -> None:
+        """Make what the page asks for first, while the browser starts; what fails is told when it is asked for."""
+        with contextlib.suppress(SamregError, OSError):
+            self.scene.map()
+            for name in _READ:
+                with contextlib.suppress(InputError):
+                    self.volume("run", name)
+
     def describe(self) -> dict[str, Any]:
         """The scene, how many changes can be undone, and the job."""
         edits = self.scene.edits
@@ -94,7 +103,7 @@ class Session:
             return self.scene.pairs()
 
     def overlaps(self) -> dict[int, tuple[float, float | None]]:
-        """Dice of the regions of each pair, before and after registration."""
+        """Dice of the structure of each pair, before and after registration."""
         found: dict[int, tuple[float, float | None]] = self.worker.call("overlaps", str(self.scene.run.folder))
         return found
 
@@ -151,14 +160,16 @@ class Session:
         if len(where) != 1 or next(iter(where)) not in wanted:
             raise InputError("give one point or one box")
         ((kind, numbers),) = where.items()
-        if not isinstance(numbers, list) or len(numbers) != wanted[kind]:
-            raise InputError(f"a {kind} has {wanted[kind]} numbers")
-        values = [float(v) for v in numbers]
-        limits = display.shape[::-1] * 2
-        clipped = [min(max(v, 0.0), n - 1.0) for v, n in zip(values, limits, strict=False)]
+        clipped = _clipped(numbers, wanted[kind], display)
         self._need_images()
         answer: dict[str, Any] = self.worker.call("prompt", str(self.scene.run.folder), side, {kind: clipped})
         return answer
+
+    def ready_prompt(self, fixed: Any, moving: Any) -> None:
+        """Load the segmenter and show it the slices of two points (x, y, z), so that a prompt there need not wait."""
+        self._need_images()
+        points = [_clipped(at, 3, self._display(side)) for side, at in (("fixed", fixed), ("moving", moving))]
+        self.worker.call("prompt_ready", str(self.scene.run.folder), *points)
 
     def prompt_more(self, number: Any) -> dict[str, Any]:
         """Some more of a prompt that was answered on one slice: through further slices, until it is complete."""
@@ -272,3 +283,11 @@ class Session:
         if self._fresh is not None:
             shutil.rmtree(self._fresh, ignore_errors=True)
             self._fresh = None
+
+
+def _clipped(numbers: Any, n: int, display: Any) -> list[float]:
+    """`n` shown indices, (x, y, z) or two such, brought into the image."""
+    if not isinstance(numbers, list) or len(numbers) != n:
+        raise InputError(f"a {'point' if n == 3 else 'box'} has {n} numbers")
+    limits = display.shape[::-1] * 2
+    return [min(max(float(v), 0.0), size - 1.0) for v, size in zip(numbers, limits, strict=False)]

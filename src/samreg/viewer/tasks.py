@@ -56,6 +56,11 @@ def prompt(progress: Progress, folder: str, side: str, where: dict[str, list[flo
     return _asking(progress, folder).begin(side, where)
 
 
+def prompt_ready(progress: Progress, folder: str, fixed: list[float], moving: list[float]) -> None:
+    """Load the segmenter and encode the slices that a prompt will ask for; see `Asking.ready`."""
+    _asking(progress, folder).ready({"fixed": fixed, "moving": moving})
+
+
 def prompt_more(progress: Progress, folder: str, number: int) -> dict[str, Any]:
     """A prompt followed through further slices; see `Asking.go_on`."""
     return _asking(progress, folder).go_on(number)
@@ -93,16 +98,23 @@ def volume(progress: Progress, folder: str, name: str, path: str) -> None:
 
 
 def overlaps(progress: Progress, folder: str) -> dict[int, tuple[float, float | None]]:
-    """Dice of both regions of every pair, before and after registration, by the number of the pair."""
-    from samreg.metrics.pair_overlap import pair_dice
+    """Dice of the structure of every pair, before and after registration, by the number of the pair."""
+    from samreg.metrics.pair_overlap import structure_dice
 
     progress("overlap", 0, 1)
     run = read_run(folder)
     pairs, rows = read_every_pair(run.folder, run.fixed_grid, run.moving_grid)
-    before = pair_dice(pairs)
-    after = None if run.field is None else pair_dice(pairs, run.field)
+    groups: dict[tuple[int, bool], list[int]] = {}
+    for i, row in enumerate(rows):  # a pair that was rejected stands for itself
+        alone = int(row["id"]), False
+        groups.setdefault((int(row.get("structure", row["id"])), True) if row["keep"] else alone, []).append(i)
+    members = list(groups.values())
+    before = structure_dice(pairs, members)
+    after = None if run.field is None else structure_dice(pairs, members, run.field)
     return {
-        int(row["id"]): (float(before[i]), None if after is None else float(after[i])) for i, row in enumerate(rows)
+        int(rows[i]["id"]): (float(before[g]), None if after is None else float(after[g]))
+        for g, member in enumerate(members)
+        for i in member
     }
 
 
@@ -147,6 +159,7 @@ TASKS = {
     "overlaps": overlaps,
     "prompt": prompt,
     "prompt_more": prompt_more,
+    "prompt_ready": prompt_ready,
     "volume": volume,
     "fit": fit,
     "register": register,

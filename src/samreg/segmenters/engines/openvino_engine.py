@@ -183,8 +183,7 @@ class OpenVinoEngine:
         n, tokens = sparse.shape[:2]
         if mask_logits is not None or tokens not in _TOKENS:
             return self._torch.decode(embedding, sparse, mask_logits, multimask=multimask, coarse=coarse)
-        features = embedding[0].contiguous()
-        parts = [*self._share(features), *embedding[1:]]
+        parts = [*self._share(embedding[0]), *embedding[1:]]
         padded = torch.cat([sparse, sparse[-1:].expand(-n % _BATCH, -1, -1)])
         kind = f"decoder tokens={tokens} multimask={multimask} coarse={coarse}"
         compiled = self._get(
@@ -211,8 +210,9 @@ class OpenVinoEngine:
         for known, shared in list(self._slices):
             if known is features:
                 return shared
-        share = self._get("shared cells", lambda: _Share(self._network), [features], streams=1)
-        [arrays] = share.run([[features.numpy()]])
+        given = features.contiguous()
+        share = self._get("shared cells", lambda: _Share(self._network), [given], streams=1)
+        [arrays] = share.run([[given.numpy()]])
         shared = list(map(torch.from_numpy, arrays))
         self._slices.append((features, shared))
         return shared
