@@ -63,11 +63,11 @@ def structure_dice(
     Returns:
         One number in [0, 1] a structure.
     """
-    sides = (
+    fixed, moving = (
         RoiSet(tuple(_union([rois[row] for row in rows]) for rows in groups), rois.grid)
         for rois in (pairs.fixed, pairs.moving)
     )
-    return pair_dice(PairedRois(*sides, np.ones(len(groups))), field)
+    return pair_dice(PairedRois(fixed, moving, np.ones(len(groups))), field)
 
 
 def _union(rois: Sequence[Roi]) -> Roi:
