@@ -173,7 +173,7 @@ def large_run(folder: Path) -> Path:
 
 
 def prompts(page: Any, n: int) -> None:
-    """Points around the middle of the fixed image, each in turn."""
+    """Points around the middle of the fixed image, each when the one before it is complete."""
     page.locator("[data-name=point]").click()
     box = page.locator(".panel > canvas").first.bounding_box()
     for i in range(n):
@@ -184,6 +184,8 @@ def prompts(page: Any, n: int) -> None:
         page.wait_for_function("() => !/Asking/.test(document.getElementById('proposal').textContent)", polling=20)
         text = page.locator("#proposal").inner_text().splitlines()[0]
         say(f"point {i + 1} ({text})", used, begun)
+        # A person looks at an answer before the next click: what is still being followed through the slices ends first.
+        page.wait_for_function("() => !/Following/.test(document.getElementById('proposal').textContent)", polling=100)
 
 
 if __name__ == "__main__":

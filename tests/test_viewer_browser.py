@@ -206,7 +206,7 @@ def test_three_planes_and_the_volume(browser: Any, tmp_path: Path) -> None:
         page.wait_for_timeout(3000)
         shot(page, "volume")
         page.locator("[data-name=axial]").click()
-        assert page.locator("#panels").is_visible()
+        page.wait_for_selector("#panels:visible")  # when the volume has been drawn, which software GL takes long for
 
 
 def test_two_images_that_were_not_registered(browser: Any, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from samreg.viewer.masks import shown_roi
 
 __all__ = ["Asking"]
 
-_PATIENCE_S = 0.3
+_PATIENCE_S = 0.1
 """How long one call of `go_on` works: a prompt that comes meanwhile waits for it."""
 
 
