@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL.Image
 import pytest
 
 from browser_pages import CONTRAST, DRAWN, OVERPRINTED, SIDEWAYS, chromium, opened
@@ -229,6 +230,24 @@ class TestTheIndexOfABatch:
         with opened(browser, index, size, theme) as page:
             assert page.evaluate(SIDEWAYS) <= 0
             assert page.evaluate(CONTRAST) == []
+
+    @pytest.mark.parametrize("size", ["laptop", "phone"])
+    def test_pictures_lie_beside_each_other_and_names_are_whole(self, browser: Any, tmp_path: Path, size: str) -> None:
+        for when in ("before", "after"):
+            PIL.Image.new("RGB", (256, 216)).save(tmp_path / f"{when}.jpg")
+        entry = Entry("prostate", "LOOK", (("Dice", "0.81", 0.81),), "", "before.jpg", "after.jpg", "look at it " * 30)
+        (tmp_path / "index.html").write_text(render_batch("Batch out", [entry]), encoding="utf-8")
+        with opened(browser, (tmp_path / "index.html").as_uri(), size) as page:
+            page.eval_on_selector_all(
+                "img.still", "all => Promise.all(all.map(i => { i.loading = 'eager'; return i.decode(); }))"
+            )
+            before, after = (page.locator("img.still").nth(i).bounding_box() for i in range(2))
+            assert before["y"] == after["y"]
+            assert before["x"] + before["width"] <= after["x"]
+            lines = (
+                "e => { const r = document.createRange(); r.selectNodeContents(e); return r.getClientRects().length; }"
+            )
+            assert page.eval_on_selector("#runs tbody td", lines) == 1
 
     def test_it_is_sorted_rated_and_saved(self, browser: Any, index: str, tmp_path: Path) -> None:
         with opened(browser, index) as page:
