@@ -107,3 +107,8 @@ def test_pairs_select_all_their_parts() -> None:
     np.testing.assert_allclose(pairs.similarity, [0.3, 0.2])
     np.testing.assert_allclose(pairs.weights, [0.7, 0.6])
     assert PairedRois(rois, rois, np.ones(3)).weights.tolist() == [1, 1, 1]
+
+
+def test_pairs_that_count_are_those_with_a_weight() -> None:
+    rois = RoiSet.from_masks([np.eye(3, dtype=bool)] * 3, Grid((3, 3), (1.0, 1.0)))
+    assert PairedRois(rois, rois, np.ones(3), confidence=np.asarray([0.0, 0.5, 1.0])).used.tolist() == [1, 2]

@@ -12,7 +12,7 @@ __all__ = ["check"]
 def check(finished: Finished) -> CheckResult:
     """The number of pairs with a weight; without any, the message says what the transform rests on."""
     pairs, d = finished.pairs, finished.images.fixed_grid.ndim
-    n = int((pairs.weights > 0).sum())
+    n = len(pairs.used)
     # One pair that is known is a fact; pairs that were found may be false, and fewer than d + 1 cannot contradict.
     wanted = 1 if pairs.is_given.any() or not finished.images.segmented else d + 1
     if len(pairs) == 0:

@@ -146,7 +146,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -
 
 def summary(result: RegistrationResult, folder: Path) -> list[str]:
     """What a registration came to, in lines for the screen."""
-    n, used = len(result.pairs), int((result.pairs.weights > 0).sum())
+    n, used = len(result.pairs), len(result.pairs.used)
     counted = f"{n} pairs" if used == n else f"{used} of {n} pairs used"
     parts = [f"verdict {result.verdict}", counted, f"confidence {result.confidence:.2f}"]
     if result.field is not None:

@@ -331,6 +331,11 @@ class PairedRois:
         return np.asarray(self.confidence, dtype=np.float32)
 
     @property
+    def used(self) -> np.ndarray:
+        """Indices of the pairs that count: those with a weight."""
+        return np.flatnonzero(self.weights > 0)
+
+    @property
     def is_given(self) -> np.ndarray:
         """(K,) whether each pair was known beforehand; never None."""
         return np.asarray(self.given, dtype=bool)

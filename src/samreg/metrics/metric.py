@@ -123,7 +123,7 @@ class PairsCase:
     @cached_property
     def overlaps(self) -> tuple[LabelOverlaps, LabelOverlaps]:
         """What the regions that count share with the labels, in the fixed and in the moving image."""
-        kept = np.flatnonzero(self.pairs.weights > 0)
+        kept = self.pairs.used
         sides = (self.pairs.fixed, self.fixed), (self.pairs.moving, self.moving)
         fixed, moving = (LabelOverlaps.of(r, kept, labels, self.values, self.slice_axis) for r, labels in sides)
         return fixed, moving

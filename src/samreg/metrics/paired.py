@@ -109,7 +109,7 @@ def _check(case: PairsCase) -> None:
 
 
 def _n_pairs(case: PairsCase) -> float:
-    return float(np.count_nonzero(case.pairs.weights > 0))
+    return float(len(case.pairs.used))
 
 
 def _recall_80(case: PairsCase) -> Mapping[int, float] | None:

@@ -68,7 +68,7 @@ def paragraph(result: RegistrationResult, made: Mapping[str, Any], background: i
             "similarity of the mean image embedding under each region."
         )
     if result.field is not None:
-        counts = int((result.pairs.weights > 0).sum())
+        counts = len(result.pairs.used)
         air = f", {background} of them of background" if background else ""
         sentences.append(f"Pairs of regions: {len(result.pairs)}, of which {counts} had a weight in the fit{air}.")
         dense = fit.is_dense and not fit.regions_alone
