@@ -90,7 +90,7 @@ def compare(before: Path, after: Path) -> bool:
             same = False
             continue
         fields = _field(folder), _field(other)
-        rows = [json.loads((p / "pairs.json").read_text()) for p in (folder, other)]
+        rows = [json.loads((p / "pairs.json").read_text("utf-8")) for p in (folder, other)]
         key = next((k for k in (rows[0][0]["moving"] if rows[0] else {}) if k.startswith("centroid")), "")
         shift = "none"
         if len(rows[0]) == len(rows[1]) and rows[0]:

@@ -224,7 +224,7 @@ def _outcome(target: str, number: int, valid: list[Path], folder: Path, watch: _
 def _memory(field: str) -> int:
     """Bytes of this process, from /proc; 0 where there is none."""
     try:
-        lines = Path("/proc/self/status").read_text().splitlines()
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     except OSError:
         return 0
     return next((int(line.split()[1]) << 10 for line in lines if line.startswith(field)), 0)

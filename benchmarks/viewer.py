@@ -130,7 +130,7 @@ def processor_seconds() -> float:
     parents, seconds = {}, {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
-            fields = stat.read_text().rpartition(")")[2].split()
+            fields = stat.read_text("utf-8").rpartition(")")[2].split()
             pid = int(stat.parent.name)
             parents[pid] = int(fields[1])
             seconds[pid] = sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")

@@ -91,7 +91,7 @@ def main(cases: Path, results: Path) -> None:
     import samreg.runs.run_folder  # noqa: F401  loaded once, before the forks
 
     found = []
-    for case in json.loads(cases.read_text()):
+    for case in json.loads(cases.read_text(encoding="utf-8")):
         sys.stdout.flush()
         pid = os.fork()
         if pid == 0:
@@ -106,7 +106,7 @@ def main(cases: Path, results: Path) -> None:
             "status": os.waitstatus_to_exitcode(status),
             "log": log.read_text(errors="replace") if log.exists() else "",
         })  # fmt: skip
-    results.write_text(json.dumps(found))
+    results.write_text(json.dumps(found), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -245,7 +245,7 @@ class TestAfterARun:
         points = ["--fixed-points", str(run / "fixed.csv"), "--moving-points", str(tmp_path / "m.csv")]
         out = ["--out", str(tmp_path / "numbers.json")]
         assert main(["evaluate", "--run", str(run / "run"), *labels, *points, *out]) == 0
-        numbers = json.loads((tmp_path / "numbers.json").read_text())
+        numbers = json.loads((tmp_path / "numbers.json").read_text("utf-8"))
         before, after = (numbers["labels"][when]["dice"]["1"] for when in ("before", "after"))
         assert after > 0.95 > before
         assert numbers["landmark_tre"]["after"]["max"] < 1e-3 < numbers["landmark_tre"]["before"]["mean"]

@@ -139,7 +139,7 @@ def test_register_prints_notes_and_keeps_them(tmp_path: Path, capsys: pytest.Cap
     said = capsys.readouterr()
     line = f"samreg: note: {folder / 'forms.nii.gz'}: its sform and its qform differ by up to 40 mm"
     assert said.err.count(line) == 1
-    assert "differ by up to 40 mm" in json.loads((folder / "run" / "manifest.json").read_text())["warnings"][0]
+    assert "differ by up to 40 mm" in json.loads((folder / "run" / "manifest.json").read_text("utf-8"))["warnings"][0]
     assert f"written to {folder / 'run'}" in said.out
 
 
@@ -159,7 +159,7 @@ class TestFramesAndSeries:
         pair = write_phases(tmp_path)
         path, run = str(tmp_path / "cine.nii.gz"), tmp_path / "run"
         assert register(tmp_path, path, path, "--transform", "affine", "--frame", "1", "--moving-frame", "2") == 0
-        described = json.loads((run / "manifest.json").read_text())["images"]
+        described = json.loads((run / "manifest.json").read_text("utf-8"))["images"]
         assert [described[side]["frame"] for side in ("fixed", "moving")] == [1, 2]
         scene = Scene.load(run)
         assert scene.moving is not None

@@ -57,7 +57,7 @@ class TestRegister:
         assert said.out.count("\n") == 1
         assert (row["command"], row["status"], row["exit_status"], row["error"]) == ("register", "done", 0, None)
         assert (row["run"], row["pairs"]) == (str(out), 8)
-        manifest = json.loads((out / "manifest.json").read_text())
+        manifest = json.loads((out / "manifest.json").read_text("utf-8"))
         assert row["confidence"] == pytest.approx(manifest["confidence"], abs=1e-3)
         assert row["warnings"] == manifest["warnings"]
         assert f"written to {out};" in said.err

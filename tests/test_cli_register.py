@@ -88,7 +88,7 @@ def test_settings_without_effect_are_named(images: Path, tmp_path: Path, capfd: 
 
 def test_runs_with_settings_of_other_days_are_read(run: Path, tmp_path: Path) -> None:
     old = shutil.copytree(run, tmp_path / "old")
-    manifest = json.loads((old / "manifest.json").read_text())
+    manifest = json.loads((old / "manifest.json").read_text("utf-8"))
     del manifest["preset"]
     manifest["config"] = {
         "preset": "paper",
@@ -189,4 +189,4 @@ def test_the_demo_finds_the_true_field(tmp_path: Path, dimension: str) -> None:
     body = truth.fixed_labels > 0
     error = np.linalg.norm(read_run(tmp_path / "demo" / "run").transform().u - truth.field.u, axis=-1)[body]
     assert error.mean() < 2.5  # mm; 7.1 before
-    assert json.loads((tmp_path / "demo" / "images" / "manifest.json").read_text())["labels"]["1"] == "liver"
+    assert json.loads((tmp_path / "demo" / "images" / "manifest.json").read_text("utf-8"))["labels"]["1"] == "liver"

@@ -78,13 +78,13 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("what", ["", "manifest.json"])
 def test_a_manifest_gives_the_settings_back(run: Path, what: str) -> None:
-    used = json.loads((run / "manifest.json").read_text())["config"]
+    used = json.loads((run / "manifest.json").read_text("utf-8"))["config"]
     read = read_settings(run / what)
     assert json.loads(json.dumps(dataclasses.asdict(read))) == used
 
 
 def test_a_manifest_of_the_paper(run: Path, tmp_path: Path) -> None:
-    manifest = json.loads((run / "manifest.json").read_text())
+    manifest = json.loads((run / "manifest.json").read_text("utf-8"))
     manifest["config"] = dataclasses.asdict(preset("paper"))
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
     assert read_settings(tmp_path) == preset("paper")

@@ -345,7 +345,7 @@ def test_segmentations_are_evaluated_by_name(run: Path, tmp_path: Path) -> None:
     write_segmentation(moving.select([2, 0, 1]), tmp_path / "m.seg.nrrd")
     arguments = ["--fixed-labels", str(tmp_path / "f.seg.nrrd"), "--moving-labels", str(tmp_path / "m.seg.nrrd")]
     assert main(["evaluate", "--run", str(run), *arguments, "--out", str(tmp_path / "n.json")]) == 0
-    dice = json.loads((tmp_path / "n.json").read_text())["labels"]["after"]["dice"]
+    dice = json.loads((tmp_path / "n.json").read_text("utf-8"))["labels"]["after"]["dice"]
     assert len(dice) == 3
     assert min(dice.values()) > 0.97
 
@@ -363,7 +363,7 @@ class TestPoints:
         source, out = tmp_path / "p.csv", tmp_path / "q.csv"
         source.write_text("\n".join(["id;Comment;Z;X [mm];Y;more", *rows]))
         self.carry(run, source, out)
-        lines = out.read_text().splitlines()
+        lines = out.read_text("utf-8").splitlines()
         assert lines[0] == "id;Comment;z;x;y;more"
         assert lines[1].startswith('0;"a; b";')
         assert '{""k"": 1}' in lines[1] or '{"k": 1}' in lines[1]
@@ -415,7 +415,7 @@ class TestPoints:
             found, labels = read_labelled_points(tmp_path / name)
             np.testing.assert_allclose(found, expected, atol=1e-6)
             assert labels == [f"apex, {i}" for i in range(4)]
-        assert (tmp_path / "q.fcsv").read_text().splitlines()[3].startswith("m0,")
+        assert (tmp_path / "q.fcsv").read_text("utf-8").splitlines()[3].startswith("m0,")
 
     def test_points_outside_are_marked(
         self, run: Path, tmp_path: Path, positions: np.ndarray, capfd: pytest.CaptureFixture[str]
@@ -424,17 +424,17 @@ class TestPoints:
         source, there, back = tmp_path / "p.csv", tmp_path / "q.csv", tmp_path / "b.csv"
         write_points(positions, source)
         self.carry(run, source, there)
-        assert there.read_text().splitlines()[0] == "x,y,z,inside"
-        assert [line.split(",")[3] for line in there.read_text().splitlines()[1:]] == ["1", "1", "1", "1", "0"]
+        assert there.read_text("utf-8").splitlines()[0] == "x,y,z,inside"
+        assert [line.split(",")[3] for line in there.read_text("utf-8").splitlines()[1:]] == ["1", "1", "1", "1", "0"]
         assert "1 of 5 points lie outside" in capfd.readouterr().err
         self.carry(run, there, back, "fixed")
-        assert back.read_text().splitlines()[0] == "x,y,z,inside,residual_vox"
+        assert back.read_text("utf-8").splitlines()[0] == "x,y,z,inside,residual_vox"
         np.testing.assert_allclose(read_points(back), positions, atol=1e-3)
 
     def test_within_the_image_a_table_is_left_alone(self, run: Path, tmp_path: Path, positions: np.ndarray) -> None:
         source, out = write_points(positions, tmp_path / "p.csv"), tmp_path / "q.csv"
         self.carry(run, source, out)
-        assert out.read_text().splitlines()[0] == "x,y,z"
+        assert out.read_text("utf-8").splitlines()[0] == "x,y,z"
 
 
 def test_labels_in_photographs_and_flat_volumes(tmp_path: Path) -> None:

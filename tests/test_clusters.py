@@ -40,4 +40,4 @@ def test_the_slurm_script_registers_every_pair(tmp_path: Path) -> None:
     while run(f"squeue --noheader --job {job} 2>/dev/null || true").strip() and time.monotonic() < until:
         time.sleep(1)
     finished = sorted(path.parent.name for path in tmp_path.glob("results/*/runs/*/manifest.json"))
-    assert finished == ["one", "two"], [path.read_text()[-2000:] for path in tmp_path.glob("slurm-*.out")]
+    assert finished == ["one", "two"], [path.read_text("utf-8")[-2000:] for path in tmp_path.glob("slurm-*.out")]

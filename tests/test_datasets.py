@@ -157,7 +157,7 @@ def test_learn2reg_has_its_pairs_masks_and_keypoints(tmp_path: Path) -> None:
 def test_learn2reg_without_validation_pairs_has_its_training_pairs(tmp_path: Path) -> None:
     make_learn2reg(tmp_path)
     path = tmp_path / "LungCT_dataset.json"
-    meta = json.loads(path.read_text())
+    meta = json.loads(path.read_text("utf-8"))
     del meta["registration_val"]
     path.write_text(json.dumps(meta))
     assert len(open_dataset("learn2reg", tmp_path)) == 2

@@ -63,7 +63,7 @@ class TestRoundTrips:
         points = grid.index_to_world(np.random.default_rng(0).uniform(0, 5, (6, grid.ndim)))
         path = write_keypoints(points, grid, tmp_path / "keypoints.csv")
         np.testing.assert_allclose(read_keypoints(path, grid), points, atol=1e-4)
-        assert len(path.read_text().splitlines()[0].split(",")) == grid.ndim
+        assert len(path.read_text("utf-8").splitlines()[0].split(",")) == grid.ndim
 
     def test_x5(self, name: str, tmp_path: Path) -> None:
         grid = GRIDS[name]
@@ -216,7 +216,7 @@ class TestCommand:
             "sub-07_ses-pre_space-sespost_desc-regions_dseg.nii.gz",
             "sub-07_ses-pre_space-sespost_desc-regions_dseg.tsv",
         }
-        described = json.loads((tmp_path / "derivatives" / "dataset_description.json").read_text())
+        described = json.loads((tmp_path / "derivatives" / "dataset_description.json").read_text("utf-8"))
         assert described["DatasetType"] == "derivative"
 
     def test_what_cannot_be_written(self, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

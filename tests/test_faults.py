@@ -60,7 +60,7 @@ def _results(cases: list[dict[str, Any]], folder: Path) -> list[dict[str, Any]]:
     command = [sys.executable, str(Path(__file__).parent / "faults.py"), folder / "cases.json", folder / "results.json"]
     done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False, timeout=900)
     assert done.returncode == 0, done.stderr
-    return json.loads((folder / "results.json").read_text())
+    return json.loads((folder / "results.json").read_text("utf-8"))
 
 
 def test_a_fault_at_any_stage_of_register_leaves_no_run_and_says_why(images: Path, tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_of_two_runs_into_one_folder_the_second_is_refused_and_takes_nothing_awa
     case = {"argv": _argv(images), "folder": str(tmp_path), "place": "samreg.files:_swap", "fault": "intrude"}
     [result] = _results([case], tmp_path)
     assert result["status"] == 2, result
-    assert (tmp_path / "out" / "theirs.txt").read_text() == "another run"
+    assert (tmp_path / "out" / "theirs.txt").read_text("utf-8") == "another run"
     assert "Traceback" not in result["log"]
 
 

@@ -87,7 +87,7 @@ def test_pairs_that_were_not_written_are_as_they_were(run: Path, tmp_path: Path)
         pairs = Path(case["folder"]) / "copy" / "pairs.json"
         assert pairs.read_bytes() == before
         assert main(case["argv"]) == 0
-        assert not json.loads(pairs.read_text())[0]["keep"]
+        assert not json.loads(pairs.read_text("utf-8"))[0]["keep"]
 
 
 _EDIT = """
@@ -113,7 +113,7 @@ def test_a_change_in_the_viewer_is_whole_or_not_at_all(run: Path, tmp_path: Path
         edits = Edits(found.folder, found.fixed_grid, found.moving_grid)  # another server opens the run
         kept = case["nth"] == 1
         assert edits.rows[1]["keep"] is kept, case
-        assert json.loads((found.folder / "pairs.json").read_text())[0]["keep"] is kept
+        assert json.loads((found.folder / "pairs.json").read_text("utf-8"))[0]["keep"] is kept
         assert len(edits.done) == (0 if kept else 1)
 
 

@@ -16,7 +16,7 @@ def test_a_file_appears_when_the_block_ends_and_not_before(tmp_path: Path) -> No
     with written(target) as partial:
         partial.write_text("new")
         assert not target.exists()
-    assert target.read_text() == "new"
+    assert target.read_text("utf-8") == "new"
     assert list(tmp_path.iterdir()) == [target]
 
 
@@ -25,7 +25,7 @@ def test_a_block_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path)
     target.write_text("old")
     with pytest.raises(RuntimeError), written(target) as partial:
         raise RuntimeError(partial.write_text("ne"))
-    assert target.read_text() == "old"
+    assert target.read_text("utf-8") == "old"
     assert list(tmp_path.iterdir()) == [target]
 
 
@@ -45,7 +45,7 @@ def test_json_holds_plain_values_only(tmp_path: Path) -> None:
     assert to_json(value) == wanted
     assert to_json(True) is True
     write_json(tmp_path / "value.json", value)
-    assert json.loads((tmp_path / "value.json").read_text()) == wanted
+    assert json.loads((tmp_path / "value.json").read_text("utf-8")) == wanted
 
 
 def test_the_sum_of_a_folder_is_that_of_its_files_in_order(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ class TestInverse:
         assert np.abs(theirs - ours)[clear].max() < 1e-4 * np.ptp(ours)
 
     def test_the_manifest_says_how_well(self, run: Path) -> None:
-        found = json.loads((run / "manifest.json").read_text())["inverse"]
+        found = json.loads((run / "manifest.json").read_text("utf-8"))["inverse"]
         assert found["n_points"] == read_run(run).moving_grid.n_voxels
         assert found["share_converged"] == 1
         assert 0 <= found["residual_mean_vox"] <= found["residual_p99_vox"] <= found["residual_max_vox"] <= 1e-4
@@ -81,7 +81,7 @@ class TestInverse:
     def test_it_can_be_left_out_and_is_then_computed(self, run: Path, tmp_path: Path) -> None:
         without = write_run(true_result(read_run(run).fixed_grid.ndim), tmp_path / "run", inverse=False)
         assert not list(without.glob("inverse*"))
-        assert json.loads((without / "manifest.json").read_text())["inverse"] is None
+        assert json.loads((without / "manifest.json").read_text("utf-8"))["inverse"] is None
         np.testing.assert_array_equal(read_run(without).inverse().u, read_run(run).inverse().u)
 
     def test_no_inverse_on_the_command_line(self, run: Path, tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ class TestInverse:
         monkeypatch.setattr(DisplacementField, "inverse_on", lambda field, on: exact(field, on, 1, -1.0))
         with pytest.warns(InputWarning, match="the inverse did not converge"):
             folder = write_run(true_result(2), tmp_path / "run")
-        manifest = json.loads((folder / "manifest.json").read_text())
+        manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
         assert manifest["inverse"]["share_converged"] < 1
         assert any("the inverse did not converge" in text for text in manifest["warnings"])
 

@@ -123,7 +123,7 @@ class TestContent:
         np.testing.assert_array_equal(labels, result.pairs.moving.label_map())
 
     def test_pairs_json(self, run: Path, result: RegistrationResult) -> None:
-        rows = json.loads((run / "pairs.json").read_text())
+        rows = json.loads((run / "pairs.json").read_text("utf-8"))
         assert [row["id"] for row in rows] == list(range(1, 9))
         size = "volume_mm3" if result.fixed.grid.ndim == 3 else "area_mm2"
         for i, row in enumerate(rows):
@@ -133,7 +133,7 @@ class TestContent:
             np.testing.assert_array_equal([first[::-1], [b + 1 for b in last[::-1]]], result.pairs.fixed.boxes[i])
 
     def test_manifest(self, run: Path, result: RegistrationResult) -> None:
-        manifest = json.loads((run / "manifest.json").read_text())
+        manifest = json.loads((run / "manifest.json").read_text("utf-8"))
         raw = (run.parent / "fixed.nii.gz").read_bytes()
         assert manifest["images"]["fixed"]["sha256"] == hashlib.sha256(raw).hexdigest()
         assert manifest["images"]["moving"]["path"] == str(run.parent / "moving.nii.gz")
@@ -153,7 +153,7 @@ def test_what_json_cannot_hold_is_written_all_the_same(tmp_path: Path) -> None:
     odd = StartRecord("headers", {"headers": np.float32("nan"), "centres": float("inf")}, np.int64(3), 0.5)  # type: ignore[arg-type]
     result = replace(true_result(2), start=odd, losses={"rois": float("nan")})
     run = write_run(result, tmp_path / "run")
-    manifest = json.loads((run / "manifest.json").read_text(), parse_constant=lambda name: pytest.fail(name))
+    manifest = json.loads((run / "manifest.json").read_text("utf-8"), parse_constant=lambda name: pytest.fail(name))
     costs = {"headers": None, "centres": None}
     wanted = {"chosen": "headers", "costs": costs, "n_matches": 3, "agreeing": 0.5, "tried": {}}
     assert manifest["provenance"]["affine"] == wanted
@@ -177,7 +177,7 @@ class TestOtherKinds:
         back = read_run(folder)
         assert back.fixed_grid == result.fixed.grid  # still in pixels
         np.testing.assert_array_equal(back.transform().u, result.field.u)
-        rows = json.loads((folder / "pairs.json").read_text())
+        rows = json.loads((folder / "pairs.json").read_text("utf-8"))
         assert rows[0]["fixed"]["area_px2"] == 200
 
     def test_pairs_without_a_transform(self, tmp_path: Path) -> None:
@@ -212,7 +212,7 @@ class TestOtherKinds:
         assert {path.name for path in folder.iterdir()} == {
             "rois.seg.nrrd", "rois.nii.gz", "rois.json", "prototypes.npy", "preview.html", "manifest.json",
         }  # fmt: skip
-        rows = json.loads((folder / "rois.json").read_text())
+        rows = json.loads((folder / "rois.json").read_text("utf-8"))
         assert rows[0]["slice"] is None
         assert len(rows) == 8
         assert np.load(folder / "prototypes.npy").shape == (8, 4)
@@ -226,7 +226,7 @@ def test_the_same_result_has_the_same_bytes(tmp_path: Path) -> None:
     second = write_run(result, tmp_path / "b")
     for name in FILES - {"manifest.json"}:
         assert (first / name).read_bytes() == (second / name).read_bytes(), name
-    texts = [re.sub(r'"created": "[^"]*"', "", (run / "manifest.json").read_text()) for run in (first, second)]
+    texts = [re.sub(r'"created": "[^"]*"', "", (run / "manifest.json").read_text("utf-8")) for run in (first, second)]
     assert texts[0] == texts[1]
 
 
@@ -264,7 +264,7 @@ class TestWholeOrNotAtAll:
         with staged(tmp_path / "run") as stage:
             (stage / "file").write_text("x")
             assert not (tmp_path / "run").exists()
-        assert (tmp_path / "run" / "file").read_text() == "x"
+        assert (tmp_path / "run" / "file").read_text("utf-8") == "x"
 
     def test_an_empty_folder_is_used(self, tmp_path: Path) -> None:
         (tmp_path / "run").mkdir()
@@ -277,7 +277,7 @@ class TestWholeOrNotAtAll:
             check_output(tmp_path / "run")
         with pytest.raises(InputError, match="not written by samreg"):
             check_output(tmp_path / "run", overwrite=True)
-        assert (tmp_path / "run" / "thesis.txt").read_text() == "irreplaceable"
+        assert (tmp_path / "run" / "thesis.txt").read_text("utf-8") == "irreplaceable"
 
     def test_a_file_is_refused(self, tmp_path: Path) -> None:
         (tmp_path / "run").write_text("")
@@ -327,7 +327,7 @@ def test_sha256_of_a_folder_depends_on_its_files(tmp_path: Path) -> None:
 
 def test_a_run_of_another_version_that_does_not_open_says_which_wrote_it(tmp_path: Path) -> None:
     folder = write_run(true_result(2), tmp_path / "run", inverse=False)
-    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
     manifest["versions"]["samreg"] = "0.0.7"
     (folder / "manifest.json").write_text(json.dumps(manifest))
     assert read_run(folder).field is not None

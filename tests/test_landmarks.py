@@ -218,5 +218,5 @@ def test_a_batch_table_has_columns_for_them(files: Path, monkeypatch: pytest.Mon
     )
     done = run_batch(BatchOptions(table, files / "out", jobs=0, config=quick()))
     assert (done.n_done, done.n_failed) == (1, 1)
-    assert "landmarks of one image alone" in done.failures.read_text()
+    assert "landmarks of one image alone" in done.failures.read_text("utf-8")
     assert len(read_run(files / "out" / "runs" / "a").manifest["provenance"]["landmarks"]["after"]) == 6

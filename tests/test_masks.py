@@ -270,7 +270,7 @@ def test_a_batch_table_has_columns_for_them(
         "id,fixed,moving,fixed_exclude,moving_mask\na,fixed.nii.gz,moving.nii.gz,lesion.nii.gz,body.seg.nrrd\n"
     )
     done = run_batch(BatchOptions(table, folder / "out", jobs=0, config=quick()))
-    assert done.n_done == 1, done.failures.read_text()
+    assert done.n_done == 1, done.failures.read_text("utf-8")
     run = read_run(folder / "out" / "runs" / "a")
     # The file rounds the grid, and the steps of a fit depend on its last digits.
     assert np.abs(run.transform().u - expected.field.u).mean() < 0.05

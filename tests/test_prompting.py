@@ -383,7 +383,7 @@ def test_command_line_says_that_there_is_no_counterpart(files: Path, capsys: pyt
     point = ",".join(f"{c:g}" for c in STACK.index_to_world(np.asarray([[20.0, 24.0, 3.0]]))[0])
     assert _run(files, "without.nii.gz", f"--point={point}") == 0
     assert "no counterpart: " in capsys.readouterr().out
-    assert json.loads((files / "run" / "pairs.json").read_text()) == []
+    assert json.loads((files / "run" / "pairs.json").read_text("utf-8")) == []
     assert "no counterpart" in samreg.read_run(files / "run").manifest["warnings"][0]
 
 

@@ -69,7 +69,7 @@ def add(run: Path, side: str, name: str, identity: str) -> None:
 
 
 def mark(run: Path, number: int, keep: object) -> None:
-    rows = json.loads((run / "pairs.json").read_text())
+    rows = json.loads((run / "pairs.json").read_text("utf-8"))
     rows[number - 1]["keep"] = keep
     (run / "pairs.json").write_text(json.dumps(rows))
 
@@ -266,10 +266,10 @@ class TestFit:
             labels = read_labels(again / f"{side}_rois.nii.gz")[0]
             assert set(np.unique(labels)) <= {0, *numbers}
             assert labels.max() == 9
-        rows = json.loads((again / "pairs.json").read_text())
+        rows = json.loads((again / "pairs.json").read_text("utf-8"))
         assert {row["structure"] for row in rows} <= set(numbers)
         assert next(row for row in rows if row["id"] == 9)["name"] == "cyst"
-        assert '"number":9' in (again / "report.html").read_text().replace(" ", "")
+        assert '"number":9' in (again / "report.html").read_text("utf-8").replace(" ", "")
 
     def test_nothing_changed_gives_the_same_field(self, run: Path) -> None:
         np.testing.assert_array_equal(samreg.fit_run(run).field.u, read_run(run).transform().u)
@@ -277,7 +277,7 @@ class TestFit:
     def test_an_image_that_is_gone_or_another(
         self, run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
     ) -> None:
-        manifest = json.loads((run / "manifest.json").read_text())
+        manifest = json.loads((run / "manifest.json").read_text("utf-8"))
         images = {side: Path(manifest["images"][side]["path"]) for side in SIDES}
         manifest["images"]["fixed"]["path"] = str(tmp_path / "gone.nii.gz")
         (run / "manifest.json").write_text(json.dumps(manifest))

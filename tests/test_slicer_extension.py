@@ -212,7 +212,7 @@ def to_nrrd(path: Path) -> Path:
 
 
 def test_every_widget_that_the_module_names_is_in_the_ui_file() -> None:
-    text = (MODULE / "SamReg.py").read_text()
+    text = (MODULE / "SamReg.py").read_text("utf-8")
     tree = ElementTree.parse(MODULE / "Resources" / "UI" / "SamReg.ui")  # noqa: S314, it is our own
     names = {element.get("name") for element in tree.iter("widget")}
     used = set(re.findall(r"self\.ui\.(\w+)", text))
@@ -223,21 +223,21 @@ def test_every_widget_that_the_module_names_is_in_the_ui_file() -> None:
 
 
 def test_the_build_files_name_files_that_are_there() -> None:
-    text = (MODULE / "CMakeLists.txt").read_text().replace("${MODULE_NAME}", "SamReg")
+    text = (MODULE / "CMakeLists.txt").read_text("utf-8").replace("${MODULE_NAME}", "SamReg")
     named = re.findall(r"^  ([\w/]+\.(?:py|png|ui))$", text, re.MULTILINE)
     assert len(named) == 5
     for name in named:
         assert (MODULE / name).is_file()
     icon = (MODULE / "Resources" / "Icons" / "SamReg.png").read_bytes()
     assert icon.startswith(b"\x89PNG")
-    test = (MODULE / "Testing" / "Python" / "CMakeLists.txt").read_text()
+    test = (MODULE / "Testing" / "Python" / "CMakeLists.txt").read_text("utf-8")
     assert (MODULE / "Testing" / "Python" / re.findall(r"SCRIPT (\w+\.py)", test)[0]).is_file()
 
 
 @pytest.mark.parametrize("path", sorted(MODULE.rglob("*.py")), ids=lambda path: path.name)
 def test_it_is_python_3_9(path: Path) -> None:
     """Slicer's Python may be older than samreg's: the module must say so rather than fail to be read."""
-    tree = ast.parse(path.read_text(), feature_version=(3, 9))
+    tree = ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 9))
     roots = {(n.module or "").partition(".")[0] for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)}
     roots |= {a.name.partition(".")[0] for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
     if path.name == "job.py":

@@ -117,7 +117,7 @@ class TestBatch:
             cine, tmp_path / "out", jobs=0, config=quick("ddf", 25, 25), fixed_labels=tmp_path / "labels.nii.gz"
         )
         done = run_batch(options)
-        assert done.n_done == 3, done.failures.read_text()
+        assert done.n_done == 3, done.failures.read_text("utf-8")
         with done.motion.open() as stream:
             rows = [row for row in csv.DictReader(stream) if row["region"] == "5"]
         assert [row["frame"] for row in rows] == ["1", "2", "3", "4"]
@@ -146,7 +146,7 @@ class TestBatch:
         table.write_text("fixed,moving,fixed_frame,moving_frame\ncine.nii.gz,cine.nii.gz,2,4\n")
         options = BatchOptions(table, tmp_path / "out", jobs=0, config=quick("ddf", 1))
         done = run_batch(options)
-        assert done.n_done == 1, done.failures.read_text()
+        assert done.n_done == 1, done.failures.read_text("utf-8")
         assert done.motion is None
         (run,) = (tmp_path / "out" / "runs").iterdir()
         assert read_run(run).manifest["images"]["moving"]["frame"] == 4

@@ -200,7 +200,7 @@ def test_a_killed_process_leaves_a_run_that_can_go_on(pairs: list[Pair], tmp_pat
     process = subprocess.Popen([sys.executable, "-c", program])
     try:
         table, deadline = tmp_path / "k.ckpt.csv", time.monotonic() + 120
-        while not (table.exists() and table.read_text().count("\n") >= 4):
+        while not (table.exists() and table.read_text("utf-8").count("\n") >= 4):
             assert process.poll() is None, "the run ended before it could be killed"
             assert time.monotonic() < deadline
             time.sleep(0.02)

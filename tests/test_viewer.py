@@ -237,7 +237,7 @@ class TestWhoMayAsk:
         server.open_browser()
         assert server.token not in opened[0]
         path = Path(opened[0].removeprefix("file://"))
-        assert server.address in path.read_text()
+        assert server.address in path.read_text(encoding="utf-8")
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
 

@@ -136,10 +136,10 @@ class TestEdits:
         whole = state(run)
         for name in lost:
             (run / name).write_bytes(old[name])
-        assert json.loads((run / "edits.json").read_text())["pending"]
+        assert json.loads((run / "edits.json").read_text("utf-8"))["pending"]
         edits_of(run)
         assert_same(state(run), whole)
-        assert json.loads((run / "edits.json").read_text())["pending"] is None
+        assert json.loads((run / "edits.json").read_text("utf-8"))["pending"] is None
 
     def test_what_slicer_added_is_kept(self, run: Path) -> None:
         add(run, "fixed", "alone", "Segment_1")

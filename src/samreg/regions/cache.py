@@ -208,7 +208,7 @@ class RegionsCache:
 
             path = self.path(key).with_suffix(".lock")
             path.parent.mkdir(parents=True, exist_ok=True)
-            stream = path.open("w")
+            stream = path.open("w", encoding="utf-8")
         except (ImportError, OSError):  # no locks here: at worst two processes compute the same
             yield
             return

@@ -85,7 +85,7 @@ def _lock(path: Path) -> Iterator[None]:
     except ImportError:  # Windows has no flock; the user keeps two writers apart
         yield
         return
-    with path.open("w") as stream:
+    with path.open("w", encoding="utf-8") as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

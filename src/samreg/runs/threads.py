@@ -29,8 +29,8 @@ def available_cores(cgroup: Path = _CGROUP) -> int:
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
     for quota, period in (("cpu.max", ""), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
         try:
-            words = (cgroup / quota).read_text().split()
-            words += (cgroup / period).read_text().split() if period else []
+            words = (cgroup / quota).read_text("utf-8").split()
+            words += (cgroup / period).read_text("utf-8").split() if period else []
             share = float(words[0]) / float(words[1])
         except (OSError, ValueError, IndexError, ZeroDivisionError):  # no quota, or `max`
             continue

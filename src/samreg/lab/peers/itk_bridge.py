@@ -198,7 +198,7 @@ def quiet(call: Any, *args: Any, **kwargs: Any) -> Any:
     sys.stdout.flush()
     sys.stderr.flush()
     saved = os.dup(1), os.dup(2)
-    with open(os.devnull, "w") as null:  # noqa: PTH123 (a file descriptor is wanted)
+    with open(os.devnull, "w", encoding="utf-8") as null:  # noqa: PTH123 (a file descriptor is wanted)
         try:
             os.dup2(null.fileno(), 1)
             os.dup2(null.fileno(), 2)
