@@ -123,7 +123,8 @@ def _measure(name: str, args: argparse.Namespace, folders: dict[str, Path]) -> C
 def processor_name() -> str:
     """The processor's name, as far as the system tells it."""
     info = Path("/proc/cpuinfo")
-    names = [line for line in info.read_text(encoding="utf-8").splitlines() if line.startswith("model name")] if info.exists() else []
+    lines = info.read_text("utf-8").splitlines() if info.exists() else []
+    names = [line for line in lines if line.startswith("model name")]
     return names[0].partition(":")[2].strip() if names else platform.processor()
 
 

@@ -194,7 +194,9 @@ def test_labels_in_the_table_are_scored(table: Path, pipeline: list[str]) -> Non
 
 
 def test_ids_that_file_systems_cannot_tell_apart_get_folders_of_their_own(table: Path, pipeline: list[str]) -> None:
-    table.write_text("fixed,moving,id\ni0.mha,i1.mha,a/b\ni0.mha,i2.mha,a?b\ni0.mha,i3.mha,A b\ni1.mha,i2.mha,///\n", encoding="utf-8")
+    table.write_text(
+        "fixed,moving,id\ni0.mha,i1.mha,a/b\ni0.mha,i2.mha,a?b\ni0.mha,i3.mha,A b\ni1.mha,i2.mha,///\n", "utf-8"
+    )
     summary = run_batch(options(table))
     assert summary.n_done == 4
     names = [path.name for path in (table.parent / "out" / "runs").iterdir()]

@@ -59,7 +59,8 @@ def markups(path: Path, *placed: bool, system: str = "RAS", **more: object) -> P
         }
         for i, done in enumerate(placed, start=1)
     ]
-    path.write_text(json.dumps({"markups": [{"coordinateSystem": system, "controlPoints": points, **more}]}), encoding="utf-8")
+    markups = [{"coordinateSystem": system, "controlPoints": points, **more}]
+    path.write_text(json.dumps({"markups": markups}), encoding="utf-8")
     return path
 
 
