@@ -247,14 +247,15 @@ class TestEachCheck:
         assert (score_of(some) > 0.9) == (state == "pass")
 
     @pytest.mark.parametrize(
-        ("share", "slice_state", "volume_state"), [(0.25, "pass", "pass"), (0.15, "look", "pass"), (0.1, "look", "look")]
+        ("share", "slice_state", "volume_state"),
+        [(0.25, "pass", "pass"), (0.15, "look", "pass"), (0.1, "look", "look")],
     )
     def test_a_volume_has_more_places_that_look_alike(
         self, monkeypatch: pytest.MonkeyPatch, share: float, slice_state: str, volume_state: str
     ) -> None:
         monkeypatch.setattr(found_again, "found_again", lambda _: share)
         for grid, state in ((GRID, slice_state), (STACK, volume_state)):
-            case = cast(Finished, SimpleNamespace(embeddings=SimpleNamespace(grid=grid)))
+            case = cast("Finished", SimpleNamespace(embeddings=SimpleNamespace(grid=grid)))
             assert states(found_again.check(case)) == {"found_again": state}
 
     def _embedded(self, change: Callable[[np.ndarray], np.ndarray]) -> Finished:
