@@ -5,11 +5,14 @@ Only the calling process gets the answers, so it can write each record exactly o
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
+import signal
+import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
@@ -25,6 +28,8 @@ OnAnswer = Callable[[int, Answer, str], None]
 """Called in the calling process with the index of the task, its answer, and an error text (empty if it went well)."""
 
 _DIED = "the worker process died while it computed this"
+_ENDS_WITHIN_S = 10.0
+"""Seconds that an interrupted worker has to take away what is half-written."""
 _DASK_ATTEMPTS = 3
 _DASK_TIMEOUT_S = 30.0
 
@@ -99,12 +104,12 @@ def _drain(
     """Work through `waiting` with one pool until it is empty or the pool breaks; returns what was under way then."""
     running: dict[Future[tuple[Answer, str]], int] = {}
     interrupted: list[int] = []
-    with _pool(jobs, threads) as pool:
+    with _pool(jobs, threads) as pool, _ended_with_us():
         while (waiting and not interrupted) or running:
             # No more than there are workers, so that a crash interrupts few.
             while waiting and not interrupted and len(running) < jobs:
                 try:
-                    running[pool.submit(_attempt, function, tasks[waiting[0]])] = waiting[0]
+                    running[pool.submit(_work, function, tasks[waiting[0]])] = waiting[0]
                 except BrokenProcessPool:
                     break
                 waiting.popleft()
@@ -127,7 +132,34 @@ def _pool(jobs: int, threads: int) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(jobs, mp_context=context, initializer=_start_worker, initargs=(threads,))
 
 
+@contextlib.contextmanager
+def _ended_with_us() -> Iterator[None]:
+    """Where this process is interrupted, the workers that it started within end as well, what they do unfinished."""
+    others = set(multiprocessing.active_children())
+    try:
+        yield
+    except BaseException:
+        workers = set(multiprocessing.active_children()) - others
+        for worker in workers:
+            worker.terminate()
+        for worker in workers:
+            worker.join(_ENDS_WITHIN_S)
+            worker.kill()
+        raise
+
+
+def _work(function: Callable[..., Answer], task: Task) -> tuple[Answer, str]:
+    """The attempt of a worker, which its end does not outlast: a pool would hand it the next task."""
+    try:
+        return _attempt(function, task)
+    except SystemExit:
+        os._exit(1)
+
+
 def _start_worker(threads: int) -> None:
+    # Ctrl-C in a terminal goes to all processes: the calling one decides, and says so once.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what is half-written is taken away
     threading.Thread(target=_die_with_parent, daemon=True).start()
     set_threads(threads)
 
