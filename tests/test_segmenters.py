@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import copy
 import hashlib
+import importlib
 import os
 import subprocess
 import sys
@@ -568,3 +570,16 @@ def test_the_catalogue_names_every_family_and_what_to_get() -> None:
     for word in ("SAM ViT-H", "MedSAM", "SlimSAM", "SAM-HQ", "SAM 2", "MobileSAM", "sam_vit_h_4b8939.pth"):
         assert word in text
     assert all(row.get and row.use for row in rows)
+
+
+@pytest.mark.parametrize(
+    "name", ["decoder", "hq_decoder", "layers", "network", "prompt_encoder", "sam2", "tinyvit", "transformer", "vit"]
+)
+def test_what_is_traced_has_no_generators(name: str) -> None:
+    """torch's tracing reads the frame of a generator, by which Python 3.13.0 crashes (cpython issue 125723)."""
+    module = importlib.import_module(f"samreg.segmenters.sam.{name}")
+    tree = ast.parse(Path(str(module.__file__)).read_text("utf-8"))
+    functions = [f for f in ast.walk(tree) if isinstance(f, ast.FunctionDef) and f.name != "__init__"]
+    assert functions
+    lazy = (ast.GeneratorExp, ast.Yield, ast.YieldFrom)
+    assert [f.name for f in functions for part in ast.walk(f) if isinstance(part, lazy)] == []

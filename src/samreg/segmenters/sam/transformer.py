@@ -99,7 +99,7 @@ def _tile_softmax(scores: Tensor, cells: Tensor) -> _TileSoftmax:
 
 def _merge(tiles: list[_TileSoftmax]) -> Tensor:
     """The softmax-weighted mean over the cells of all tiles, (..., rows, c)."""
-    maximum, total, weighted = (torch.stack(parts) for parts in zip(*tiles, strict=True))
+    maximum, total, weighted = [torch.stack(parts) for parts in zip(*tiles, strict=True)]
     share = (maximum - maximum.amax(dim=0)).exp()
     return (weighted * share).sum(dim=0) / (total * share).sum(dim=0)
 
@@ -277,14 +277,10 @@ class TwoWayTransformer(nn.Module):
         tokens = blocks[0].update_tokens(tokens, attention.output(attention.by_prompt(mean, n)))
         for block, following in zip(blocks, [*blocks[1:], None], strict=True):
             to_cells = block.cross_attn_image_to_token
-            # Scores of a tile are computed when it is visited: those of a whole image are never kept.
             if block.first:
                 rows = to_cells.project_tokens(to_cells.k_proj, tokens + prompt_tokens, groups)
-                scores = (to_cells.by_prompt(rows @ tile, n).flatten(1, 2) for tile in shared_tiles)
             else:
                 keys, constant = to_cells.token_keys(tokens + prompt_tokens)
-                positioned = (tile + tile_position for tile, tile_position in zip(tiles, positions, strict=True))
-                scores = (keys @ tile.transpose(1, 2) + constant for tile in positioned)
             values = to_cells.token_values(tokens)
             if following is None:
                 attention = self.final_attn_token_to_image
@@ -293,7 +289,13 @@ class TwoWayTransformer(nn.Module):
                 attention = following.cross_attn_token_to_image
             directions = attention.token_queries(tokens + prompt_tokens)
             seen = []
-            for i, (tile_position, score) in enumerate(zip(positions, scores, strict=True)):
+            for i, tile_position in enumerate(positions):
+                # Scores of a tile are computed when it is visited: those of a whole image are never kept. Not by a
+                # generator: tracing looks into its frame, by which Python 3.13.0 crashes (cpython issue 125723).
+                if block.first:
+                    score = to_cells.by_prompt(rows @ shared_tiles[i], n).flatten(1, 2)
+                else:
+                    score = keys @ (tiles[i] + tile_position).transpose(1, 2) + constant
                 tiles[i] = block.norm4(tiles[i] + to_cells.cell_output(score, values))
                 seen.append(_tile_softmax(directions @ (tiles[i] + tile_position).transpose(1, 2), tiles[i]))
             attended = attention.token_output(_merge(seen))
