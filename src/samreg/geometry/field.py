@@ -85,7 +85,7 @@ class DisplacementField:
         rows = np.asarray(points, dtype=float)
         index = self.grid.world_to_index(rows)
         part, first = self._around(index)
-        values = torch.from_numpy(np.moveaxis(part, -1, 0).astype(np.float64))
+        values = torch.from_numpy(np.moveaxis(part, -1, 0).astype(float))
         u = sample_border(values, torch.from_numpy(index - first)).numpy().T
         result: Points = rows + u
         return result
@@ -100,9 +100,8 @@ class DisplacementField:
         """
         if not len(index) or not np.isfinite(index).all():
             return self.u, np.zeros(self.grid.ndim)
-        last = np.asarray(self.grid.shape[::-1]) - 1
-        low = np.clip(np.floor(index.min(axis=0)), 0, last).astype(int)
-        high = np.clip(np.ceil(index.max(axis=0)), 0, last).astype(int)
+        ends = np.floor(index.min(axis=0)), np.ceil(index.max(axis=0))
+        low, high = np.clip(ends, 0, np.asarray(self.grid.shape[::-1]) - 1).astype(int)
         box = tuple(slice(a, b + 1) for a, b in zip(low[::-1], high[::-1], strict=True))
         return self.u[box], low
 
