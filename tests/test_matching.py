@@ -34,7 +34,7 @@ def _greedy(table: np.ndarray, epsilon: float) -> list[tuple[int, int]]:
 
 
 @settings(max_examples=150, deadline=None)
-@given(table=tables(), epsilon=st.floats(-0.875, 0.875, width=32))
+@given(table=tables(), epsilon=st.floats(-0.9, 0.9))
 def test_greedy_is_what_the_paper_says(table: np.ndarray, epsilon: float) -> None:
     assert [tuple(p) for p in assign(table, epsilon, "greedy")] == _greedy(table, epsilon)
 
@@ -46,19 +46,19 @@ def test_greedy_breaks_ties_by_row_then_column(table: np.ndarray, epsilon: float
 
 
 @settings(max_examples=100, deadline=None)
-@given(table=tables(), epsilon=st.floats(-0.875, 0.875, width=32))
+@given(table=tables(), epsilon=st.floats(-0.9, 0.9))
 def test_mutual_keeps_pairs_that_are_each_others_most_similar(table: np.ndarray, epsilon: float) -> None:
     wanted = {
         (i, j)
         for i, j in np.ndindex(*table.shape)
-        if table[i, j] >= epsilon and table[i].argmax() == j and table[:, j].argmax() == i
+        if float(table[i, j]) >= epsilon and table[i].argmax() == j and table[:, j].argmax() == i
     }
     assert {(int(i), int(j)) for i, j in assign(table, epsilon, "mutual")} == wanted
 
 
 @pytest.mark.parametrize("method", METHODS)
 @settings(max_examples=60, deadline=None)
-@given(table=tables(5), epsilon=st.floats(-0.875, 0.875, width=32))
+@given(table=tables(5), epsilon=st.floats(-0.9, 0.9))
 def test_pairs_are_one_to_one_above_epsilon_and_fall(method: str, table: np.ndarray, epsilon: float) -> None:
     pairs = assign(table, epsilon, method)  # type: ignore[arg-type]
     assert pairs.shape == (len(pairs), 2)

@@ -58,7 +58,7 @@ def test_peers_find_a_known_shift_on_an_oblique_left_handed_grid(name: str) -> N
     # greedy's affine start is random, takes no seed, and about once in a hundred runs it loses so small a body. A wrong
     # axis or sign loses it in every run.
     errors = []
-    for _ in range(3):
+    for _ in range(3 if name == "greedy" else 1):
         output = load_method(name).run(fixed, moving, intra_subject=False)
         errors.append(np.median(np.linalg.norm(output.field.u - [3.0, -2.0, 2.5], axis=-1)[inside(OBLIQUE)]))
         assert output.seconds > 0

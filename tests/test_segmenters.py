@@ -158,11 +158,18 @@ class TestSlicesOfFewPixels:
         assert encoding.input_size == segmenter.input_size
 
 
-def test_openvino_answers_any_number_and_kind_of_prompts(tmp_path: Path) -> None:
+@pytest.fixture
+def engines(tmp_path: Path) -> tuple[Segmenter, Segmenter]:
+    """One network of random weights, computed by torch and by OpenVINO."""
     pytest.importorskip("openvino")
-    fixtures.write_sam_checkpoint(tmp_path / "sam.pth")
-    slow = open_segmenter(str(tmp_path / "sam.pth"), engine="torch", device="cpu", precision="float32")
-    fast = open_segmenter(str(tmp_path / "sam.pth"), engine="openvino", precision="float32")
+    path = tmp_path / "sam.pth"
+    fixtures.write_sam_checkpoint(path)
+    slow = open_segmenter(str(path), engine="torch", device="cpu", precision="float32")
+    return slow, open_segmenter(str(path), engine="openvino", precision="float32")
+
+
+def test_openvino_answers_any_number_and_kind_of_prompts(engines: tuple[Segmenter, Segmenter]) -> None:
+    slow, fast = engines
     rng = np.random.default_rng(0)
     pixels = rng.random((200, 300), dtype=np.float32)
     (encoding,) = slow.encode([pixels])
@@ -177,11 +184,10 @@ def test_openvino_answers_any_number_and_kind_of_prompts(tmp_path: Path) -> None
         assert (a.quality - b.quality).abs().max() < 1e-4
 
 
-def test_openvino_keeps_what_prompts_share_for_a_slice_and_its_counterpart(tmp_path: Path) -> None:
-    pytest.importorskip("openvino")
-    fixtures.write_sam_checkpoint(tmp_path / "sam.pth")
-    slow = open_segmenter(str(tmp_path / "sam.pth"), engine="torch", device="cpu", precision="float32")
-    fast = open_segmenter(str(tmp_path / "sam.pth"), engine="openvino", precision="float32")
+def test_openvino_keeps_what_prompts_share_for_a_slice_and_its_counterpart(
+    engines: tuple[Segmenter, Segmenter],
+) -> None:
+    slow, fast = engines
     rng = np.random.default_rng(2)
     encodings = slow.encode([rng.random((60, 80), dtype=np.float32) for _ in range(3)])
     prompts = Prompts(boxes=np.sort(rng.uniform(0, 60, (4, 2, 2)), axis=1).reshape(-1, 4))

@@ -34,7 +34,7 @@ def check(finished: Finished) -> CheckResult | None:
         (_LOW[found.grid.ndim], None),
         unit="of the body",
         source="real pairs of slices have 0.24 at least, other parts of the body and corners of an image 0.11 at most; "
-        "of 35 pairs of volumes 32 have 0.137 at least, other parts of the body 0.016 at most (docs/results.md)",
+        "of 35 pairs of volumes 32 have 0.137 at least, other parts of the body 0.019 at most (docs/results.md)",
         says=f"the transform gives the most similar place of the moving image for only {100 * share:.0f} % of the body",
         advice="look whether both images show the same part of the body, the same way round",
     )

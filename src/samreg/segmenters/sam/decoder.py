@@ -104,6 +104,7 @@ class MaskDecoder(nn.Module):
         starts = range(0, self.spec.grid**2, size)
         logits = []
         for start, tile in zip(starts, tiles, strict=True):
+            # Not a generator: see `TwoWayTransformer.forward`.
             added = tuple([part[start : start + size] for part in high_res])
             logits.append(weights @ self.upscale(tile, added, coarse=coarse).transpose(1, 2))
         return self.to_image_order(torch.cat(logits, dim=2), coarse=coarse)
