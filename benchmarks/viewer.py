@@ -182,8 +182,10 @@ def prompts(page: Any, n: int) -> None:
         # Asked every few milliseconds: with each frame it would take the processor from what is measured.
         page.wait_for_function("() => /Asking/.test(document.getElementById('proposal').textContent)", polling=20)
         page.wait_for_function("() => !/Asking/.test(document.getElementById('proposal').textContent)", polling=20)
+        say(f"point {i + 1}: region", used, begun)
+        page.wait_for_function("() => !/Looking/.test(document.getElementById('proposal').textContent)", polling=20)
         text = page.locator("#proposal").inner_text().splitlines()[0]
-        say(f"point {i + 1} ({text})", used, begun)
+        say(f"point {i + 1}: {text}", used, begun)
         # A person looks at an answer before the next click: what is still being followed through the slices ends first.
         page.wait_for_function("() => !/Following/.test(document.getElementById('proposal').textContent)", polling=100)
 

@@ -31,7 +31,7 @@ MOVE = "pathlib:Path.replace"
 NOTHING = {"place": "samreg.files:sha256_of", "fault": "none", "nth": 0}
 """A case in which nothing happens."""
 FIT_PLACES = {
-    "reading the pairs": ("samreg.runs.pair_files:read_pair_files", 1),
+    "reading the pairs": ("samreg.runs.pair_files:read_every_pair", 1),
     "reading the images": ("samreg.io.images:read_values", 1),
     "fit": ("samreg.fit.transform:fit_transform", 1),
     "writing the run": ("samreg.runs.pair_files:write_pair_files", 1),
@@ -95,7 +95,7 @@ from pathlib import Path
 from samreg.runs.run_folder import read_run
 from samreg.viewer.edits import Edits
 run = read_run(Path("copy"))
-Edits(run.folder, run.fixed_grid, run.moving_grid).keep([1], False)
+Edits(run).keep([1], False)
 """
 
 
@@ -110,7 +110,7 @@ def test_a_change_in_the_viewer_is_whole_or_not_at_all(run: Path, tmp_path: Path
     for case, result in zip(cases, _results(cases, tmp_path), strict=True):
         assert result["status"] == -9, result
         found = read_run(Path(case["folder"]) / "copy")
-        edits = Edits(found.folder, found.fixed_grid, found.moving_grid)  # another server opens the run
+        edits = Edits(found)  # another server opens the run
         kept = case["nth"] == 1
         assert edits.rows[1]["keep"] is kept, case
         assert json.loads((found.folder / "pairs.json").read_text("utf-8"))[0]["keep"] is kept

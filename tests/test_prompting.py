@@ -280,15 +280,42 @@ def test_a_known_transform_is_a_displacement_there_and_back() -> None:
     assert back.box(np.zeros((44, 40), bool)) is None
 
 
+class Counted(Levels):
+    """Counts the prompts that it is asked."""
+
+    asked = 0
+
+    def prompt(self, encoding: Encoding, prompts: Prompts, **how: bool) -> Masks:
+        self.asked += len(prompts)
+        return super().prompt(encoding, prompts, **how)
+
+
 def test_boxes_asked_together_are_answered_as_alone() -> None:
-    encoding = Levels().encode([FIXED.data])[0]
+    encoding, counted = Levels().encode([FIXED.data])[0], Counted()
     boxes = np.asarray([[11, 15, 29, 33], [34, 34, 54, 54], [60, 0, 62, 2]], np.float32)
-    more = np.asarray([[12, 16, 29, 33], [10, 15, 28, 33]], np.float32)
-    answers, numbers = ask_each_box(Levels(), encoding, boxes, more)
+    more = np.asarray([[11, 15, 29, 34], [10, 15, 23, 33]], np.float32)  # the first is nearly one of those above
+    answers, led = ask_each_box(counted, encoding, boxes, more)
     alone = [ask_boxes(Levels(), encoding, box[None]) for box in boxes] + [ask_boxes(Levels(), encoding, more)]
-    assert numbers.tolist() == [i for i, answer in enumerate(alone) for _ in range(len(answer))]
-    np.testing.assert_array_equal(answers.masks, np.concatenate([a.masks for a in alone]))
-    np.testing.assert_array_equal(answers.quality, np.concatenate([a.quality for a in alone]))
+    assert led.any(axis=1).all()
+    for column, expected in zip(led.T, alone, strict=True):
+        found = answers.select(np.flatnonzero(column))
+        for mask, quality in zip(expected.masks, expected.quality, strict=True):
+            assert any(
+                _iou(mask, m) > 0.9 and q == pytest.approx(quality, abs=0.02)
+                for m, q in zip(found.masks, found.quality, strict=True)
+            )
+    assert counted.asked < sum(len(rows) for rows in (boxes, more, boxes, more))
+
+
+def test_boxes_that_are_alike_are_asked_once() -> None:
+    encoding, counted = Levels().encode([FIXED.data])[0], Counted()
+    box = np.asarray([11, 15, 29, 33], np.float32)
+    once = ask_boxes(counted, encoding, box[None])
+    asked = counted.asked
+    others = [box + np.float32((0, 0, 1, 0)), box + np.float32((10, 10, 0, 0))]
+    twice = ask_boxes(counted, encoding, np.stack([box, *others]), rounds=0)
+    assert counted.asked == asked + 2
+    np.testing.assert_array_equal(twice.masks[0], once.masks[0])
 
 
 def test_a_stack_keeps_its_slices_and_few_pixels_of_a_photograph(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -409,6 +436,11 @@ def test_the_command_line_answers_as_the_viewer(files: Path, side: str) -> None:
     asking.ready({"fixed": [*index, 3.0], "moving": [1.0, 2.0, 99.0]})  # beyond the stack: its last slice
     assert [stack.n_encoded for stack in asking._stacks.values()] == [1, 1]
     begun = asking.begin(side, {"point": [*index, 3.0]})
+    assert not begun["looked"]
+    assert begun[side]["shape"][0] == 1  # the region is there before its counterpart is looked for
+    assert begun["moving" if side == "fixed" else "fixed"] is None
+    begun = asking.go_on(begun["number"])
+    assert begun["looked"]
     assert begun["found"]
     assert not begun["complete"]
     assert [begun[s]["shape"][0] for s in paths] == [1, 1]

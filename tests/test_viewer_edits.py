@@ -50,7 +50,7 @@ def run(first: Path, tmp_path: Path) -> Path:
 def edits_of(run: Path) -> Edits:
     with collected(unsaid):
         found = read_run(run)
-    return Edits(run, found.fixed_grid, found.moving_grid)
+    return Edits(found)
 
 
 def square(start: int = 20, size: int = 12) -> Roi:

@@ -66,6 +66,8 @@ export interface Edited { pairs: PairRow[]; gone: number[]; undo: number; redo: 
 export interface Answer {
   fixed: PackedRegion | null
   moving: PackedRegion | null
+  /** For a counterpart: the region comes first. */
+  looked: boolean
   found: boolean
   reason: string
   similarity: number

@@ -479,6 +479,10 @@ class App {
     this.card(['Asking the segmenter …'], [['Stop', () => void post('/prompt/stop', {})]])
     try {
       await this.answered(side, await post<Answer>('/prompt', { side, where }), mine)
+      this.redraw()
+      const begun = this.state.proposal
+      if (mine !== this.asked || !begun) return
+      await this.answered(side, await post<Answer>('/prompt/more', { number: begun.answer.number }), mine)
       const other: Side = side === 'fixed' ? 'moving' : 'fixed'
       const there = this.state.proposal?.regions[other]
       if (there && mine === this.asked) { const at = there.middle(s.plane.through); if (other === 'moving') s.moving = at; else s.cursor = at }
@@ -527,6 +531,7 @@ class App {
     if (!p) return
     const a = p.answer
     const size = (side: Side): string => { const r = p.regions[side]; const sp = this.state.scene[side].spacing; return r ? amount(r.count * sp[0] * sp[1] * (this.state.scene.fixed.flat ? 1 : sp[2]), this.state) : '–' }
+    if (!a.looked) { this.card([`Region: ${size(p.side)}`, 'Looking for its counterpart …'], [['Stop', () => { this.closeCard(); void post('/prompt/stop', {}) }]]); return }
     const facts = a.found
       ? [`Region and counterpart: confidence ${a.confidence.toFixed(2)}`, `similarity ${a.similarity.toFixed(2)}, leads back with IoU ${a.cycle.toFixed(2)}; ${size('fixed')} and ${size('moving')}`]
       : [a.complete ? 'No counterpart.' : 'No counterpart where the registration puts it.', a.reason.charAt(0).toUpperCase() + a.reason.slice(1)]

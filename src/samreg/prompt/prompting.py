@@ -16,7 +16,7 @@ from samreg.prompt.answer import PromptAnswer
 from samreg.prompt.counterpart import Candidates, search
 from samreg.prompt.displacement import Carried, WayBack, displacement, known_displacement
 from samreg.regions.outline import Outline, at_point, in_box, iou_with, through_slices
-from samreg.regions.prototypes import cosine_similarity, slice_prototypes
+from samreg.regions.prototypes import cosine_similarity
 from samreg.regions.stack import Stack
 from samreg.result import Origin, PromptRecord
 from samreg.types import MaskArray, Matrix, Points
@@ -130,9 +130,7 @@ class Prompting:
         self.given = mask
         self.number = max(cut, key=lambda number: np.count_nonzero(cut[number]))
         flat = cut[self.number][None]
-        self.outline = Outline(
-            flat, np.ones(1, dtype=np.float32), slice_prototypes(self.fixed.encoding(self.number), flat)
-        )
+        self.outline = Outline(flat, np.ones(1, dtype=np.float32), self.fixed.encoding(self.number))
 
     def find_counterpart(self) -> None:
         """The best match where the registration puts it; without one, on all slices where it may lie."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 
 from samreg.errors import InputError
-from samreg.regions.everything.boxes import MARGIN, grown
+from samreg.regions.everything.boxes import MARGIN, box_iou, grown
 from samreg.regions.everything.filters import intersections, mask_nms
 from samreg.regions.prototypes import cosine_similarity, slice_prototypes
 from samreg.regions.stack import AREAS, Stack, View
@@ -34,8 +35,8 @@ _SIDES = (0.05, 0.07, 0.1, 0.14, 0.2, 0.28, 0.4)
 _SAME = 0.8
 """IoU from which two masks show the same region."""
 _MIN_QUALITY = 0.5
-_POINT, _COMPONENT = -1, -2
-"""Stand for the size of a box in the masks of a point prompt and of a component's box."""
+_ALIKE = 0.85
+"""IoU from which two boxes ask the same."""
 _COMPONENT_VOTES = 2
 _SUPPORT_POWER = 1 / 16
 """Chosen on points in 102 structures of hearts, prostates and abdomens: more power prefers small parts that every box
@@ -51,19 +52,24 @@ class Outline:
     Args:
         masks: (n, y, x) booleans in slice pixels; none empty.
         quality: (n,) predicted IoU.
-        prototypes: (n, c) mean embedding under each.
+        encoding: of the slice.
     """
 
     masks: np.ndarray
     quality: np.ndarray
-    prototypes: np.ndarray
+    encoding: Encoding
 
     def __len__(self) -> int:
         return len(self.masks)
 
+    @cached_property
+    def prototypes(self) -> np.ndarray:
+        """(n, c) mean embedding under each mask; computed when asked for, since most masks are dropped before."""
+        return slice_prototypes(self.encoding, self.masks)
+
     def select(self, rows: np.ndarray) -> Outline:
         """The masks at `rows`, in that order."""
-        return Outline(self.masks[rows], self.quality[rows], self.prototypes[rows])
+        return Outline(self.masks[rows], self.quality[rows], self.encoding)
 
 
 def iou_with(masks: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -77,27 +83,34 @@ def iou_with(masks: np.ndarray, mask: np.ndarray) -> np.ndarray:
 def ask_boxes(segmenter: Segmenter, encoding: Encoding, boxes: np.ndarray, rounds: int = 1) -> Outline:
     """Masks of box prompts, prompted again `rounds` times with their own bounding boxes; empty ones left out.
 
+    Boxes that are alike are asked once.
+
     Args:
         segmenter: answers.
         encoding: of the slice.
         boxes: (n, 4) x0, y0, x1, y1 in slice pixels.
         rounds: refinements.
     """
-    masks, quality, _ = _answers(segmenter, encoding, Prompts(boxes=boxes.astype(np.float32)))
+    asked = boxes[_questions(boxes)[0]].astype(np.float32)
+    masks, quality, _ = _answers(segmenter, encoding, Prompts(boxes=asked))
     newest = masks
     for _ in range(rounds):
-        rows = _different(newest)
-        if not len(rows):
+        own = _own_boxes(encoding, newest[_different(newest)])
+        own = own[_questions(own, asked)[0]]
+        if not len(own):
             break
-        newest, better, _ = _answers(segmenter, encoding, Prompts(boxes=_own_boxes(encoding, newest[rows])))
+        newest, better, _ = _answers(segmenter, encoding, Prompts(boxes=own))
         masks, quality = np.concatenate([masks, newest]), np.concatenate([quality, better])
-    return Outline(masks, quality, slice_prototypes(encoding, masks))
+        asked = np.concatenate([asked, own])
+    return Outline(masks, quality, encoding)
 
 
 def ask_each_box(
     segmenter: Segmenter, encoding: Encoding, boxes: np.ndarray, more: np.ndarray
 ) -> tuple[Outline, np.ndarray]:
-    """What `ask_boxes` answers to each of some boxes alone, and to more boxes together, with all asked at once.
+    """Masks of some boxes, each asked for itself, and of more boxes together, all prompted again with their own boxes.
+
+    Boxes that are alike are asked once.
 
     Args:
         segmenter: answers.
@@ -106,24 +119,58 @@ def ask_each_box(
         more: (m, 4) these together.
 
     Returns:
-        The masks in the order of the boxes, and for each the number of its box; `n` stands for all of `more`.
+        k different answers, and (k, n + 1) which of the boxes led to each, at once or by its own box; the last column
+        stands for all of `more`.
     """
-    n = len(boxes)
-    asked = np.concatenate([boxes, more]).astype(np.float32)
-    masks, quality, numbers = _answers(segmenter, encoding, Prompts(boxes=asked))
-    alone = np.flatnonzero(numbers < n)
-    together = np.flatnonzero(numbers >= n)
-    if len(together):
-        together = together[_different(masks[together])]
-    again = np.concatenate([alone, together])
-    if len(again):
-        newest, better, rows = _answers(segmenter, encoding, Prompts(boxes=_own_boxes(encoding, masks[again])))
+    n, given = len(boxes), np.concatenate([boxes, more]).astype(np.float32)
+    rows, question = _questions(given)
+    masks, quality, numbers = _answers(segmenter, encoding, Prompts(boxes=given[rows]))
+    answer = np.full(len(rows), -1)
+    answer[numbers] = np.arange(len(masks))
+    led = np.zeros((len(masks), n + 1), dtype=bool)
+    column = np.minimum(np.arange(len(given)), n)
+    answered = answer[question] >= 0
+    led[answer[question][answered], column[answered]] = True
+    together = np.flatnonzero(led[:, n])
+    again = np.union1d(np.flatnonzero(led[:, :n].any(axis=1)), together[_different(masks[together])])
+    own = _own_boxes(encoding, masks[again])
+    rows, question = _questions(own, given[rows])
+    if len(rows):
+        newest, better, numbers = _answers(segmenter, encoding, Prompts(boxes=own[rows]))
+        fresh = np.full(len(rows), -1)
+        fresh[numbers] = len(masks) + np.arange(len(newest))
+        answer = np.concatenate([answer, fresh])
         masks, quality = np.concatenate([masks, newest]), np.concatenate([quality, better])
-        numbers = np.concatenate([numbers, numbers[again[rows]]])
-    numbers = np.minimum(numbers, n)
-    order = np.argsort(numbers, kind="stable")
-    masks = masks[order]
-    return Outline(masks, quality[order], slice_prototypes(encoding, masks)), numbers[order]
+        led = np.concatenate([led, np.zeros((len(newest), n + 1), dtype=bool)])
+    before = led.copy()
+    for row, number in zip(again, question, strict=True):
+        if answer[number] >= 0:
+            led[answer[number]] |= before[row]
+    return Outline(masks, quality, encoding), led
+
+
+def _questions(boxes: np.ndarray, known: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Which boxes have to be asked: to one that is nearly another one the network gives nearly the same mask.
+
+    Args:
+        boxes: (n, 4).
+        known: (m, 4) boxes that were asked before; none by default.
+
+    Returns:
+        Rows of `boxes` that have to be asked, and (n,) the question of each box: below m it is that of `known`, and
+        m + i stands for row i.
+    """
+    m = 0 if known is None else len(known)
+    everything = boxes if known is None else np.concatenate([known, boxes])
+    alike = box_iou(everything, everything) >= _ALIKE
+    questions, rows, number = list(range(m)), [], []
+    for i in range(len(boxes)):
+        same = np.flatnonzero(alike[m + i, questions])
+        number.append(int(same[0]) if len(same) else len(questions))
+        if not len(same):
+            questions.append(m + i)
+            rows.append(i)
+    return np.asarray(rows, dtype=int), np.asarray(number, dtype=int)
 
 
 def _different(masks: np.ndarray) -> np.ndarray:
@@ -143,15 +190,15 @@ def _own_boxes(encoding: Encoding, masks: np.ndarray) -> np.ndarray:
 def ask_points(segmenter: Segmenter, encoding: Encoding, points: np.ndarray) -> Outline:
     """Masks of single foreground points (n, 2), three a point where the segmenter can."""
     masks, quality, _ = _answers(segmenter, encoding, Prompts(points=points[:, None].astype(np.float32)))
-    return Outline(masks, quality, slice_prototypes(encoding, masks))
+    return Outline(masks, quality, encoding)
 
 
 def joined(*outlines: Outline) -> Outline:
-    """The masks of all."""
+    """The masks of all, which are of one slice."""
     return Outline(
         np.concatenate([o.masks for o in outlines]),
         np.concatenate([o.quality for o in outlines]),
-        np.concatenate([o.prototypes for o in outlines]),
+        outlines[0].encoding,
     )
 
 
@@ -174,35 +221,37 @@ def at_point(segmenter: Segmenter, view: View, point: np.ndarray) -> Outline:
     half = np.asarray(_SIDES)[:, None] * max(encoding.shape) / 2
     boxes = grown(np.concatenate([point - half, point + half], axis=1), 0.0, encoding.shape)
     fitting = fitting[((fitting[:, :2] <= point) & (fitting[:, 2:] >= point)).all(axis=1)]
-    answers, numbers = ask_each_box(segmenter, encoding, boxes, fitting)
-    found, sizes = [answers], np.where(numbers < len(boxes), numbers, _COMPONENT).tolist()
+    everything, led = ask_each_box(segmenter, encoding, boxes, fitting)
+    n_boxed = len(everything)
     if segmenter.prompt_kind == "points":
-        found.append(ask_points(segmenter, encoding, point[None]))
-        sizes += [_POINT] * len(found[-1])
-    everything = joined(*found)
+        everything = joined(everything, ask_points(segmenter, encoding, point[None]))
+        led = np.pad(led, ((0, len(everything) - n_boxed), (0, 0)))
     x, y = np.clip(np.round(point).astype(int), 0, np.asarray(encoding.shape[::-1]) - 1)
-    good = everything.masks[:, y, x] & (everything.quality >= _MIN_QUALITY)
-    good &= everything.masks.mean(axis=(1, 2)) <= AREAS[1]
-    rows = np.flatnonzero(good)
+    rows = np.flatnonzero(everything.masks[:, y, x] & (everything.quality >= _MIN_QUALITY))
+    rows = rows[everything.masks[rows].mean(axis=(1, 2)) <= AREAS[1]]
     if not len(rows):
         raise InputError("no region of the fixed image holds the point: move it, or give a box or a mask")
     kept = everything.select(rows)
-    support = _support(kept, np.asarray(sizes)[rows])
+    support = _support(kept, led[rows])
+    # A point prompt speaks for every size.
+    support = np.where(rows < n_boxed, support, np.maximum(support, 2 / len(_SIDES)))
     best = int(np.argmax(kept.quality * support**_SUPPORT_POWER))
     return kept.select(np.asarray([best]))
 
 
-def _support(outline: Outline, sizes: np.ndarray) -> np.ndarray:
-    """(n,) share of the prompts that found the region of each mask; a box that fits has several votes."""
-    flat = torch.from_numpy(outline.masks)
-    shared = intersections(flat)
+def _support(outline: Outline, led: np.ndarray) -> np.ndarray:
+    """(n,) share of the prompts that found the region of each mask; the boxes that fit have several votes together.
+
+    Args:
+        outline: n masks.
+        led: (n, sizes + 1) which sizes of box led to each, and in the last column whether a box that fits did.
+    """
+    shared = intersections(torch.from_numpy(outline.masks))
     area = shared.diagonal()
     same = (shared / (area[:, None] + area[None, :] - shared).clamp(min=1) >= _SAME).numpy()
-    votes = {**dict.fromkeys(range(len(_SIDES)), 1), _COMPONENT: _COMPONENT_VOTES}
-    total = sum(n * (same & (sizes == s)[None, :]).any(axis=1) for s, n in votes.items())
-    share = total / sum(votes.values())
-    # A point prompt speaks for every size.
-    result: np.ndarray = np.where(sizes == _POINT, np.maximum(share, 2 / len(_SIDES)), share)
+    votes = np.asarray([1] * len(_SIDES) + [_COMPONENT_VOTES])
+    found = (same[:, :, None] & led[None]).any(axis=1)
+    result: np.ndarray = found @ votes / votes.sum()
     return result
 
 

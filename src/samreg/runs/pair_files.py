@@ -33,10 +33,10 @@ from samreg.report.structures import Structure, structures_of
 
 __all__ = [
     "edit_pairs",
+    "kept_of",
     "pair_rows",
     "put_segments",
     "read_every_pair",
-    "read_pair_files",
     "segment_id",
     "side_row",
     "why_unused",
@@ -134,8 +134,14 @@ def why_unused(row: Mapping[str, Any]) -> str:
     return "" if row["confidence"] > 0 else "weight 0"
 
 
-def read_pair_files(folder: Path, fixed: Grid, moving: Grid) -> tuple[PairedRois, list[dict[str, Any]]]:
-    """The pairs of a run folder as its files are now, and the row of each.
+def kept_of(pairs: PairedRois, rows: list[dict[str, Any]]) -> tuple[PairedRois, list[dict[str, Any]]]:
+    """Those of `read_every_pair` that a person has not left out."""
+    kept = [i for i, row in enumerate(rows) if row["keep"]]
+    return pairs.select(kept), [rows[i] for i in kept]
+
+
+def read_every_pair(folder: Path, fixed: Grid, moving: Grid) -> tuple[PairedRois, list[dict[str, Any]]]:
+    """The pairs of a run folder as its files are now, also those that are not kept, and the row of each.
 
     Args:
         folder: the run folder.
@@ -148,13 +154,6 @@ def read_pair_files(folder: Path, fixed: Grid, moving: Grid) -> tuple[PairedRois
     Warns:
         InputWarning: naming pairs of which a segment is missing, and added segments without a partner.
     """
-    pairs, rows = read_every_pair(folder, fixed, moving)
-    kept = [i for i, row in enumerate(rows) if row["keep"]]
-    return pairs.select(kept), [rows[i] for i in kept]
-
-
-def read_every_pair(folder: Path, fixed: Grid, moving: Grid) -> tuple[PairedRois, list[dict[str, Any]]]:
-    """As `read_pair_files`, with the pairs that are not kept among them."""
     rows = _rows(folder)
     grids = fixed, moving
     segments = [

@@ -33,7 +33,7 @@ from samreg.regions.regions import Regions
 from samreg.report import render_regions, render_registration
 from samreg.report.structures import Structure, result_structures
 from samreg.result import RegistrationResult
-from samreg.runs.pair_files import read_pair_files, side_row, write_pair_files
+from samreg.runs.pair_files import kept_of, read_every_pair, side_row, write_pair_files
 from samreg.runs.transforms import INVERSE, write_inverse, write_transforms
 from samreg.types import Matrix, Points
 
@@ -56,6 +56,7 @@ class Run:
         affine: (d + 1, d + 1) the affine part of the transform, or None.
         field: the whole transform, or None where only pairs were asked for.
         rows: the row of pairs.json of each pair; its `id` is the number of the pair.
+        every: all pairs, with those that are not kept, and their rows.
     """
 
     folder: Path
@@ -65,7 +66,8 @@ class Run:
     pairs: PairedRois
     affine: Matrix | None
     field: DisplacementField | None
-    rows: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    rows: list[dict[str, Any]]
+    every: tuple[PairedRois, list[dict[str, Any]]]
 
     def transform(self) -> DisplacementField:
         """The field.
@@ -182,11 +184,12 @@ def read_run(folder: str | Path) -> Run:
         fixed_grid, moving_grid = (_grid_from_json(manifest["images"][side]["grid"]) for side in ("fixed", "moving"))
         affine = None if manifest["affine"] is None else np.asarray(manifest["affine"], dtype=float)
         has_field = bool(manifest["has_field"])
-        pairs, rows = read_pair_files(source, fixed_grid, moving_grid)
+        every = read_every_pair(source, fixed_grid, moving_grid)
+        pairs, rows = kept_of(*every)
     except (KeyError, TypeError, AttributeError, json.JSONDecodeError, UnicodeDecodeError, FileNotFoundError) as error:
         raise InputError(f"{source}: is a damaged run folder ({error}){_writer(manifest)}; register again") from None
     field = read_displacement(source / "displacement.nii.gz", fixed_grid) if has_field else None
-    return Run(source, manifest, fixed_grid, moving_grid, pairs, affine, field, rows)
+    return Run(source, manifest, fixed_grid, moving_grid, pairs, affine, field, rows, every)
 
 
 def write_regions(

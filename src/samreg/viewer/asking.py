@@ -45,6 +45,7 @@ class Asking:
         self._side = "fixed"
         self._work: Prompting | None = None
         self._steps: Iterator[None] = iter(())
+        self._looked = False
 
     def ready(self, points: dict[str, list[float]]) -> None:
         """Encode the slices on which some points lie.
@@ -59,7 +60,7 @@ class Asking:
             stack.view(int(np.clip(round(number), 0, len(stack) - 1)))
 
     def begin(self, side: str, where: dict[str, list[float]]) -> dict[str, Any]:
-        """The region at a point or box on one slice, and its counterpart on one slice; `go_on` does the rest.
+        """The region at a point or box on one slice, at once; `go_on` looks for its counterpart and does the rest.
 
         Args:
             side: the image that is prompted.
@@ -67,7 +68,8 @@ class Asking:
 
         Returns:
             Regions of both sides as the page takes them (None where there is no counterpart), similarity, way back,
-            confidence, the reason where there is no counterpart, the number of the prompt, and whether it is complete.
+            confidence, whether a counterpart was looked for, the reason where there is none, the number of the prompt,
+            and whether it is complete.
         """
         self._work = None
         self._number += 1
@@ -77,12 +79,11 @@ class Asking:
         world = Display(given.image.grid).world(np.asarray(numbers, dtype=float).reshape(-1, 3)).ravel().tolist()
         work = Prompting(given, self._stacks[other], self._config, carry=self._run.carry(side))
         work.find_region(world if kind == "point" else None, world if kind == "box" else None, None)
-        work.find_counterpart()
-        self._side, self._work, self._steps = side, work, work.steps()
+        self._side, self._work, self._steps, self._looked = side, work, work.steps(), False
         return self._answer(work, complete=False)
 
     def go_on(self, number: int) -> dict[str, Any]:
-        """Some more of a prompt: the region and its counterpart followed through further slices.
+        """Some more of a prompt: first its counterpart on one slice, then both followed through further slices.
 
         Args:
             number: of the prompt, as `begin` gave it.
@@ -93,6 +94,10 @@ class Asking:
         work = self._work
         if work is None or number != self._number:
             raise InputError("another prompt has come since; ask again")
+        if not self._looked:
+            work.find_counterpart()
+            self._looked = True
+            return self._answer(work, complete=False)
         end, complete = time.monotonic() + _PATIENCE_S, False
         while not complete and time.monotonic() < end:
             complete = next(self._steps, self) is self
@@ -107,6 +112,7 @@ class Asking:
             **sides,
             "number": self._number,
             "complete": complete,
+            "looked": self._looked,
             "found": answer.found,
             "reason": answer.reason,
             "similarity": float(answer.similarity),

@@ -19,10 +19,9 @@ import numpy as np
 
 from samreg.errors import InputError
 from samreg.files import write_json
-from samreg.geometry.grid import Grid
 from samreg.geometry.rois import PairedRois, Roi, RoiSet
-from samreg.notes import collected, unsaid
-from samreg.runs.pair_files import pair_rows, put_segments, read_every_pair, side_row
+from samreg.runs.pair_files import pair_rows, put_segments, side_row
+from samreg.runs.run_folder import Run
 from samreg.viewer.masks import pack_roi, unpack_roi
 
 __all__ = ["Edits"]
@@ -36,18 +35,15 @@ class Edits:
     """The pairs of a run folder, with those that are not kept, and the changes made to them.
 
     Args:
-        folder: the run folder.
-        fixed: grid of the fixed image.
-        moving: grid of the moving image.
+        run: the run folder as it was read.
     """
 
-    def __init__(self, folder: Path, fixed: Grid, moving: Grid) -> None:
-        self.folder, self.grids = folder, {"fixed": fixed, "moving": moving}
+    def __init__(self, run: Run) -> None:
+        self.folder, self.grids = run.folder, {"fixed": run.fixed_grid, "moving": run.moving_grid}
         self.done: list[dict[str, Any]] = []
         self.undone: list[dict[str, Any]] = []
         pending = self._read()
-        with collected(unsaid):  # reading the run has said them already
-            pairs, rows = read_every_pair(folder, fixed, moving)
+        pairs, rows = run.every
         self.rows: dict[int, dict[str, Any]] = {int(row["id"]): row for row in rows}
         self.rois: dict[int, tuple[Roi, Roi]] = {
             int(row["id"]): (a, b) for row, a, b in zip(rows, pairs.fixed.rois, pairs.moving.rois, strict=True)

@@ -52,7 +52,7 @@ class Scene:
         self.moving_display = Display(self.run.moving_grid, known["moving"])
         self._map: tuple[np.ndarray, list[int]] | None = None
         self._mapping = threading.Lock()
-        self.edits = Edits(self.run.folder, self.run.fixed_grid, self.run.moving_grid)
+        self.edits = Edits(self.run)
 
     @classmethod
     def load(cls, folder: str | Path) -> Scene:

@@ -154,7 +154,7 @@ class Session:
         return self.scene.fixed_display if side == "fixed" else self.scene.moving_display
 
     def prompt(self, side: str, where: dict[str, Any]) -> dict[str, Any]:
-        """The region at a point or box of one image and its counterpart, both on one slice; nothing is changed."""
+        """The region at a point or box of one image, on one slice; nothing is changed."""
         display = self._display(side)
         wanted = {"point": 3, "box": 6}
         if len(where) != 1 or next(iter(where)) not in wanted:
@@ -172,7 +172,7 @@ class Session:
         self.worker.call("prompt_ready", str(self.scene.run.folder), *points)
 
     def prompt_more(self, number: Any) -> dict[str, Any]:
-        """Some more of a prompt that was answered on one slice: through further slices, until it is complete."""
+        """Some more of a prompt: its counterpart, then both regions through further slices, until it is complete."""
         if not isinstance(number, int):
             raise InputError(f"a prompt has a whole number, got {number!r}")
         answer: dict[str, Any] = self.worker.call("prompt_more", str(self.scene.run.folder), number)

@@ -13,7 +13,7 @@ from samreg.geometry.field import DisplacementField
 from samreg.io.images import read_image
 from samreg.notes import collected, unsaid
 from samreg.report.slices import body_in_slices
-from samreg.runs.pair_files import read_every_pair, why_unused
+from samreg.runs.pair_files import why_unused
 from samreg.runs.refit import config_of, inputs_of, kept_numbers, refit_run
 from samreg.runs.run_folder import Run, read_run, write_run
 from samreg.types import Progress
@@ -52,7 +52,7 @@ def _images(folder: str) -> tuple[Run, tuple[Image, Image]]:
 
 
 def prompt(progress: Progress, folder: str, side: str, where: dict[str, list[float]]) -> dict[str, Any]:
-    """The region at a point or box on one slice, and its counterpart; see `Asking.begin`."""
+    """The region at a point or box on one slice; see `Asking.begin`."""
     return _asking(progress, folder).begin(side, where)
 
 
@@ -62,7 +62,7 @@ def prompt_ready(progress: Progress, folder: str, fixed: list[float], moving: li
 
 
 def prompt_more(progress: Progress, folder: str, number: int) -> dict[str, Any]:
-    """A prompt followed through further slices; see `Asking.go_on`."""
+    """The counterpart of a prompt, then both through further slices; see `Asking.go_on`."""
     return _asking(progress, folder).go_on(number)
 
 
@@ -103,7 +103,7 @@ def overlaps(progress: Progress, folder: str) -> dict[int, tuple[float, float | 
 
     progress("overlap", 0, 1)
     run = read_run(folder)
-    pairs, rows = read_every_pair(run.folder, run.fixed_grid, run.moving_grid)
+    pairs, rows = run.every
     groups: dict[tuple[int, bool], list[int]] = {}
     for i, row in enumerate(rows):  # a pair that was rejected stands for itself
         alone = int(row["id"]), False
