@@ -102,7 +102,7 @@ def test_all_pairs_cost_one_segmentation_an_image(table: Path, pipeline: list[st
     assert (summary.n_pairs, summary.n_done, summary.n_failed) == (12, 12, 0)
     assert summary.n_encoded == N_IMAGES
     assert sorted(pipeline) == [f"i{i}.mha" for i in range(N_IMAGES)]
-    assert seen == [(i, 12) for i in range(1, 13)]
+    assert seen == [(i, 12) for i in range(13)]
     assert said[-1].startswith("12 of 12 pairs, 0 failed, 4 images encoded")
     assert len(list((table.parent / "out" / "runs").iterdir())) == 12
     rows = list(csv.DictReader((table.parent / "out" / "summary.csv").read_text(encoding="utf-8").splitlines()))
@@ -252,4 +252,5 @@ def test_real_images_in_all_pairs_on_two_processes(tmp_path: Path, data_root: Pa
         [*command, "--jobs", "2"], env=environment, capture_output=True, encoding="utf-8", check=False
     )
     assert done.returncode == 0, done.stderr
-    assert "6 registered, 0 kept from an earlier run, 0 failed, 3 images encoded" in done.stdout
+    assert "6 registered, 0 kept from an earlier run, 0 failed, " in done.stdout
+    assert ", 3 images encoded, " in done.stdout

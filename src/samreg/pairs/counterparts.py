@@ -1,9 +1,9 @@
 """Corresponding prompts: each region of one image asks the other image for its counterpart, where a first registration
 carries it.
 
-Two independent everything modes seldom outline a structure in the same way. A prompt at the carried place, with the
-size of the region's own box and somewhat more and less, gives masks of which the one counts that agrees best with the
-carried outline.
+Two independent everything modes seldom outline a structure in the same way. A box prompt at the carried place, as large as
+the carried region, gives a mask of the same structure more often. Boxes of other sizes cost more than half of all prompts
+and found nothing more (docs/decisions/pairs.md).
 """
 
 from __future__ import annotations
@@ -23,12 +23,6 @@ from samreg.segmenters.pixels import masks_to_slice
 
 __all__ = ["Asked", "SlicePair", "ask", "mask_iou"]
 
-_SCALES = (1.0, 0.85, 1.15)
-"""Sizes of the boxes, relative to the carried region: a heart contracts and relaxes. The first is asked alone."""
-_GOOD = 0.85
-"""Agreement with the carried region from which other sizes are not asked."""
-_EXACT = 0.85
-"""Agreement beyond which the first registration is not exact enough to tell masks apart."""
 _SAME = 0.7
 """IoU from which two masks show the same region."""
 _SETTLED = 0.6
@@ -117,30 +111,6 @@ class _Question:
     fixed: int
 
 
-@dataclass(frozen=True, eq=False)
-class _Answer:
-    """One mask of the other slice.
-
-    Args:
-        mask: (y, x) voxels of the other slice.
-        quality: predicted IoU.
-        similarity: cosine of its prototype and that of the region that asks.
-        agreement: IoU of both on the fixed slice.
-        contained: share of the smaller of both that lies in the other there.
-    """
-
-    mask: np.ndarray
-    quality: float
-    similarity: float
-    agreement: float
-    contained: float
-
-    @property
-    def score(self) -> float:
-        """What decides between the masks of one question."""
-        return self.similarity + min(self.agreement, _EXACT) + 0.5 * self.quality
-
-
 def ask(fixed: Planes, moving: Planes, maps: PlaneMaps, skip: tuple[set[int], set[int]] = (set(), set())) -> Asked:
     """The counterparts of the regions of both images; the slices of both show about the same cut.
 
@@ -205,7 +175,7 @@ def _from_moving(
 
 
 class _Work:
-    """Asks, and chooses among the answers."""
+    """Asks slice by slice, and counts the prompts."""
 
     def __init__(self, fixed: Planes, moving: Planes, maps: PlaneMaps) -> None:
         self.fixed, self.moving, self.maps = fixed, moving, maps
@@ -224,31 +194,30 @@ class _Work:
 
     def _slice(self, here: Planes, there: Planes, number: int, asked: list[_Question], side: str) -> list[SlicePair]:
         encoding = there.encoding(number)
-        best: list[_Answer | None] = [None] * len(asked)
-        for scale in _SCALES:
-            rows = [i for i, known in enumerate(best) if known is None or known.agreement < _GOOD]
-            if not rows:
-                break
-            full, quality = self._prompt(encoding, there, np.stack([_scaled(asked[i].box, scale) for i in rows]))
-            prototypes = slice_prototypes(encoding, full)
-            masks = nearest_masks(full, there.shape)
-            for at, i in enumerate(rows):
-                if not masks[at].any():
-                    continue
-                own = here.regions.prototypes[asked[i].row][None]
-                seen = masks[at][None] if side == "fixed" else self.maps[asked[i].fixed].carried(masks[at][None])
-                answer = _Answer(
-                    masks[at],
-                    float(quality[at]),
-                    float(cosine_similarity(own, prototypes[at][None])[0, 0]),
-                    float(mask_iou(seen, asked[i].carried[None])[0, 0]),
-                    _contained(seen[0], asked[i].carried),
+        full, quality = self._prompt(encoding, there, np.stack([question.box for question in asked]))
+        prototypes = slice_prototypes(encoding, full)
+        pairs = []
+        for i, (question, mask) in enumerate(zip(asked, nearest_masks(full, there.shape), strict=True)):
+            if not mask.any():
+                continue
+            own = here.regions.prototypes[question.row][None]
+            on_fixed = mask if side == "fixed" else self.maps[question.fixed].carried(mask[None])[0]
+            answer = (mask, number, float(quality[i]), -1)
+            asking = (question.mask, question.number, here.regions.rois[question.row].quality, question.row)
+            one, other = (asking, answer) if side == "moving" else (answer, asking)
+            pairs.append(
+                SlicePair(
+                    one[0],
+                    other[0],
+                    (one[1], other[1]),
+                    (one[2], other[2]),
+                    similarity=float(cosine_similarity(own, prototypes[i][None])[0, 0]),
+                    agreement=float(mask_iou(on_fixed[None], question.carried[None])[0, 0]),
+                    rows=(one[3], other[3]),
+                    contained=_contained(on_fixed, question.carried),
                 )
-                known = best[i]
-                if known is None or answer.score > known.score:
-                    best[i] = answer
-        found = zip(asked, best, strict=True)
-        return [_pair_of(q, a, here.regions.rois[q.row].quality, number, side) for q, a in found if a is not None]
+            )
+        return pairs
 
     def _prompt(self, encoding: Encoding, there: Planes, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         pixels = grown(there.to_pixels(boxes), MARGIN * max(encoding.shape), encoding.shape).astype(np.float32)
@@ -261,32 +230,10 @@ class _Work:
         return np.concatenate(masks), np.concatenate(quality)
 
 
-def _pair_of(question: _Question, answer: _Answer, quality: float, number: int, side: str) -> SlicePair:
-    """A question and its answer on slice `number` of the image `side`; `quality` is that of the region that asks."""
-    here = question.mask, question.number, quality, question.row
-    there = answer.mask, number, answer.quality, -1
-    fixed, moving = (here, there) if side == "moving" else (there, here)
-    return SlicePair(
-        fixed[0],
-        moving[0],
-        (fixed[1], moving[1]),
-        (fixed[2], moving[2]),
-        answer.similarity,
-        answer.agreement,
-        rows=(fixed[3], moving[3]),
-        contained=answer.contained,
-    )
-
-
 def _extent(points: np.ndarray) -> np.ndarray:
     """Box (4,) around points (n, 2), (x, y), without the outermost percent on each side."""
     low, high = np.percentile(points, [1, 99], axis=0)
     return np.concatenate([low, high])
-
-
-def _scaled(box: np.ndarray, scale: float) -> np.ndarray:
-    middle, half = (box[:2] + box[2:]) / 2, (box[2:] - box[:2]) / 2
-    return np.concatenate([middle - scale * half, middle + scale * half])
 
 
 def _contained(one: np.ndarray, other: np.ndarray) -> float:

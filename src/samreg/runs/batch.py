@@ -151,6 +151,8 @@ def run_batch(
             if progress:
                 progress("batch", tally.n_seen, len(pairs))
 
+        if progress and tasks:
+            progress("batch", tally.n_seen, len(pairs))  # the table is read: what takes long begins
         run_tasks(register_pair, tasks, keep, jobs=options.jobs, dask=options.dask, threads=options.threads)
     records = {record["key"]: record for record in read_records(path)}
     rows = [(pair, records[keys[pair.id]]) for pair in pairs if keys[pair.id] in records]
