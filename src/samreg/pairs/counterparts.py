@@ -1,9 +1,9 @@
 """Corresponding prompts: each region of one image asks the other image for its counterpart, where a first registration
 carries it.
 
-Two independent everything modes seldom outline a structure in the same way. A box prompt at the carried place, as large as
-the carried region, gives a mask of the same structure more often. Boxes of other sizes cost more than half of all prompts
-and found nothing more (docs/decisions/pairs.md).
+Two independent everything modes seldom outline a structure in the same way. A box prompt at the carried place, as large
+as the carried region, gives a mask of the same structure more often. Boxes of other sizes cost more than half of all
+prompts and found nothing more (docs/decisions/pairs.md).
 """
 
 from __future__ import annotations
