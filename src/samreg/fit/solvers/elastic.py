@@ -16,6 +16,7 @@ from samreg.config import ElasticConfig, FitConfig
 from samreg.fit.level import Level
 from samreg.fit.objective import Objective, has_converged
 from samreg.fit.problem import DenseProblem, Weights, working_shape
+from samreg.fit.solvers.adam import Adam
 from samreg.fit.terms.regions import Shares
 from samreg.geometry.ops.bspline import ControlGrid
 from samreg.geometry.ops.displacement import exponential, logarithm
@@ -96,13 +97,12 @@ def minimise_elastic(
             residual = residual * _moves(len(residual), frozen)
         return exponential(base + residual) if velocity else base + residual
 
-    optimiser = torch.optim.Adam([parameters], lr=0.1 * control)
+    optimiser = Adam(parameters, lr=0.1 * control)
     history: list[float] = []
     for i in range(most):
-        optimiser.zero_grad()
         loss = torch.stack(list(objective.terms(displacement()).values())).sum()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
+        (slope,) = torch.autograd.grad(loss, parameters)
+        optimiser.step(slope)
         history.append(float(loss.detach()))
         progress(i + 1)
         if has_converged(history):

@@ -6,6 +6,7 @@ not hold the point are left out, the others are halved along each axis until New
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -136,7 +137,7 @@ class _Lattice:
 
     def corners(self, cells: Tensor) -> Tensor:
         """Mapped corners (n, 2, ..., 2, d) of cells given by flat number."""
-        at = torch.unravel_index(cells, self.inner.shape)
+        at = _unravelled(cells, self.inner.shape)
         d = len(self.mapped)
         bits = torch.tensor(list(product((0, 1), repeat=d)))
         where = tuple(a[:, None] + bits[:, axis] for axis, a in enumerate(at))
@@ -145,9 +146,18 @@ class _Lattice:
 
     def index(self, cells: Tensor, inner: Tensor) -> Tensor:
         """Indices (n, d) of positions within cells."""
-        at = torch.unravel_index(cells, self.inner.shape)
+        at = _unravelled(cells, self.inner.shape)
         ends = [(n[a], n[a + 1]) for n, a in zip(self.nodes, at, strict=True)]
         return torch.stack([a + inner[:, axis] * (b - a) for axis, (a, b) in enumerate(ends)], dim=-1)
+
+
+def _unravelled(flat: Tensor, shape: Sequence[int]) -> list[Tensor]:
+    """Indices along each axis of flat numbers; `torch.unravel_index` loads a library for symbols first."""
+    at = []
+    for n in reversed(shape):
+        at.append(flat % n)
+        flat = flat // n
+    return at[::-1]
 
 
 def _search(
