@@ -5,8 +5,9 @@
 
 Starts `samreg view` on a copy of the run folder, opens the page in Chromium with software GL, and prints: seconds from
 the start of the command to its answer, from there to images on the screen, and milliseconds a step through the slices
-and a change of the window take for all three images; with --prompts also seconds of points in the fixed image. Beside
-each stand the processor seconds that the command and the browser used for it, which other work on the machine does not
+and a change of the window take for all three images; with --prompts also seconds of points in the fixed image, until
+its region and until the counterpart are on the screen; and the memory of the server and its worker. Beside each time
+stand the processor seconds that the command and the browser used for it, which other work on the machine does not
 change much.
 Needs Linux, Playwright (extra `browser`) and a Chromium (its path in SAMREG_CHROMIUM, else `chromium`).
 """
@@ -108,6 +109,8 @@ def measure(run: Path, n_prompts: int) -> None:
                 print(f"    {each:.0f} ms in all processes of the browser and the server")
             print(f"requests to the server meanwhile: {len(asked)}")
             prompts(page, n_prompts)
+            for name, gib in peaks(server.pid).items():
+                print(f"{name}: largest resident set {gib:.2f} GiB")
         finally:
             server.send_signal(2)
             server.wait(30)
@@ -138,6 +141,20 @@ def processor_seconds() -> float:
     while more := {pid for pid, parent in parents.items() if parent in below} - below:
         below |= more
     return sum(seconds[pid] for pid in below - {os.getpid()})
+
+
+def peaks(server: int) -> dict[str, float]:
+    """GiB of the largest resident set of the server and of the processes that compute for it."""
+    found = {}
+    for status in Path("/proc").glob("[0-9]*/status"):
+        with contextlib.suppress(OSError):
+            rows = dict(line.split(":", 1) for line in status.read_text("utf-8").splitlines())
+            pid, parent = int(rows["Pid"]), int(rows["PPid"])
+            # The tracker of shared things, which Python starts beside a worker, computes nothing.
+            tracks = b"resource_tracker" in (status.parent / "cmdline").read_bytes()
+            if server in (pid, parent) and "VmHWM" in rows and not tracks:
+                found["server" if pid == server else "worker"] = int(rows["VmHWM"].split()[0]) / 2**20
+    return found
 
 
 def large_run(folder: Path) -> Path:

@@ -17,6 +17,7 @@ from samreg.errors import InputError, InputWarning
 from samreg.geometry.phantom import phantom
 from samreg.geometry.rois import Roi, RoiSet
 from samreg.io.images import read_labels
+from samreg.io.palette import PALETTE
 from samreg.io.rois import read_segmentation, write_segmentation
 from samreg.io.segments import segment_entries
 from samreg.regions.regions import Regions
@@ -252,7 +253,11 @@ class TestFit:
         assert [row["name"] for row in read_run(tmp_path / "again").rows][-1] == "cyst"
         assert len(read_run(tmp_path / "again").pairs) == 8
 
-    def test_pairs_keep_their_numbers(self, run: Path, tmp_path: Path) -> None:
+    def test_pairs_keep_their_numbers_and_colours(self, run: Path, tmp_path: Path) -> None:
+        rows = json.loads((run / "pairs.json").read_text("utf-8"))
+        for k, row in enumerate(rows):
+            row["colour"] = PALETTE[(3 * k + 7) % 10]
+        (run / "pairs.json").write_text(json.dumps(rows), "utf-8")
         for side in SIDES:
             add(run, side, "cyst", "Segment_1")
         for number in (3, 8):
@@ -269,6 +274,8 @@ class TestFit:
         rows = json.loads((again / "pairs.json").read_text("utf-8"))
         assert {row["structure"] for row in rows} <= set(numbers)
         assert next(row for row in rows if row["id"] == 9)["name"] == "cyst"
+        colours = {row["id"]: tuple(row["colour"]) for row in rows}
+        assert all(colours[n] == PALETTE[(3 * (n - 1) + 7) % 10] for n in numbers[:-1])
         assert '"number":9' in (again / "report.html").read_text("utf-8").replace(" ", "")
 
     def test_nothing_changed_gives_the_same_field(self, run: Path) -> None:

@@ -88,6 +88,20 @@ class TestStructures:
         a = [block(0, slice(5, 9), slice(5, 9)), block(5, slice(25, 35), slice(25, 35))]
         assert {s.number for s in structures_of(paired(a), numbers=[7, 31])} == {7, 31}
 
+    def test_colours_of_a_run_are_kept_but_for_neighbours_of_one_colour(self) -> None:
+        a = [
+            block(0, slice(5, 9), slice(5, 9)),
+            block(0, slice(5, 9), slice(9, 13)),
+            block(5, slice(25, 35), slice(25, 35)),
+        ]
+        kept = {7: PALETTE[4], 8: PALETTE[4], 31: PALETTE[9]}
+        found = {s.number: s.colour for s in structures_of(paired(a), numbers=[7, 8, 31], colours=kept)}
+        assert found[31] == PALETTE[9]
+        assert PALETTE[4] in (found[7], found[8])
+        assert found[7] != found[8]
+        alone = {s.number: s.colour for s in structures_of(paired(a[1:]), numbers=[8, 31], colours=kept)}
+        assert alone == {8: PALETTE[4], 31: PALETTE[9]}
+
     def test_none(self) -> None:
         assert structures_of(PairedRois.none(GRID, GRID)) == ()
         assert counted(()) == "0 pairs used of 0"

@@ -19,9 +19,11 @@ from samreg.geometry.phantom import phantom
 from samreg.geometry.rois import Roi
 from samreg.io.segments import segment_entries
 from samreg.notes import collected, unsaid
+from samreg.report.structures import structures_of
 from samreg.runs.run_folder import read_run
 from samreg.viewer.edits import Edits
 from samreg.viewer.masks import pack, pack_roi, unpack_roi
+from samreg.viewer.scene import Scene
 from samreg.viewer.session import Session
 from samreg.viewer.worker import CancelledError, Worker
 from test_refit import add
@@ -51,6 +53,16 @@ def edits_of(run: Path) -> Edits:
     with collected(unsaid):
         found = read_run(run)
     return Edits(found)
+
+
+def test_the_page_names_a_pair_as_the_report_does(run: Path) -> None:
+    """Labels are named by their values."""
+    scene = Scene.load(run)
+    shown = {row["id"]: row["title"] for row in scene.pairs()}
+    assert shown == {s.number: s.title for s in structures_of(read_run(run).pairs)}
+    assert shown[1] == "1 label 1"
+    assert scene.edits.rename(1, "liver") == [1]
+    assert scene.pairs([1])[0]["title"] == "1 liver"
 
 
 def square(start: int = 20, size: int = 12) -> Roi:

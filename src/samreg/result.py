@@ -219,6 +219,7 @@ class RegistrationResult:
         landmarks: how far landmarks that pulled the transform were apart before and after; None without any.
         numbers: the number of each pair in files and reports, where pairs keep those that they had in an earlier run;
             empty for 1 to K.
+        colours: RGB, 0 to 255, of pairs that keep theirs as well, by number.
         maps: what checks measured at every voxel of the fixed image, by name: with `checks="all"` `spread`, how far the
             field moves when one image is perturbed, in world units.
     """
@@ -247,6 +248,7 @@ class RegistrationResult:
     landmarks: LandmarkRecord | None = None
     maps: Mapping[str, ScalarArray] = dataclasses.field(default_factory=dict)
     numbers: tuple[int, ...] = ()
+    colours: Mapping[int, tuple[int, int, int]] = dataclasses.field(default_factory=dict)
 
     @property
     def pair_numbers(self) -> tuple[int, ...]:

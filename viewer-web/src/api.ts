@@ -9,6 +9,8 @@ export interface SidePair extends PackedRegion { size: number; n_voxels: number 
 export interface PairRow {
   id: number
   name: string
+  /** Number and name as the report writes them. */
+  title: string
   keep: boolean
   given: boolean
   similarity: number

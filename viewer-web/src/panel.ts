@@ -315,7 +315,7 @@ export class Panel {
     const pair = s.pair(lit)
     if (pair && !this.mends(pair)) {
       this.stroke(g, pair.regions[this.side], pair.colour, 2.6 * unit, 0.22, pair.keep ? [] : [4, 5])
-      this.label(g, pair.regions[this.side], `${pair.id}${pair.name ? ` ${pair.name}` : ''}`, pair.colour, unit)
+      this.label(g, pair.regions[this.side], pair.title, pair.colour, unit)
     }
   }
 

@@ -74,7 +74,7 @@ export class Table {
     const chip = document.createElement('i')
     chip.style.background = pair.colour
     const name = document.createElement('span')
-    name.textContent = (pair.name ? `${pair.id} ${pair.name}` : `pair ${pair.id}`) + (pair.structure === pair.id ? '' : `, structure ${pair.structure}`)
+    name.textContent = (pair.name ? pair.title : `pair ${pair.title}`) + (pair.structure === pair.id ? '' : `, structure ${pair.structure}`)
     title.append(chip, name)
     const size = amount(pair.fixed.size, this.state) + (pair.moving.size === pair.fixed.size ? '' : ` → ${amount(pair.moving.size, this.state)}`)
     const weight = pair.keep ? (pair.background ? 'background' : pair.confidence > 0 ? `weight ${pair.confidence.toFixed(2)}` : 'unused') : 'rejected'

@@ -6,6 +6,7 @@ protanopia, deuteranopia and tritanopia (Machado et al. 2009), and at least 9 fr
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 __all__ = ["PALETTE", "RGB", "colours_apart", "pair_colour"]
@@ -32,25 +33,35 @@ def pair_colour(index: int) -> RGB:
     return PALETTE[index % len(PALETTE)]
 
 
-def colours_apart(neighbours: Sequence[Sequence[int]]) -> list[RGB]:
+def colours_apart(neighbours: Sequence[Sequence[int]], known: Sequence[RGB | None] = ()) -> list[RGB]:
     """Colours for things in their order, so that each differs from its nearest neighbours.
 
-    The first ten things all differ. Each later one differs from its neighbours as long as fewer than ten of them have
-    a colour; where more have one, from the nearest.
+    Without known colours the first ten things all differ. Each later one differs from its neighbours as long as fewer
+    than ten of them have a colour; where more have one, from the nearest.
 
     Args:
         neighbours: of each thing the numbers of its neighbours, the nearest first.
+        known: of each thing the colour that it is known by, or None; none by default. It is kept unless a neighbour
+            before it is known by the same.
     """
     n = len(PALETTE)
-    chosen: list[int] = []
+    chosen: dict[int, int] = {}
+    for i, colour in enumerate(known):
+        if colour in PALETTE:
+            index = PALETTE.index(colour)
+            if all(chosen.get(other) != index for other in neighbours[i]):
+                chosen[i] = index
+    fresh = not chosen
     for i, near in enumerate(neighbours):
-        if i < n:
-            chosen.append(i)
+        if i in chosen:
+            continue
+        if fresh and i < n:
+            chosen[i] = i
             continue
         taken: list[int] = []
         for other in near:
-            if other < i and chosen[other] not in taken and len(taken) < n - 1:
+            if other in chosen and chosen[other] not in taken and len(taken) < n - 1:
                 taken.append(chosen[other])
-        free = [colour for colour in range(n) if colour not in taken]
-        chosen.append(min(free, key=lambda colour: (chosen.count(colour), colour)))
-    return [PALETTE[colour] for colour in chosen]
+        counts = Counter(chosen.values())
+        chosen[i] = min((c for c in range(n) if c not in taken), key=lambda colour: (counts[colour], colour))
+    return [PALETTE[chosen[i]] for i in range(len(neighbours))]

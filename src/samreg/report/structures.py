@@ -7,7 +7,7 @@ the lowest number of its pairs, so that it can be found in pairs.json and in the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +21,16 @@ from samreg.metrics.pair_overlap import structure_dice
 from samreg.report.slices import black_and_white, matching_axis
 from samreg.result import RegistrationResult
 
-__all__ = ["Structure", "amount_text", "body_mask", "counted", "result_structures", "size_text", "structures_of"]
+__all__ = [
+    "Structure",
+    "amount_text",
+    "body_mask",
+    "counted",
+    "result_structures",
+    "size_text",
+    "structures_of",
+    "titled",
+]
 
 _SAME = 0.5
 """IoU of regions of neighbouring slices, in both images, from which they are one structure."""
@@ -69,8 +78,13 @@ class Structure:
 
     @property
     def title(self) -> str:
-        """Number and name; a name that is the value of a label says so."""
-        return f"{self.number} {'label ' if self.name.isdigit() else ''}{self.name}".strip()
+        """See `titled`."""
+        return titled(self.number, self.name)
+
+
+def titled(number: int, name: str) -> str:
+    """Number and name of a pair or structure; a name that is the value of a label says so."""
+    return f"{number} {'label ' if name.isdigit() else ''}{name}".strip()
 
 
 def structures_of(
@@ -79,6 +93,7 @@ def structures_of(
     moving: Image | None = None,
     field: DisplacementField | None = None,
     numbers: Sequence[int] | None = None,
+    colours: Mapping[int, RGB] | None = None,
 ) -> tuple[Structure, ...]:
     """The structures of some pairs: those that are used first, the most used and then the largest of these first.
 
@@ -88,6 +103,7 @@ def structures_of(
         moving: the moving image.
         field: the transform, for the overlap after registration.
         numbers: (k,) of the pairs; 1 to k by default.
+        colours: number of a pair -> the colour that it has in an earlier run, and keeps.
     """
     if not len(pairs):
         return ()
@@ -107,7 +123,8 @@ def structures_of(
         range(len(groups)),
         key=lambda g: (use[g] <= 0 or hidden[g], hidden[g], -round(use[g], 3), -sizes[g][0], groups[g][0]),
     )
-    colours = dict(zip(order, colours_apart(_neighbours(pairs, [groups[g] for g in order])), strict=True))
+    known = [next((colours[ids[r]] for r in groups[g] if ids[r] in colours), None) for g in order] if colours else []
+    chosen = dict(zip(order, colours_apart(_neighbours(pairs, [groups[g] for g in order]), known), strict=True))
     made = []
     for g in order:
         rows = groups[g]
@@ -117,7 +134,7 @@ def structures_of(
                 rows=tuple(rows),
                 pairs=tuple(ids[r] for r in rows),
                 name=next((pairs.fixed[r].name for r in rows if pairs.fixed[r].name), ""),
-                colour=colours[g],
+                colour=chosen[g],
                 given=bool(pairs.is_given[rows].any()),
                 background=hidden[g],
                 weight=use[g] / len(rows),
@@ -132,7 +149,7 @@ def structures_of(
 
 def result_structures(result: RegistrationResult) -> tuple[Structure, ...]:
     """The structures of a registration, with their overlap before and after."""
-    return structures_of(result.pairs, result.fixed, result.moving, result.field, result.pair_numbers)
+    return structures_of(result.pairs, result.fixed, result.moving, result.field, result.pair_numbers, result.colours)
 
 
 def counted(structures: Sequence[Structure]) -> str:

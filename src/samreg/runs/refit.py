@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from samreg.runs.initial import read_initial
 from samreg.runs.run_folder import Run, read_run, write_run
 from samreg.types import Progress
 
-__all__ = ["config_of", "fit_run", "inputs_of", "kept_numbers", "other_inputs_of", "refit_run"]
+__all__ = ["as_before", "config_of", "fit_run", "inputs_of", "other_inputs_of", "refit_run"]
 
 
 def fit_run(
@@ -73,10 +73,21 @@ def fit_run(
     )
     before = run.manifest["counts"]["pairs"]
     text = f"fitted again from {run.folder}, with {len(run.pairs)} pairs; that run was fitted with {before}"
-    return dataclasses.replace(result, notes=(text, *notes, *result.notes), numbers=kept_numbers(run, result.pairs))
+    return as_before(dataclasses.replace(result, notes=(text, *notes, *result.notes)), run)
 
 
-def kept_numbers(run: Run, pairs: PairedRois) -> tuple[int, ...]:
+def as_before(result: RegistrationResult, run: Run) -> RegistrationResult:
+    """The same, in which the pairs of an earlier run keep their numbers and colours."""
+    colours = {int(row["id"]): _colour(row["colour"]) for row in run.rows if "colour" in row}
+    return dataclasses.replace(result, numbers=_kept_numbers(run, result.pairs), colours=colours)
+
+
+def _colour(values: Sequence[int]) -> tuple[int, int, int]:
+    red, green, blue = (int(v) for v in values)
+    return red, green, blue
+
+
+def _kept_numbers(run: Run, pairs: PairedRois) -> tuple[int, ...]:
     """Numbers of pairs of which some are pairs of a run: those keep theirs, the others get those after all of the run.
 
     Args:

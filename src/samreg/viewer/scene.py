@@ -17,6 +17,7 @@ from samreg.io.images import read_image
 from samreg.io.palette import pair_colour
 from samreg.notes import collected, unsaid
 from samreg.report.slices import shown_window
+from samreg.report.structures import titled
 from samreg.runs.run_folder import Run, read_run
 from samreg.viewer.display import Display
 from samreg.viewer.edits import Edits
@@ -115,6 +116,7 @@ class Scene:
         return {
             "id": number,
             "name": row["name"],
+            "title": titled(number, row["name"]),
             "keep": row["keep"],
             "given": bool(row.get("given", row["name"] != "")),
             "similarity": float(row["similarity"]),

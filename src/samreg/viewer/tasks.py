@@ -14,7 +14,7 @@ from samreg.io.images import read_image
 from samreg.notes import collected, unsaid
 from samreg.report.slices import body_in_slices
 from samreg.runs.pair_files import why_unused
-from samreg.runs.refit import config_of, inputs_of, kept_numbers, refit_run
+from samreg.runs.refit import as_before, config_of, inputs_of, refit_run
 from samreg.runs.run_folder import Run, read_run, write_run
 from samreg.types import Progress
 from samreg.viewer.display import Display
@@ -140,8 +140,7 @@ def register(progress: Progress, folder: str, out: str) -> dict[str, Any]:
             extra_pairs=kept if len(kept) else None,
             progress=progress,
         )
-    numbers = kept_numbers(current, result.pairs)
-    result = dataclasses.replace(result, notes=(*notes, *result.notes), numbers=numbers)
+    result = as_before(dataclasses.replace(result, notes=(*notes, *result.notes)), current)
     inputs = inputs_of(run)
     chosen = {side: {k: run.manifest["images"][side].get(k) for k in ("frame", "series")} for side in inputs}
     write_run(result, out, inputs=inputs, chosen=chosen)
