@@ -175,6 +175,15 @@ class TestProgress:
         assert lines[-1].startswith("encode and prompt fixed: 4 of 4, ")
         assert len(lines) >= 4
 
+    def test_what_goes_on_has_a_name_after_the_last_step_of_an_image(self) -> None:
+        """A photograph is one step: its end is the first that is told, and then the other image is at work."""
+        progress = ProgressLines()
+        progress.begin("loading the segmenter")
+        progress("segment fixed", 1, 1)
+        assert progress._now == "encode and prompt moving"
+        progress("segment moving", 1, 1)
+        assert progress._now == "start and pairs"
+
     def test_one_amount_over_all_stages(self) -> None:
         progress = ProgressLines()
         seen = []

@@ -18,9 +18,13 @@ __all__ = ["ProgressLines", "left"]
 
 _SHARES = {"segment fixed": 45.0, "segment moving": 45.0, "fit": 10.0}
 """Stages of a registration -> their share of the work; images that were segmented before have none."""
-_AFTER = {"segment moving": "start and pairs", "fit": "checks and files"}
-"""What comes after a stage, which has no steps of its own."""
 _NAMES = {"segment fixed": "encode and prompt fixed", "segment moving": "encode and prompt moving"}
+_AFTER = {
+    "segment fixed": _NAMES["segment moving"],
+    "segment moving": "start and pairs",
+    "fit": "checks and files",
+}
+"""What comes after a stage, before its own first step is done."""
 _LOGGERS = "samreg.segmenters.engines", "samreg.cache"
 _BEATS = 10
 """Looks at the clock within the longest silence of a log."""
