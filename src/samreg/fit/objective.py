@@ -29,6 +29,7 @@ from samreg.fit.terms.masked import Inside, MaskedLncc, masked_similarity
 from samreg.fit.terms.penalties import fold_penalty
 from samreg.fit.terms.regions import RegionTerm
 from samreg.geometry.frame import Frame
+from samreg.geometry.grid import Grid
 from samreg.geometry.ops.displacement import bending_energy, derivatives, gradient_energy, transposed_jacobian
 from samreg.geometry.ops.smoothing import gaussian
 from samreg.initial.pyramid import resample
@@ -37,6 +38,8 @@ __all__ = ["Objective", "has_converged"]
 
 _DENSE = 1.5
 """Voxels of the moving image a working voxel along each axis."""
+_MOST_FINER = 8
+"""Voxels that the moving image may get for each of a level, where it has fewer itself."""
 _MEETS = 0.02
 """Voxels by which grids may miss each other and still meet."""
 _UNSEEN = 0.02
@@ -60,9 +63,12 @@ class Objective:
         fixed_grid = problem.fixed_grid.with_shape(shape)
         shrink = [n / m for n, m in zip(problem.fixed_grid.shape, shape, strict=True)]
         self.frame = Frame(fixed_grid, problem.moving_grid.with_shape(_matching_shape(problem, shrink)), problem.affine)
-        # Linear interpolation between denser voxels is nearly a spline's; where voxels lie on voxels it is exact.
-        dense = self.frame.moving.shape if _voxels_meet(self.frame) else _matching_shape(problem, shrink, _DENSE)
-        self.grey_frame = Frame(fixed_grid, problem.moving_grid.with_shape(dense), problem.affine)
+        # Linear interpolation between denser voxels is nearly a spline's; where voxels lie on voxels it is exact, also
+        # where a level has more slices than the images, between which both are splines.
+        alike = Frame(fixed_grid, _alike(problem, shrink), problem.affine)
+        dense = problem.moving_grid.with_shape(_matching_shape(problem, shrink, _DENSE))
+        fits = alike.moving.n_voxels <= max(problem.moving_grid.n_voxels, _MOST_FINER * fixed_grid.n_voxels)
+        self.grey_frame = alike if fits and _voxels_meet(alike) else Frame(fixed_grid, dense, problem.affine)
         self.spacing = fixed_grid.array_spacing
         self.frozen = problem.frozen_axis
         self.field_smoothing = problem.field_smoothing * problem.stiffness
@@ -70,7 +76,7 @@ class Objective:
         pixel = min(x for n, x in zip(shape, self.spacing, strict=True) if n > 1)
         fixed, moving = (torch.as_tensor(np.ascontiguousarray(v))[None] for v in (problem.fixed, problem.moving))
         self.fixed = resample(fixed, problem.fixed_grid, shape, pixel)
-        self.moving = resample(moving, problem.moving_grid, dense, pixel)
+        self.moving = resample(moving, problem.moving_grid, self.grey_frame.moving.shape, pixel)
         self.identity = self.frame.identity()
         self.regions = self.distances = self.embeddings = self.inside = None
         self.similarity: Similarity | MaskedLncc | None = None
@@ -202,22 +208,32 @@ class Objective:
         return terms
 
 
+def _alike(problem: DenseProblem, shrink: list[float]) -> Grid:
+    """The moving image on voxels as large as the level's, which may be smaller than its own."""
+    sizes = zip(problem.moving_grid.shape, _reach(problem, shrink), strict=True)
+    return problem.moving_grid.with_shape([1 if n == 1 else max(1, round(n / r)) for n, r in sizes])
+
+
 def _matching_shape(problem: DenseProblem, shrink: list[float], dense: float = 1.0) -> tuple[int, ...]:
     """Moving voxels of about the size of the level's fixed voxels, `dense` times as many along each axis.
 
     They are never smaller than the moving image's own by more than that; across a frozen axis they are not denser.
     """
+    more = [1.0 if n == 1 or a == problem.frozen_axis else dense for a, n in enumerate(problem.moving_grid.shape)]
+    rows = zip(problem.moving_grid.shape, _reach(problem, shrink), more, strict=True)
+    return tuple(max(1, round(n * k / max(1.0, r))) for n, r, k in rows)
+
+
+def _reach(problem: DenseProblem, shrink: list[float]) -> np.ndarray:
+    """(d,) length in moving voxels of one level voxel along each moving axis, whichever fixed axis runs along it."""
     size = [s * f for s, f in zip(problem.fixed_grid.array_spacing, shrink, strict=True)]
     linear = (
         np.linalg.inv(problem.moving_grid.matrix[:-1, :-1])
         @ problem.affine[:-1, :-1]
         @ np.asarray(problem.fixed_grid.direction)
     )
-    # Length in moving voxels of one level voxel along each moving axis, whichever fixed axis runs along it.
-    reach = np.abs(linear * np.asarray(size)[::-1]).max(axis=1)[::-1]
-    more = [1.0 if n == 1 or a == problem.frozen_axis else dense for a, n in enumerate(problem.moving_grid.shape)]
-    rows = zip(problem.moving_grid.shape, reach, more, strict=True)
-    return tuple(max(1, round(n * k / max(1.0, r))) for n, r, k in rows)
+    result: np.ndarray = np.abs(linear * np.asarray(size)[::-1]).max(axis=1)[::-1]
+    return result
 
 
 def _voxels_meet(frame: Frame) -> bool:

@@ -117,9 +117,8 @@ class GreyPyramid:
             small = grid.with_shape(_shape(grid, pixel))
             # Linear interpolation between voxels half as far apart is nearly that of a spline.
             spacing = [max(pixel / _OVERSAMPLED, s / _MOST_OVERSAMPLED) for s in other.array_spacing]
-            dense = other.with_shape(
-                [max(1, round(n * s / t)) for n, s, t in zip(other.shape, other.array_spacing, spacing, strict=True)]
-            )
+            sizes = zip(other.shape, other.array_spacing, spacing, strict=True)
+            dense = other.with_shape([1 if n == 1 else max(1, round(n * s / t)) for n, s, t in sizes])
             self._levels[pixel] = GreyLevel(
                 resample(fixed, grid, small.shape, pixel),
                 small,

@@ -43,8 +43,11 @@ _NEGLIGIBLE = 1e-5  # of the smallest spacing; a smaller v is rounding
 
 
 def write_displacement(field: DisplacementField, path: str | Path) -> Path:
-    """Write u as an ITK displacement field (.nii.gz, .nii, .nrrd or .mha); one slice of a volume becomes three."""
-    if field.grid.ndim == 3 and 1 in field.grid.shape:
+    """Write u as an ITK displacement field (.nii.gz, .nii, .nrrd or .mha).
+
+    One slice of a volume becomes three, and one row of a picture, which NIfTI cannot tell from a line.
+    """
+    if 1 in field.grid.shape:
         field = _padded(field, [int(n == 1) for n in field.grid.shape])
     return save(to_itk(field.u, field.grid), Path(path))
 

@@ -1,0 +1,115 @@
+"""Images of odd shapes, sizes and values through the whole of `samreg register`: a result, or one line and status 2."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from samreg.cli import main
+from samreg.geometry.grid import Grid
+from samreg.geometry.image import Image
+from samreg.io.images import write_image
+from samreg.runs.run_folder import read_run
+
+
+def _body(*shape: int, seed: int = 0) -> np.ndarray:
+    """Two nested balls in noise."""
+    at = np.meshgrid(*(np.linspace(-1, 1, n) if n > 1 else np.zeros(1) for n in shape), indexing="ij")
+    radius = np.sqrt(sum(a**2 for a in at))
+    noise = np.random.default_rng(seed).normal(0, 3, shape)
+    return (100 * (radius < 0.7) + 60 * (radius < 0.4) + noise).astype(np.float32)
+
+
+def _image(data: np.ndarray, spacing: tuple[float, ...] = (), origin: tuple[float, ...] = ()) -> Image:
+    d = data.ndim
+    return Image(data, Grid(data.shape, spacing or (1.0,) * d, origin or (0.0,) * d))
+
+
+def _gaps() -> np.ndarray:
+    data = _body(6, 48, 48)
+    data[[0, 2, 5]] = 0
+    return data
+
+
+def _ends(fixed: Image, moving: Image, folder: Path, capsys: pytest.CaptureFixture[str]) -> int:
+    """Register two images; the status, after a look at what came of it."""
+    folder.mkdir()
+    for name, image in (("fixed", fixed), ("moving", moving)):
+        write_image(image, folder / f"{name}.mha")
+    command = ["register", str(folder / "fixed.mha"), str(folder / "moving.mha"), "-o", str(folder / "run")]
+    status = main([*command, "--preset", "fast", "--no-cache"])
+    said = capsys.readouterr().err
+    if status == 0:
+        run = read_run(folder / "run")
+        assert run.field is not None
+        assert np.isfinite(run.field.u).all()
+        assert "Traceback" not in said
+    else:
+        assert status == 2, said
+        assert len(said.strip().splitlines()) == 1
+        assert not (folder / "run").exists()
+    return status
+
+
+_SAME = {
+    "one row": _image(_body(1, 200)),
+    "three rows": _image(_body(3, 100)),
+    "four pixels": _image(_body(2, 2)),
+    "one slice": _image(_body(1, 64, 64)),
+    "a plane crosswise": _image(_body(24, 1, 24)),
+    "a line in space": _image(_body(1, 1, 64)),
+    "of micrometres": _image(_body(64, 64), (1e-3, 1e-3)),
+    "of kilometres": _image(_body(6, 40, 40), (1e6, 1e6, 1e6)),
+    "flat voxels": _image(_body(40, 40, 6), (100.0, 1.0, 0.01)),
+    "far away": _image(_body(64, 64), origin=(1e9, -1e9)),
+    "huge values": _image(_body(64, 64) * 1e30),
+    "slices of zeros": _image(_gaps()),
+}
+
+
+@pytest.mark.parametrize("name", _SAME)
+def test_an_odd_image_and_itself(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    image = _SAME[name]
+    assert _ends(image, image, tmp_path / "odd", capsys) == 0
+    field = read_run(tmp_path / "odd" / "run").transform()
+    if name not in ("four pixels", "slices of zeros"):
+        moved = np.linalg.norm((field.u / np.asarray(image.grid.spacing)).reshape(-1, image.grid.ndim), axis=1)
+        assert np.median(moved) < 0.2  # voxels
+
+
+@pytest.mark.parametrize(
+    ("fixed", "moving", "status"),
+    [
+        (_image(_body(64, 64)), _image(_body(1, 1)), 2),
+        (_image(np.zeros((32, 32), np.float32)), _image(_body(64, 64)), 2),
+        (_image(_body(1, 12, 12)), _image(_body(12, 1, 12)), 0),
+        (_image(_body(1, 64, 64)), _image(_body(8, 64, 64)), 0),
+        (_image(_body(64, 64), (1e-3, 1e-3)), _image(_body(64, 64)), 0),
+        (_image(_body(64, 64)), _image(np.pad(_body(64, 64), ((30, 900), (40, 900)))), 0),
+        (_image(_body(64, 64) * 1e-40), _image(_body(64, 64)), 0),
+    ],
+    ids=["one pixel", "nothing", "planes that cross", "a slice of it", "a thousandth", "huge padding", "tiny values"],
+)
+def test_an_odd_image_and_another(
+    fixed: Image, moving: Image, status: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _ends(fixed, moving, tmp_path / "odd", capsys) == status
+
+
+_SIZES = st.sampled_from([1, 2, 3, 5, 14])
+
+
+@pytest.mark.slow
+@settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data(), d=st.sampled_from([2, 3]))
+def test_images_of_any_shape_and_spacing(
+    data: st.DataObject, d: int, tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pair = []
+    for seed in (1, 2):
+        shape = data.draw(st.tuples(*[_SIZES] * d))
+        spacing = data.draw(st.tuples(*[st.sampled_from([1e-3, 0.5, 1.0, 3.0, 1e3])] * d))
+        pair.append(_image(_body(*shape, seed=seed), spacing))
+    assert _ends(*pair, tmp_path_factory.mktemp("any") / "odd", capsys) in (0, 2)
