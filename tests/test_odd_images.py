@@ -33,13 +33,13 @@ def _gaps() -> np.ndarray:
     return data
 
 
-def _ends(fixed: Image, moving: Image, folder: Path, capsys: pytest.CaptureFixture[str]) -> int:
+def _ends(fixed: Image, moving: Image, folder: Path, capsys: pytest.CaptureFixture[str], preset: str = "fast") -> int:
     """Register two images; the status, after a look at what came of it."""
     folder.mkdir()
     for name, image in (("fixed", fixed), ("moving", moving)):
         write_image(image, folder / f"{name}.mha")
     command = ["register", str(folder / "fixed.mha"), str(folder / "moving.mha"), "-o", str(folder / "run")]
-    status = main([*command, "--preset", "fast", "--no-cache"])
+    status = main([*command, "--preset", preset, "--no-cache"])
     said = capsys.readouterr().err
     if status == 0:
         run = read_run(folder / "run")
@@ -77,6 +77,13 @@ def test_an_odd_image_and_itself(name: str, tmp_path: Path, capsys: pytest.Captu
     if name not in ("four pixels", "slices of zeros"):
         moved = np.linalg.norm((field.u / np.asarray(image.grid.spacing)).reshape(-1, image.grid.ndim), axis=1)
         assert np.median(moved) < 0.2  # voxels
+
+
+def test_a_stack_of_thick_slices_is_its_own_best_match(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stack = _image(_body(8, 64, 64), (1.0, 1.0, 8.0))
+    assert _ends(stack, stack, tmp_path / "odd", capsys, "default") == 0
+    moved = np.abs(read_run(tmp_path / "odd" / "run").transform().u / np.asarray(stack.grid.spacing))
+    assert moved.max() < 0.02  # voxels
 
 
 @pytest.mark.parametrize(
