@@ -4,8 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from samreg.cli import main
 from samreg.geometry.grid import Grid
@@ -103,20 +101,3 @@ def test_an_odd_image_and_another(
     fixed: Image, moving: Image, status: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert _ends(fixed, moving, tmp_path / "odd", capsys) == status
-
-
-_SIZES = st.sampled_from([1, 2, 3, 5, 14])
-
-
-@pytest.mark.slow
-@settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(data=st.data(), d=st.sampled_from([2, 3]))
-def test_images_of_any_shape_and_spacing(
-    data: st.DataObject, d: int, tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
-) -> None:
-    pair = []
-    for seed in (1, 2):
-        shape = data.draw(st.tuples(*[_SIZES] * d))
-        spacing = data.draw(st.tuples(*[st.sampled_from([1e-3, 0.5, 1.0, 3.0, 1e3])] * d))
-        pair.append(_image(_body(*shape, seed=seed), spacing))
-    assert _ends(*pair, tmp_path_factory.mktemp("any") / "odd", capsys) in (0, 2)
