@@ -61,19 +61,19 @@ class Objective:
     def __init__(self, problem: DenseProblem, weights: Weights, shape: tuple[int, ...]) -> None:
         self.weights = weights
         fixed_grid = problem.fixed_grid.with_shape(shape)
-        shrink = [n / m for n, m in zip(problem.fixed_grid.shape, shape, strict=True)]
-        self.frame = Frame(fixed_grid, problem.moving_grid.with_shape(_matching_shape(problem, shrink)), problem.affine)
+        reach = _reach(problem, fixed_grid)
+        self.frame = Frame(fixed_grid, _matching(problem, reach), problem.affine)
         # Linear interpolation between denser voxels is nearly a spline's; where voxels lie on voxels it is exact, also
         # where a level has more slices than the images, between which both are splines.
-        alike = Frame(fixed_grid, _alike(problem, shrink), problem.affine)
-        dense = problem.moving_grid.with_shape(_matching_shape(problem, shrink, _DENSE))
+        alike = Frame(fixed_grid, _alike(problem, reach), problem.affine)
         fits = alike.moving.n_voxels <= max(problem.moving_grid.n_voxels, _MOST_FINER * fixed_grid.n_voxels)
-        self.grey_frame = alike if fits and _voxels_meet(alike) else Frame(fixed_grid, dense, problem.affine)
+        dense = Frame(fixed_grid, _matching(problem, reach, _DENSE), problem.affine)
+        self.grey_frame = alike if fits and _voxels_meet(alike) else dense
         self.spacing = fixed_grid.array_spacing
         self.frozen = problem.frozen_axis
         self.field_smoothing = problem.field_smoothing * problem.stiffness
         self.stiffness, self.same_body = problem.stiffness, problem.same_body
-        pixel = min(x for n, x in zip(shape, self.spacing, strict=True) if n > 1)
+        pixel = fixed_grid.finest_spacing
         fixed, moving = (torch.as_tensor(np.ascontiguousarray(v))[None] for v in (problem.fixed, problem.moving))
         self.fixed = resample(fixed, problem.fixed_grid, shape, pixel)
         self.moving = resample(moving, problem.moving_grid, self.grey_frame.moving.shape, pixel)
@@ -208,32 +208,30 @@ class Objective:
         return terms
 
 
-def _alike(problem: DenseProblem, shrink: list[float]) -> Grid:
+def _reach(problem: DenseProblem, level: Grid) -> np.ndarray:
+    """(d,) length in moving voxels of one level voxel along each moving axis, whichever fixed axis runs along it."""
+    linear = (
+        np.linalg.inv(problem.moving_grid.matrix[:-1, :-1]) @ problem.affine[:-1, :-1] @ np.asarray(level.direction)
+    )
+    result: np.ndarray = np.abs(linear * np.asarray(level.spacing)).max(axis=1)[::-1]
+    return result
+
+
+def _alike(problem: DenseProblem, reach: np.ndarray) -> Grid:
     """The moving image on voxels as large as the level's, which may be smaller than its own."""
-    sizes = zip(problem.moving_grid.shape, _reach(problem, shrink), strict=True)
+    sizes = zip(problem.moving_grid.shape, reach, strict=True)
     return problem.moving_grid.with_shape([1 if n == 1 else max(1, round(n / r)) for n, r in sizes])
 
 
-def _matching_shape(problem: DenseProblem, shrink: list[float], dense: float = 1.0) -> tuple[int, ...]:
-    """Moving voxels of about the size of the level's fixed voxels, `dense` times as many along each axis.
+def _matching(problem: DenseProblem, reach: np.ndarray, dense: float = 1.0) -> Grid:
+    """The moving image on voxels of about the size of the level's, `dense` times as many along each axis.
 
     They are never smaller than the moving image's own by more than that; across a frozen axis they are not denser.
     """
-    more = [1.0 if n == 1 or a == problem.frozen_axis else dense for a, n in enumerate(problem.moving_grid.shape)]
-    rows = zip(problem.moving_grid.shape, _reach(problem, shrink), more, strict=True)
-    return tuple(max(1, round(n * k / max(1.0, r))) for n, r, k in rows)
-
-
-def _reach(problem: DenseProblem, shrink: list[float]) -> np.ndarray:
-    """(d,) length in moving voxels of one level voxel along each moving axis, whichever fixed axis runs along it."""
-    size = [s * f for s, f in zip(problem.fixed_grid.array_spacing, shrink, strict=True)]
-    linear = (
-        np.linalg.inv(problem.moving_grid.matrix[:-1, :-1])
-        @ problem.affine[:-1, :-1]
-        @ np.asarray(problem.fixed_grid.direction)
-    )
-    result: np.ndarray = np.abs(linear * np.asarray(size)[::-1]).max(axis=1)[::-1]
-    return result
+    shape = problem.moving_grid.shape
+    more = [1.0 if n == 1 or a == problem.frozen_axis else dense for a, n in enumerate(shape)]
+    rows = zip(shape, reach, more, strict=True)
+    return problem.moving_grid.with_shape([max(1, round(n * k / max(1.0, r))) for n, r, k in rows])
 
 
 def _voxels_meet(frame: Frame) -> bool:

@@ -135,7 +135,7 @@ def working_shape(problem: DenseProblem, size: float) -> tuple[int, ...]:
     grid = problem.fixed_grid
     spacing = grid.array_spacing
     longest = max(n * s for n, s in zip(grid.shape, spacing, strict=True) if n > 1)
-    pixel = max(min(s for n, s in zip(grid.shape, spacing, strict=True) if n > 1), longest / size)
+    pixel = max(grid.finest_spacing, longest / size)
     shape = []
     for axis, (n, s) in enumerate(zip(grid.shape, spacing, strict=True)):
         thick = n > 1 and axis != problem.frozen_axis and s > _MAX_THICKNESS * pixel

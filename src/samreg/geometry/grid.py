@@ -105,6 +105,12 @@ class Grid:
         return tuple(n * s for n, s in zip(self.shape[::-1], self.spacing, strict=True))
 
     @property
+    def finest_spacing(self) -> float:
+        """Smallest spacing along the axes that have more than one voxel; of all axes where none has."""
+        sides = [s for n, s in zip(self.shape, self.array_spacing, strict=True) if n > 1]
+        return min(sides or self.spacing)
+
+    @property
     def coarsest_axis(self) -> int:
         """Array axis of the coarsest spacing: the axis across the slices of a stack.
 

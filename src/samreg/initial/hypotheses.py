@@ -107,9 +107,7 @@ def rotations(d: int) -> list[np.ndarray]:
 
 def edges(values: Tensor, grid: Grid) -> Tensor:
     """(*shape) length of the gradient, in grey values a smallest voxel: where something begins."""
-    sides = [s for n, s in zip(grid.shape, grid.array_spacing, strict=True) if n > 1]
-    pixel = min(sides, default=grid.array_spacing[0])
-    size = torch.tensor([s / pixel for s in grid.array_spacing]).reshape(-1, *([1] * grid.ndim))
+    size = torch.tensor([s / grid.finest_spacing for s in grid.array_spacing]).reshape(-1, *([1] * grid.ndim))
     return (torch.stack(derivatives(values[0])) / size).square().sum(0).sqrt()
 
 

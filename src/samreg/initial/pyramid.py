@@ -103,7 +103,7 @@ class GreyPyramid:
         self.counts = [None if m is None else torch.as_tensor(np.asarray(m, dtype=np.float32))[None] for m in inside]
         self._levels: dict[float, GreyLevel] = {}
         coarsest = max(n * s for n, s in zip(fixed_grid.shape, fixed_grid.array_spacing, strict=True)) / _COARSEST
-        own = max(_pixel(g) for g in self.grids)
+        own = max(grid.finest_spacing for grid in self.grids)
         while np.prod(_shape(fixed_grid, own)) > most:
             own *= 1.05
         n_levels = max(1, 1 + round(np.log2(max(1.0, coarsest / own))))
@@ -129,10 +129,6 @@ class GreyPyramid:
                 None if self.counts[1] is None else resize(self.counts[1], dense.shape),
             )
         return self._levels[pixel]
-
-
-def _pixel(grid: Grid) -> float:
-    return min(s for n, s in zip(grid.shape, grid.array_spacing, strict=True) if n > 1)
 
 
 def _shape(grid: Grid, pixel: float) -> tuple[int, ...]:

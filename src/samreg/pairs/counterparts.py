@@ -204,16 +204,16 @@ class _Work:
             on_fixed = mask if side == "fixed" else self.maps[question.fixed].carried(mask[None])[0]
             answer = (mask, number, float(quality[i]), -1)
             asking = (question.mask, question.number, here.regions.rois[question.row].quality, question.row)
-            one, other = (asking, answer) if side == "moving" else (answer, asking)
+            fixed, moving = (asking, answer) if side == "moving" else (answer, asking)
             pairs.append(
                 SlicePair(
-                    one[0],
-                    other[0],
-                    (one[1], other[1]),
-                    (one[2], other[2]),
+                    fixed[0],
+                    moving[0],
+                    (fixed[1], moving[1]),
+                    (fixed[2], moving[2]),
                     similarity=float(cosine_similarity(own, prototypes[i][None])[0, 0]),
                     agreement=float(mask_iou(on_fixed[None], question.carried[None])[0, 0]),
-                    rows=(one[3], other[3]),
+                    rows=(fixed[3], moving[3]),
                     contained=_contained(on_fixed, question.carried),
                 )
             )

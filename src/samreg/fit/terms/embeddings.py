@@ -43,8 +43,7 @@ class EmbeddingTerm:
         # Where the cells of the embedding lie among the voxels of the level, and a voxel's length in cells.
         to_level = Frame(grid, level, np.eye(grid.ndim + 1))
         self.cells = to_level.moving_index(to_level.identity())
-        pixel = min(s for n, s in zip(level.shape, level.array_spacing, strict=True) if n > 1)
-        self.cell = sorted(grid.array_spacing)[grid.ndim // 2] / pixel
+        self.cell = sorted(grid.array_spacing)[grid.ndim // 2] / level.finest_spacing
         self.scale = per_axis([a / b for a, b in zip(level.array_spacing, grid.array_spacing, strict=True)])
 
     def __call__(self, u: Tensor, trust: Tensor | None = None) -> Tensor:

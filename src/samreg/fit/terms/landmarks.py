@@ -35,8 +35,7 @@ class LandmarkTerm:
     def __init__(self, landmarks: Landmarks, level: Grid, affine: Matrix, frozen: int | None = None) -> None:
         target = apply_affine(np.linalg.inv(affine), landmarks.moving)
         here, there = level.world_to_index(landmarks.fixed), level.world_to_index(target)
-        spacing = np.asarray(level.array_spacing)
-        pixel = min(s for n, s in zip(level.shape, spacing, strict=True) if n > 1)
+        spacing, pixel = np.asarray(level.array_spacing), level.finest_spacing
         size = spacing / pixel
         if frozen is not None:
             size[frozen] = 0.0
