@@ -40,6 +40,21 @@ def test_slices_are_encoded_about_a_cell_apart(grid: Grid, step: int) -> None:
     assert slice_step(plan, 0.0) == 1
 
 
+@pytest.mark.parametrize(
+    ("shape", "spacing", "plane"),
+    [
+        ((64, 40), (1.0, 2.0), (128, 40)),
+        ((64, 64), (0.001, 1000.0), (4096, 1)),
+        ((64, 64), (1000.0, 0.001), (1, 4096)),
+        ((5000, 100), (1.0, 2.0), (5000, 50)),  # never more than the longer side has, or 4096
+    ],
+)
+def test_square_pixels_are_bounded(
+    shape: tuple[int, int], spacing: tuple[float, float], plane: tuple[int, int]
+) -> None:
+    assert plan_slices(_grid(shape, spacing)).plane == plane
+
+
 class _Marks:
     """The embedding of a slice is its first grey value; its only mask is the whole box."""
 

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from samreg.cli import main
 from samreg.geometry.grid import Grid
@@ -61,6 +63,7 @@ _SAME = {
     "of micrometres": _image(_body(64, 64), (1e-3, 1e-3)),
     "of kilometres": _image(_body(6, 40, 40), (1e6, 1e6, 1e6)),
     "flat voxels": _image(_body(40, 40, 6), (100.0, 1.0, 0.01)),
+    "needles": _image(_body(64, 64), (1e-3, 1e3)),
     "far away": _image(_body(64, 64), origin=(1e9, -1e9)),
     "huge values": _image(_body(64, 64) * 1e30),
     "slices of zeros": _image(_gaps()),
@@ -101,3 +104,33 @@ def test_an_odd_image_and_another(
     fixed: Image, moving: Image, status: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert _ends(fixed, moving, tmp_path / "odd", capsys) == status
+
+
+_ANY_SIDE = st.sampled_from([1, 2, 3, 7, 20, 64, 150])
+_ANY_SPACING = st.sampled_from([0.001, 0.05, 1.0, 20.0, 1000.0])
+
+
+@st.composite
+def _any_image(draw: st.DrawFn) -> Image:
+    shape = draw(st.lists(_ANY_SIDE, min_size=2, max_size=3).filter(lambda sides: np.prod(sides) <= 200_000))
+    spacing = tuple(draw(_ANY_SPACING) for _ in shape)
+    origin = tuple(draw(st.sampled_from([0.0, -300.0, 1e5])) for _ in shape)
+    return _image(_body(*shape, seed=draw(st.integers(0, 9))), spacing, origin)
+
+
+@pytest.mark.slow
+@settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(fixed=_any_image(), moving=_any_image())
+def test_images_of_any_shape(
+    fixed: Image, moving: Image, tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _ends(fixed, moving, tmp_path_factory.mktemp("any") / "odd", capsys)
+
+
+@pytest.mark.slow
+@settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(image=_any_image())
+def test_an_image_of_any_shape_and_itself(
+    image: Image, tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _ends(image, image, tmp_path_factory.mktemp("any") / "odd", capsys)

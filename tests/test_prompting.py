@@ -23,6 +23,7 @@ from samreg.geometry.rois import PairedRois, RoiSet
 from samreg.io.images import write_image
 from samreg.prompt import PromptAnswer, prompt_pair
 from samreg.prompt.displacement import WayBack, displacement, known_displacement
+from samreg.prompt.prompting import Prompting
 from samreg.regions.everything.finder import EverythingMode
 from samreg.regions.outline import ask_boxes, ask_each_box
 from samreg.regions.stack import Stack, View
@@ -221,6 +222,27 @@ def test_a_registration_says_where_to_look_first(off: tuple[float, ...]) -> None
         assert (answer.record.moving_slice, answer.record.n_moving_encoded) == (1, 1)
         assert alone.record.n_moving_encoded > 1
     np.testing.assert_array_equal(answer.pairs.moving.mask(0).any(axis=(0)), A2)
+
+
+def test_a_registration_saves_prompts() -> None:
+    asked: list[int] = []
+
+    class Counting(Levels):
+        def prompt(self, encoding: Encoding, prompts: Prompts, **how: bool) -> Masks:
+            asked.append(len(prompts))
+            return super().prompt(encoding, prompts, **how)
+
+    fixed, moving = (Stack(_volume(STACK, 2, 4, *discs), Counting(), _settings()) for discs in ((A, B), (A2, B2)))
+    point = STACK.index_to_world(np.asarray([[20.0, 24.0, 3.0]]))[0].tolist()
+    rounds = []
+    for carry in (None, lambda points: points + np.asarray([5.0, 4.0, 0.0])):
+        work = Prompting(fixed, moving, RegisterConfig(), through=False, carry=carry)
+        work.find_region(point, None, None)
+        asked.clear()
+        work.find_counterpart()
+        rounds.append(len(asked))
+        assert work.answer().found
+    assert rounds[0] > rounds[1] == 2  # there and back
 
 
 @pytest.mark.parametrize("name", [n for n in GRIDS if n != "one-slice-3d"])

@@ -79,6 +79,8 @@ def search(
     other: View,
     moved: Carried | None,
     ratio: float,
+    *,
+    registered: bool = False,
 ) -> Candidates:
     """Candidates for the counterpart of one region.
 
@@ -93,13 +95,17 @@ def search(
         other: slice of the other image.
         moved: where the pixels of `given` are on `other`, or None where nothing is known about position.
         ratio: pixels of `other` as long as one pixel of `given`.
+        registered: the displacement is that of a registration: only the place where it puts the region is prompted, and
+            no mask again.
     """
     mask, prototype = region.masks[0], region.prototypes[0]
     y, x = np.nonzero(mask)
     size = np.asarray([np.ptp(x) + 1, np.ptp(y) + 1]) * ratio
     mean = mean_embedding(given.encoding, other.encoding)
-    places = [(p, size) for p in _peaks(prototype, given.encoding, other.encoding, mean, mask)]
     lies = None if moved is None else moved.box(mask)
+    places = []
+    if lies is None or not registered:
+        places = [(p, size) for p in _peaks(prototype, given.encoding, other.encoding, mean, mask)]
     if lies is not None:
         low, high = lies
         places.append(((low + high) / 2, np.maximum(high - low, 0.5 * size)))
@@ -108,7 +114,7 @@ def search(
     fits = (box_iou(other.components, rows) >= _FITS).any(axis=1)
     rows = np.concatenate([rows, other.components[fits]])
     rows = rows[((rows[:, 2:] - rows[:, :2]) >= 2).all(axis=1)]
-    answer = ask_boxes(segmenter, other.encoding, rows)
+    answer = ask_boxes(segmenter, other.encoding, rows, rounds=0 if registered else 1)
     if segmenter.prompt_kind == "points":
         answer = joined(answer, ask_points(segmenter, other.encoding, np.asarray([c for c, _ in places])))
     answer = distinct(answer.select(np.flatnonzero(answer.quality >= _MIN_QUALITY)), 0.9)

@@ -49,10 +49,16 @@ class _Match:
 
 
 class _Place:
-    """A moving slice to look at, and how the fixed slice is carried there and back: None where nothing is known."""
+    """A moving slice to look at, and how the fixed slice is carried there and back: None where nothing is known.
 
-    def __init__(self, number: int, there: Carried | None, back: Callable[[], Carried | None]) -> None:
-        self.number, self.there, self._back = number, there, back
+    Args:
+        registered: a registration says so.
+    """
+
+    def __init__(
+        self, number: int, there: Carried | None, back: Callable[[], Carried | None], *, registered: bool = False
+    ) -> None:
+        self.number, self.there, self._back, self.registered = number, there, back, registered
 
     @functools.cached_property
     def back(self) -> Carried | None:
@@ -173,7 +179,8 @@ class Prompting:
         ratio = self.fixed.pixel_size / self.moving.pixel_size
         tried: list[tuple[float, _Place, Candidates, int]] = []
         for place in places:
-            found = search(self.segmenter, view, self.outline, self.moving.view(place.number), place.there, ratio)
+            onto, near = self.moving.view(place.number), place.registered
+            found = search(self.segmenter, view, self.outline, onto, place.there, ratio, registered=near)
             tried += [(float(found.score[i]), place, found, i) for i in range(min(_TRIED, len(found.score)))]
         tried.sort(key=lambda row: -row[0])
         best: _Match | None = None
@@ -182,7 +189,8 @@ class Prompting:
                 break  # not even a perfect way back would bring a candidate of less score before it
             outline = found.outline.select(np.asarray([i]))
             other = self.moving.view(place.number)
-            returned = search(self.segmenter, other, outline, view, place.back, 1 / ratio)
+            near = place.registered
+            returned = search(self.segmenter, other, outline, view, place.back, 1 / ratio, registered=near)
             cycle = float(iou_with(returned.outline.masks[:1], self.outline.masks[0]).max(initial=0.0))
             similarity = float(cosine_similarity(self.outline.prototypes, outline.prototypes)[0, 0])
             if best is None or score + cycle > best.score:
@@ -210,7 +218,7 @@ class Prompting:
         # In a stack that both images share, a region of one slice is looked for on that slice.
         number = self.number if self._share_slices() else round(float(numbers.mean()))
         there = known_displacement(self.fixed, self.number, self.moving, self.carry)
-        return _Place(number, there, lambda: WayBack(there))
+        return _Place(number, there, lambda: WayBack(there), registered=True)
 
     def _places(self) -> list[_Place]:
         """Slices of the moving image where the region may lie if all that is known are the headers."""

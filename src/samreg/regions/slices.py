@@ -25,6 +25,8 @@ _LEAST_FAT = 0.005
 """Share of a CT volume that lies there at least. MR that was resampled onto a larger canvas, and filled with its
 darkest value, has as much "air" as CT and nothing there (a prostate: 0.02 %)."""
 _ANISOTROPIC_PIXELS = 1.1
+_LONGEST = 4096
+"""Pixels of the longer side of a slice that was resized to square pixels, at most: no network reads more than 1024."""
 _CELLS = 64
 """Cells of the embedding along the longer side of a slice, in every network of the family."""
 _LEAST_SLICES = 16
@@ -163,7 +165,8 @@ def plan_slices(grid: Grid, axis: Literal["auto", "0", "1", "2"] = "auto", side:
     Args:
         grid: 2D or 3D.
         axis: array axis (z, y, x), or `auto`. Ignored in 2D.
-        side: pixels of the square that every slice becomes; 0 keeps the shape of the slices, with square pixels.
+        side: pixels of the square that every slice becomes; 0 keeps the shape of the slices, with square pixels, the
+            longer side with no more than 4096 or its own number.
 
     Raises:
         ConfigError: if the side is negative.
@@ -181,5 +184,7 @@ def plan_slices(grid: Grid, axis: Literal["auto", "0", "1", "2"] = "auto", side:
     if side:
         plane = [side, side]
     elif max(pixel) > _ANISOTROPIC_PIXELS * min(pixel):
-        plane = [max(1, round(n * s / min(pixel))) for n, s in zip(plane, pixel, strict=True)]
+        extents = [n * s for n, s in zip(plane, pixel, strict=True)]
+        square = max(min(pixel), max(extents) / max(_LONGEST, *plane))
+        plane = [max(1, round(extent / square)) for extent in extents]
     return SlicePlan(grid, chosen, (plane[0], plane[1]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -15,7 +16,8 @@ def gaussian(values: Tensor, sigma: Sequence[float]) -> Tensor:
 
     Args:
         values: (c, *shape).
-        sigma: standard deviation along each array axis, in voxels; 0 leaves an axis alone.
+        sigma: standard deviation along each array axis, in voxels; 0 leaves an axis alone, and more than four times
+            its length is as much as that.
 
     Returns:
         (c, *shape).
@@ -25,12 +27,7 @@ def gaussian(values: Tensor, sigma: Sequence[float]) -> Tensor:
         n = out.shape[axis]
         if s <= 0 or n == 1:
             continue
-        radius = max(1, int(2.5 * s + 0.5))
-        offsets = torch.arange(-radius, radius + 1)
-        kernel = torch.exp(-(offsets.to(values.dtype) ** 2) / (2 * s * s))
-        source = (torch.arange(n)[:, None] + offsets[None]).clamp(0, n - 1)
-        matrix = torch.zeros(n, n, dtype=values.dtype).scatter_add_(1, source, (kernel / kernel.sum()).expand(n, -1))
-        out = along(out, matrix.to(values.device), axis)
+        out = along(out, _gaussian_rows(n, min(float(s), 4.0 * n), values.dtype).to(values.device), axis)
     return out
 
 
@@ -59,7 +56,28 @@ def box_mean(values: Tensor, window: Sequence[int]) -> Tensor:
     for axis, w in enumerate(window, start=1):
         n = out.shape[axis]
         if w > 1 and n > 1:
-            at = torch.arange(n, device=values.device)
-            band = ((at[:, None] - at[None]).abs() <= w // 2).to(values.dtype)
-            out = along(out, band / band.sum(1, keepdim=True), axis)
+            out = along(out, _box_rows(n, w, values.dtype).to(values.device), axis)
     return out
+
+
+# A fit smooths with the same few matrices at every step. Nobody writes into them, and a gradient may go through them
+# wherever they were made first.
+@lru_cache(maxsize=32)
+@torch.inference_mode(mode=False)
+def _gaussian_rows(n: int, sigma: float, dtype: torch.dtype) -> Tensor:
+    """(n, n) matrix that smooths a row of n voxels."""
+    radius = max(1, int(2.5 * sigma + 0.5))
+    offsets = torch.arange(-radius, radius + 1)
+    kernel = torch.exp(-(offsets.to(dtype) ** 2) / (2 * sigma * sigma))
+    source = (torch.arange(n)[:, None] + offsets[None]).clamp(0, n - 1)
+    return torch.zeros(n, n, dtype=dtype).scatter_add_(1, source, (kernel / kernel.sum()).expand(n, -1))
+
+
+@lru_cache(maxsize=32)
+@torch.inference_mode(mode=False)
+def _box_rows(n: int, width: int, dtype: torch.dtype) -> Tensor:
+    """(n, n) matrix of the means over boxes of odd width."""
+    at = torch.arange(n)
+    band = ((at[:, None] - at[None]).abs() <= width // 2).to(dtype)
+    rows: Tensor = band / band.sum(1, keepdim=True)
+    return rows

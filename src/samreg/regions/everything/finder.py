@@ -70,8 +70,10 @@ class EverythingMode:
                 searched = propose_slices(self.segmenter, some, slices[begin : begin + len(some)], settings.proposals)
                 for row, (encoding, found) in enumerate(zip(some, searched, strict=True), begin):
                     masks = nearest_masks(found.masks, plan.plane_shape)
-                    prototypes = slice_prototypes(encoding, found.masks)
-                    collected.add(row, masks, found.quality, prototypes, encoding.valid_features.cpu().numpy())
+                    seen = masks.any(axis=(1, 2))  # flat pixels: a thin region can lie between the rows of voxels
+                    prototypes = slice_prototypes(encoding, found.masks[seen])
+                    cells = encoding.valid_features.cpu().numpy()
+                    collected.add(row, masks[seen], found.quality[seen], prototypes, cells)
                     collected.stride = encoding.stride
                     if progress:
                         progress("segment", row + 1, len(slices))
