@@ -193,6 +193,26 @@ def test_lncc_leaves_out_what_is_not_held() -> None:
     assert float(slope[..., 20:].abs().max()) == 0
 
 
+@pytest.mark.parametrize("part", ["whole", "held in part"])
+def test_the_slope_of_lncc_is_that_of_autograd(part: str) -> None:
+    """With a flat corner, where variances are rounding, and windows that the edges cut."""
+    random = torch.Generator().manual_seed(0)
+    fixed, warped = torch.rand(2, 1, 6, 20, 21, generator=random).double()
+    fixed[..., :9, :9] = 0.5
+    warped[..., :9, :9] = 0.25
+    held = None
+    if part != "whole":
+        held = (torch.rand(1, 6, 20, 21, generator=random) > 0.2).double()
+        held[..., 15:] = 0
+    lncc = Lncc(fixed, (3, 7, 5))
+    squared, pull = lncc.squared_and_pull(warped, held)
+    w = warped.clone().requires_grad_(True)
+    (slope,) = torch.autograd.grad(lncc(w, held), w)
+    torch.testing.assert_close(squared, lncc.squared(warped, held))
+    torch.testing.assert_close(pull, slope)
+    assert float(slope.abs().max()) > 1e-5
+
+
 def test_a_grid_says_which_indices_it_holds() -> None:
     fixed = Grid((4, 6), (1.0, 1.0))
     frame = Frame(fixed, Grid((4, 3), (1.0, 1.0)), np.eye(3))
@@ -200,6 +220,11 @@ def test_a_grid_says_which_indices_it_holds() -> None:
     assert held is not None
     assert held[0].tolist() == [[1.0, 1.0, 1.0, 0.0, 0.0, 0.0]] * 4
     assert Frame(fixed, fixed, np.eye(3)).held(frame.identity()) is None
+    values = torch.rand(1, 4, 3, generator=torch.Generator().manual_seed(0))
+    warped, too = frame.warp_held(values, frame.identity())
+    assert too is not None
+    assert torch.equal(warped, frame.warp(values, frame.identity()))
+    assert torch.equal(too, held)
 
 
 def _seen(image: Image) -> Regions:

@@ -244,7 +244,7 @@ def test_slope_is_the_derivative_of_a_step_before_the_displacement() -> None:
     inner[:, 8:-8, 8:-8] = 1.0
     inner = gaussian(inner, (2.0, 2.0))
     u = gaussian(torch.randn(2, *FLAT.shape, generator=random), (4.0, 4.0)) * 8 * inner
-    slope = objective.similarity_and_slope(u)[1] + objective.guidance_and_slope(u)[1]
+    slope = objective.grey_values(u).slope + objective.guidance_and_slope(u)[1]
     w = gaussian(slope, (2.0, 2.0)) * inner
     w = w / w.abs().max()
 

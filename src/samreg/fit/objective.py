@@ -13,6 +13,7 @@ with phi(x) = A (x + v(x)) for a displacement v and the affine start A.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -34,7 +35,7 @@ from samreg.geometry.ops.displacement import bending_energy, derivatives, gradie
 from samreg.geometry.ops.smoothing import gaussian
 from samreg.initial.pyramid import resample
 
-__all__ = ["Objective", "has_converged"]
+__all__ = ["GreyValues", "Objective", "has_converged"]
 
 _DENSE = 1.5
 """Voxels of the moving image a working voxel along each axis."""
@@ -47,6 +48,21 @@ _UNSEEN = 0.02
 _STOP_WINDOW = 12
 _TOLERANCE = 1e-3
 """Relative fall of the loss over that many steps below which a level has converged."""
+
+
+@dataclass(frozen=True, eq=False)
+class GreyValues:
+    """What the grey values say of a displacement.
+
+    Args:
+        loss: their term of E, with its weight.
+        slope: (d, *shape) its derivative with respect to a small displacement that goes before, per voxel of it.
+        squared: (1, *shape) LNCC^2, times the say of the place; None where something else compares them.
+    """
+
+    loss: float
+    slope: Tensor
+    squared: Tensor | None = None
 
 
 class Objective:
@@ -112,7 +128,8 @@ class Objective:
         terms = self._other_terms(u)
         if self.similarity is not None:
             at = self.identity + u
-            terms["similarity"] = self.weights.similarity * self._likeness(self.grey_frame.warp(self.moving, at), at)
+            warped, held = self.grey_frame.warp_held(self.moving, at)
+            terms["similarity"] = self.weights.similarity * self._likeness(warped, held, at)
         return terms
 
     @property
@@ -120,25 +137,23 @@ class Objective:
         """Length of a cell of the embeddings in voxels of the level; 1 where there are none."""
         return 1.0 if self.embeddings is None else self.embeddings.cell
 
-    def disagreement(self, u: Tensor, sigma: Sequence[float]) -> Tensor:
+    def disagreement(self, grey: GreyValues, sigma: Sequence[float]) -> Tensor:
         """1 - LNCC^2 around each voxel, (1, *shape) in [0, 1]; 1 where grey values have nothing to say.
 
         It is 1 everywhere where the images are not known to show one body.
 
         Args:
-            u: (d, *shape) displacement in voxels of the level, array order.
+            grey: what the grey values say of a displacement.
             sigma: of the neighbourhood, in voxels along each array axis.
         """
         lncc = self.similarity
-        if not self.same_body or not isinstance(lncc, Lncc):
-            return torch.ones_like(u[:1])
-        with torch.no_grad():
-            at = self.identity + u
-            squared = lncc.squared(self.grey_frame.warp(self.moving, at), self.grey_frame.held(at))
-            lacking, say = (gaussian(v, sigma) + _UNSEEN for v in ((lncc.say - squared).clamp(min=0), lncc.say))
-            return lacking / say
+        if not self.same_body or not isinstance(lncc, Lncc) or grey.squared is None:
+            return torch.ones_like(grey.slope[:1])
+        lacking, say = gaussian(torch.cat([(lncc.say - grey.squared).clamp(min=0), lncc.say]), sigma).chunk(2)
+        share: Tensor = (lacking + _UNSEEN) / (say + _UNSEEN)
+        return share
 
-    def similarity_and_slope(self, u: Tensor) -> tuple[float, Tensor]:
+    def grey_values(self, u: Tensor) -> GreyValues:
         """The grey values' share of E(u), and its derivative with respect to a small displacement w that goes before u.
 
         With phi(x) = x + u(x) the step is composed, phi o (id + w), so that the derivative is the gradient of the
@@ -146,22 +161,25 @@ class Objective:
 
         Args:
             u: (d, *shape) displacement in voxels of the level, array order.
-
-        Returns:
-            The term, and the derivative, (d, *shape), per voxel of displacement.
         """
         if self.similarity is None:
-            return 0.0, torch.zeros_like(u)
-        at = self.identity + u
-        with torch.no_grad():
-            warped = self.grey_frame.warp(self.moving, at)
-        warped.requires_grad_(True)
-        similarity = self.weights.similarity * self._likeness(warped, at)
-        (pull,) = torch.autograd.grad(similarity, warped)
-        return float(similarity.detach()), pull * torch.stack(derivatives(warped.detach()[0]))
+            return GreyValues(0.0, torch.zeros_like(u))
+        at = self.identity + u.detach()
+        warped, held = self.grey_frame.warp_held(self.moving, at)
+        squared: Tensor | None = None
+        if isinstance(self.similarity, Lncc):
+            squared, pull = self.similarity.squared_and_pull(warped, held)
+            loss = 1 - squared.mean()
+        else:
+            image = warped.clone().requires_grad_(True)
+            loss = self._likeness(image, held, at)
+            (pull,) = torch.autograd.grad(loss, image)
+        weight = self.weights.similarity
+        slope = weight * pull * torch.stack(derivatives(warped[0]))
+        return GreyValues(weight * float(loss.detach()), slope, squared)
 
     def guidance_and_slope(self, u: Tensor, trust: Tensor | None = None) -> tuple[float, Tensor]:
-        """All other terms of E(u), as `similarity_and_slope` gives the first.
+        """All other terms of E(u), as `grey_values` gives the first.
 
         They are found as dE/du, which J^T = (I + grad u)^T turns into the derivative with respect to a composed step.
 
@@ -177,11 +195,10 @@ class Objective:
         (pull,) = torch.autograd.grad(total, u)
         return float(total.detach()), transposed_jacobian(u.detach(), pull)
 
-    def _likeness(self, warped: Tensor, at: Tensor) -> Tensor:
+    def _likeness(self, warped: Tensor, held: Tensor | None, at: Tensor) -> Tensor:
         """The term of the grey values for the warped image at displaced indices (d, *shape), before its weight."""
         if self.similarity is None:
             return warped.new_zeros(())
-        held = self.grey_frame.held(at.detach())
         if isinstance(self.similarity, MaskedLncc):
             weight = torch.ones_like(warped) if self.inside is None else self.inside(at)
             return self.similarity(warped, weight if held is None else weight * held)

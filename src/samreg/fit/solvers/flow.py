@@ -136,12 +136,12 @@ def minimise_by_flow(
     history: list[float] = []
     guidance = 0.0, torch.zeros_like(v)
     for i in range(most):
+        grey = objective.grey_values(v)
         if i % _GUIDANCE_EVERY == 0:
             # Where grey values of one body agree already, the embeddings have nothing to add.
-            trust = (objective.disagreement(v, around) / _DISAGREES).clamp(max=1)
+            trust = (objective.disagreement(grey, around) / _DISAGREES).clamp(max=1)
             guidance = objective.guidance_and_slope(v, fade * trust)
-        similarity, slope = objective.similarity_and_slope(v)
-        loss, slope = similarity + guidance[0], slope + guidance[1]
+        loss, slope = grey.loss + guidance[0], grey.slope + guidance[1]
         history.append(loss)
         if loss < lowest:
             best, lowest, missed = v, loss, 0
@@ -152,8 +152,7 @@ def minimise_by_flow(
             v, reach, missed = best, reach / 2, 0
             if reach < _SHORTEST * _LONGEST_STEP:
                 break
-            similarity, slope = objective.similarity_and_slope(v)
-            slope = slope + guidance[1]
+            slope = objective.grey_values(v).slope + guidance[1]
         progress(i + 1)
         if has_converged(history):
             break

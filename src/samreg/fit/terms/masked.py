@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from samreg.errors import ConfigError
-from samreg.fit.terms.lncc import LEAST_SHARE, weighted_squared
+from samreg.fit.terms.lncc import LEAST_SHARE, Correlation
 from samreg.geometry.frame import Frame
 from samreg.geometry.ops.resample import resize
 from samreg.types import MaskArray
@@ -61,9 +61,9 @@ class MaskedLncc:
             warped: (1, *shape) in [0, 1].
             weight: (1, *shape) in [0, 1].
         """
-        share, squared = weighted_squared(self.fixed, warped, weight, self.window)
-        held = (share > LEAST_SHARE).float() * weight
-        return 1 - (squared * held).sum() / held.sum().clamp(min=1e-6)
+        found = Correlation.weighted(self.fixed, warped, weight, self.window)
+        held = (found.share > LEAST_SHARE).float() * weight
+        return 1 - (found.squared * held).sum() / held.sum().clamp(min=1e-6)
 
 
 def masked_similarity(name: str, fixed: Tensor, window: Sequence[int]) -> MaskedLncc:
