@@ -124,6 +124,14 @@ class TestAsking:
         assert sorted(p.rows for p in asked.pairs) == [(-1, 1), (0, -1)]
         assert asked.n_prompts == 2  # both agree at once, so that no other size is asked
 
+    def test_only_what_a_mask_of_its_own_slice_shows_does_not_ask(self) -> None:
+        segmenter = Threshold()
+        fixed = segmented([LARGE * 1.0, AWAY * 1.0], [(0, LARGE)])
+        moving = segmented([LARGE * 1.0, LARGE * 1.0], [(0, LARGE), (0, AWAY), (1, LARGE)])
+        asked = ask(*parts(fixed, moving, segmenter))
+        # The counterpart of the fixed region is moving region 0; region 2 looks the same, a slice further on.
+        assert len(segmenter.boxes) == asked.n_prompts == 3
+
     def test_settled_regions_do_not_ask(self) -> None:
         segmenter = Threshold()
         fixed = segmented([LARGE * 1.0, EMPTY], [(0, LARGE)])

@@ -56,6 +56,18 @@ class TestStructures:
         elsewhere = [a[0], block(2, slice(25, 35), slice(5, 15))]
         assert len(structures_of(paired(a, moving=elsewhere))) == 2
 
+    def test_overlap_below_a_half_parts_them_whatever_the_boxes_say(self) -> None:
+        """Sizes and boxes would allow more: a frame and what it encloses, and two triangles of one square."""
+        square = block(2, slice(5, 15), slice(5, 15))
+        frame = block(1, slice(4, 16), slice(4, 16)) & ~block(1, slice(6, 14), slice(6, 14))
+        assert len(structures_of(paired([frame, square]))) == 2
+        upper, lower = (np.zeros(GRID.shape, bool) for _ in range(2))
+        upper[1, 5:15, 5:15], lower[2, 5:15, 5:15] = np.tri(10, dtype=bool), np.tri(10, dtype=bool)[::-1]
+        kept = np.zeros(GRID.shape, bool)
+        kept[2, 5:15, 5:15] = np.tri(10, dtype=bool)
+        assert len(structures_of(paired([upper, lower]))) == 2
+        assert len(structures_of(paired([upper, kept]))) == 1
+
     def test_a_gap_of_a_slice_parts_them(self) -> None:
         assert len(structures_of(paired([block(k, slice(5, 15), slice(5, 15)) for k in (1, 3)]))) == 2
 

@@ -160,18 +160,28 @@ def _from_moving(
                 seen = (plane.carried(moving.masks(rows)) & (depth == other)).sum(axis=(1, 2))
                 for row, count in zip(rows, seen, strict=True):
                     where[row] = max(where.get(row, (0, 0)), (int(count), number))
+    shown = _shown(moving, known)
     for number in range(len(fixed)):
-        rows = [row for row, (count, s) in where.items() if s == number and count > 0]
+        rows = [row for row, (count, s) in where.items() if s == number and count > 0 and row not in shown]
         if not rows:
             continue
         masks = moving.masks(rows)
         for row, mask, carried in zip(rows, masks, maps[number].carried(masks), strict=True):
-            other = moving.number(row)
-            if any(mask_iou(mask[None], shown[None])[0, 0] >= _SAME for shown in known.get(other, [])):
-                continue
             if carried.any():
                 y, x = np.nonzero(carried)
-                yield number, _Question(row, mask, other, _extent(np.stack([x, y], axis=1)), carried, number)
+                box = _extent(np.stack([x, y], axis=1))
+                yield number, _Question(row, mask, moving.number(row), box, carried, number)
+
+
+def _shown(planes: Planes, known: dict[int, list[np.ndarray]]) -> set[int]:
+    """The regions that are the same as one of the masks (y, x) of their slice."""
+    found: set[int] = set()
+    for number, masks in known.items():
+        rows = planes.rows(number)
+        if len(rows):
+            same = (mask_iou(planes.masks(rows), np.stack(masks)) >= _SAME).any(axis=1)
+            found |= set(rows[same].tolist())
+    return found
 
 
 class _Work:

@@ -17,34 +17,51 @@ def outline(mask: np.ndarray, offset: tuple[int, int] = (0, 0)) -> str:
     Returns:
         Path data in pixel coordinates, 0 at the corner of the first pixel; empty for an empty mask.
     """
-    padded = np.pad(np.asarray(mask, dtype=np.int8), 1)
-    nexts: dict[tuple[int, int], list[tuple[int, int]]] = {}
-
-    def add(starts: np.ndarray, dy0: int, dx0: int, dy1: int, dx1: int) -> None:
-        for y, x in starts.tolist():
-            nexts.setdefault((y + dy0, x + dx0), []).append((y + dy1, x + dx1))
-
-    # Directed edges with the inside on the right-hand side: they close into loops by themselves.
-    rows, columns = np.diff(padded, axis=0), np.diff(padded, axis=1)
-    add(np.argwhere(rows == 1), 0, -1, 0, 0)  # entering downwards: top edge, walked to the right
-    add(np.argwhere(rows == -1), 0, 0, 0, -1)  # leaving downwards: bottom edge, walked to the left
-    add(np.argwhere(columns == 1), 0, 0, -1, 0)  # entering rightwards: left edge, walked up
-    add(np.argwhere(columns == -1), -1, 0, 0, 0)  # leaving rightwards: right edge, walked down
+    nexts, seconds, width = _edges(mask)
+    top, left = offset
     parts = []
     while nexts:
-        start = next(iter(nexts))
-        loop, here, heading = [start], start, (0, 0)
+        start = here = next(iter(nexts))
+        loop, heading = [start], 0
         while True:
-            there = nexts[here].pop()
-            if not nexts[here]:
-                del nexts[here]
-            step = (there[0] - here[0], there[1] - here[1])
-            if step == heading:
+            if here in seconds:
+                there, nexts[here] = nexts[here], seconds.pop(here)
+            else:
+                there = nexts.pop(here)
+            if there - here == heading:
                 loop[-1] = there
             else:
                 loop.append(there)
-            here, heading = there, step
+            here, heading = there, there - here
             if here == start:
                 break
-        parts.append("M" + "L".join(f"{x + offset[1]} {y + offset[0]}" for y, x in loop[:-1]) + "Z")
+        corners = [divmod(corner, width) for corner in loop[:-1]]
+        parts.append("M" + "L".join(f"{x + left} {y + top}" for y, x in corners) + "Z")
     return "".join(parts)
+
+
+def _edges(mask: np.ndarray) -> tuple[dict[int, int], dict[int, int], int]:
+    """The pixel edges around a mask, with the inside on the right-hand side: they close into loops by themselves.
+
+    Returns:
+        Corner to corner of each edge, the second edge where two start at one corner, and the corners of a row: a corner
+        is its row times that number and its column.
+    """
+    h, w = mask.shape
+    padded = np.zeros((h + 2, w + 2), dtype=np.int8)
+    padded[1:-1, 1:-1] = mask
+    width = w + 1
+    rows, columns = padded[1:, 1:] - padded[:-1, 1:], padded[1:-1, 1:] - padded[1:-1, :-1]
+    nexts: dict[int, int] = {}
+    seconds: dict[int, int] = {}
+    for edges, sign, start, stop in (
+        (rows, 1, 0, 1),  # entering downwards: top edge, walked to the right
+        (rows, -1, 1, 0),  # leaving downwards: bottom edge, walked to the left
+        (columns, 1, width, 0),  # entering rightwards: left edge, walked up
+        (columns, -1, 0, width),  # leaving rightwards: right edge, walked down
+    ):
+        at = np.flatnonzero(edges == sign)
+        made = dict(zip((at + start).tolist(), (at + stop).tolist(), strict=True))
+        seconds |= {corner: nexts[corner] for corner in made.keys() & nexts.keys()}
+        nexts |= made
+    return nexts, seconds, width

@@ -235,21 +235,40 @@ def _links(pairs: PairedRois) -> list[tuple[int, int]]:
         if a.mask.shape[axis] == 1 and b.mask.shape[other] == 1:
             by_slice.setdefault(a.start[axis], []).append(i)
     links = []
+    most = [_MostAlike(pairs.fixed, axis), _MostAlike(pairs.moving, other)]
     for k, here in by_slice.items():
         found = []
+        above = np.asarray(by_slice.get(k + 1, ()), dtype=int)
         for i in here:
-            for j in by_slice.get(k + 1, ()):
-                if abs(pairs.moving[i].start[other] - pairs.moving[j].start[other]) <= 1:
-                    both = [flat_iou(pairs.fixed[i], pairs.fixed[j], axis)]
-                    both.append(flat_iou(pairs.moving[i], pairs.moving[j], other) if both[0] >= _SAME else 0.0)
-                    if min(both) >= _SAME:
-                        found.append((-sum(both), i, j))
+            close = np.abs(pairs.moving[i].start[other] - most[1].boxes[above, 0, other]) <= 1
+            for j in above[close & (most[0](i, above) >= _SAME) & (most[1](i, above) >= _SAME)].tolist():
+                both = [flat_iou(pairs.fixed[i], pairs.fixed[j], axis)]
+                both.append(flat_iou(pairs.moving[i], pairs.moving[j], other) if both[0] >= _SAME else 0.0)
+                if min(both) >= _SAME:
+                    found.append((-sum(both), i, j))
         taken: set[tuple[str, int]] = set()
         for _, i, j in sorted(found):
             if ("here", i) not in taken and ("next", j) not in taken:
                 taken |= {("here", i), ("next", j)}
                 links.append((i, j))
     return links
+
+
+class _MostAlike:
+    """The most that `flat_iou` of regions one voxel thick along an axis can be, by their sizes and boxes."""
+
+    def __init__(self, rois: RoiSet, axis: int) -> None:
+        self.boxes, self.sizes = rois.boxes, rois.n_voxels
+        self.sides = [a for a in range(rois.grid.ndim) if a != axis]
+
+    def __call__(self, i: int, others: np.ndarray) -> np.ndarray:
+        """(m,) of region i with the regions `others`."""
+        (low, high), size = self.boxes[i][:, self.sides], self.sizes[i]
+        lows, highs = self.boxes[others][:, 0, self.sides], self.boxes[others][:, 1, self.sides]
+        area = np.prod(np.maximum(np.minimum(high, highs) - np.maximum(low, lows), 0), axis=1)
+        shared = np.minimum(np.minimum(size, self.sizes[others]), area)
+        most: np.ndarray = shared / (size + self.sizes[others] - shared)
+        return most
 
 
 def _neighbours(pairs: PairedRois, groups: Sequence[Sequence[int]]) -> list[list[int]]:

@@ -55,8 +55,7 @@ class Thumbnails:
         for (_, image, plane, window), (index, mask, size, middle, _), which in zip(
             self._sides, found, ("fixed", "moving"), strict=True
         ):
-            shown = to_bytes(plane.take(image.data, index), window)
-            crop, outlines, scale = _crop(shown, mask, middle, side / size[::-1])
+            crop, outlines, scale = _crop(plane.take(image.data, index), window, mask, middle, side / size[::-1])
             where = f", slice {index + 1}" if plane.axis is not None else ""
             label = f"{structure.title} in the {which} image{where}"
             pictures.append(_svg(crop, outlines, scale, structure.colour, label))
@@ -84,21 +83,22 @@ def _together(rois: RoiSet, rows: tuple[int, ...], plane: Plane, index: int) -> 
 
 
 def _crop(
-    shown: np.ndarray, mask: np.ndarray, middle: np.ndarray, extent: np.ndarray
+    values: np.ndarray, window: tuple[float, float], mask: np.ndarray, middle: np.ndarray, extent: np.ndarray
 ) -> tuple[np.ndarray, str, tuple[float, float]]:
     """A square part of a picture, scaled down; its outline in pixels of the part; the size of the part in pixels."""
     from PIL import Image as Picture
 
     extent = np.maximum(np.ceil(extent), 2).astype(int)
     first = np.floor(middle - extent / 2).astype(int)
+    part = tuple(slice(max(0, f), max(0, f + n)) for f, n in zip(first, extent, strict=True))
     pad = [(max(0, -f), max(0, f + n - size)) for f, n, size in zip(first, extent, mask.shape, strict=True)]
-    part = tuple(slice(f + before, f + before + n) for f, n, (before, _) in zip(first, extent, pad, strict=True))
-    grown = np.pad(shown, [*pad, *[(0, 0)] * (shown.ndim - 2)])[part]
+    shown = to_bytes(values[part], window)
+    grown = np.pad(shown, [*pad, *[(0, 0)] * (shown.ndim - 2)])
     height, width = (int(n) for n in extent)
     picture = Picture.fromarray(np.ascontiguousarray(grown))
     share = min(1.0, _PIXELS / max(height, width))
     picture = picture.resize((max(1, round(width * share)), max(1, round(height * share))), Picture.Resampling.BOX)
-    return np.asarray(picture), outline(np.pad(mask, pad)[part]), (width, height)
+    return np.asarray(picture), outline(np.pad(mask[part], pad)), (width, height)
 
 
 def _svg(crop: np.ndarray, outlines: str, size: tuple[float, float], colour: tuple[int, int, int], label: str) -> str:
