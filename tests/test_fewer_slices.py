@@ -52,7 +52,7 @@ def test_slices_are_encoded_about_a_cell_apart(grid: Grid, step: int) -> None:
 def test_square_pixels_are_bounded(
     shape: tuple[int, int], spacing: tuple[float, float], plane: tuple[int, int]
 ) -> None:
-    assert plan_slices(_grid(shape, spacing)).plane == plane
+    assert plan_slices(Grid(shape, spacing)).plane == plane
 
 
 class _Marks:

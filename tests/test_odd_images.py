@@ -120,7 +120,7 @@ def _any_image(draw: st.DrawFn) -> Image:
 
 
 @pytest.mark.slow
-@settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(fixed=_any_image(), moving=_any_image())
 def test_images_of_any_shape(
     fixed: Image, moving: Image, tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
@@ -129,7 +129,7 @@ def test_images_of_any_shape(
 
 
 @pytest.mark.slow
-@settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(image=_any_image())
 def test_an_image_of_any_shape_and_itself(
     image: Image, tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -85,12 +86,12 @@ class Correlation:
         pull = p * self.fixed - shift + 2 * q * self.warped
         return pull if self.weight is None else pull * self.weight[0]
 
-    @property
+    @cached_property
     def _denominators(self) -> tuple[Tensor, Tensor]:
         variance_f, variance = self.variances
         return variance_f.clamp(min=0) + _FLOOR, variance.clamp(min=0) + _ROUNDING
 
-    @property
+    @cached_property
     def _ratio(self) -> Tensor:
         below_f, below = self._denominators
         return self.covariance**2 / (below_f * below)

@@ -27,7 +27,7 @@ def gaussian(values: Tensor, sigma: Sequence[float]) -> Tensor:
         n = out.shape[axis]
         if s <= 0 or n == 1:
             continue
-        out = along(out, _gaussian_rows(n, min(float(s), 4.0 * n), values.dtype).to(values.device), axis)
+        out = along(out, _gaussian_rows(n, min(float(s), 4.0 * n), values.dtype, values.device), axis)
     return out
 
 
@@ -56,7 +56,7 @@ def box_mean(values: Tensor, window: Sequence[int]) -> Tensor:
     for axis, w in enumerate(window, start=1):
         n = out.shape[axis]
         if w > 1 and n > 1:
-            out = along(out, _box_rows(n, w, values.dtype).to(values.device), axis)
+            out = along(out, _box_rows(n, w, values.dtype, values.device), axis)
     return out
 
 
@@ -64,20 +64,21 @@ def box_mean(values: Tensor, window: Sequence[int]) -> Tensor:
 # wherever they were made first.
 @lru_cache(maxsize=32)
 @torch.inference_mode(mode=False)
-def _gaussian_rows(n: int, sigma: float, dtype: torch.dtype) -> Tensor:
+def _gaussian_rows(n: int, sigma: float, dtype: torch.dtype, device: torch.device) -> Tensor:
     """(n, n) matrix that smooths a row of n voxels."""
     radius = max(1, int(2.5 * sigma + 0.5))
     offsets = torch.arange(-radius, radius + 1)
     kernel = torch.exp(-(offsets.to(dtype) ** 2) / (2 * sigma * sigma))
     source = (torch.arange(n)[:, None] + offsets[None]).clamp(0, n - 1)
-    return torch.zeros(n, n, dtype=dtype).scatter_add_(1, source, (kernel / kernel.sum()).expand(n, -1))
+    rows = torch.zeros(n, n, dtype=dtype).scatter_add_(1, source, (kernel / kernel.sum()).expand(n, -1))
+    return rows.to(device)
 
 
 @lru_cache(maxsize=32)
 @torch.inference_mode(mode=False)
-def _box_rows(n: int, width: int, dtype: torch.dtype) -> Tensor:
+def _box_rows(n: int, width: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """(n, n) matrix of the means over boxes of odd width."""
     at = torch.arange(n)
     band = ((at[:, None] - at[None]).abs() <= width // 2).to(dtype)
     rows: Tensor = band / band.sum(1, keepdim=True)
-    return rows
+    return rows.to(device)
