@@ -73,6 +73,20 @@ def test_shapes_and_gradients(name: str, dims: int) -> None:
 
 
 @pytest.mark.parametrize("dims", [2, 3])
+def test_dropout_drops_channels_and_never_an_image(dims: int) -> None:
+    torch.manual_seed(0)
+    net = build_network(_spec("vnet", dims, 32)).train()
+    layers = [module for module in net.modules() if "Dropout" in type(module).__name__]
+    assert len(layers) == 8
+    for layer in layers:
+        kept = layer(torch.ones(4, 100, *(4,) * dims)).flatten(2)
+        assert (kept.amax(-1) == kept.amin(-1)).all()  # a channel as a whole
+        dropped = (kept[..., 0] == 0).sum(1)  # of each image
+        assert (dropped > 0).all()
+        assert (dropped < 80).all()
+
+
+@pytest.mark.parametrize("dims", [2, 3])
 @pytest.mark.parametrize("name", list(SEGMENTATION))
 def test_segmentation_overfits_one_case(name: str, dims: int) -> None:
     torch.manual_seed(0)

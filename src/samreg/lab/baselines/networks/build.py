@@ -125,16 +125,15 @@ def _labelreg(spec: NetworkSpec) -> RegistrationNet:
 def _vnet(spec: NetworkSpec) -> SegmentationNet:
     from monai.networks.nets import VNet
 
-    return SegmentationNet(
-        VNet(
-            spec.dims,
-            1,
-            spec.n_classes + 1,
-            dropout_prob_down=0.1,
-            dropout_prob_up=(0.1, 0.1),
-            dropout_dim=spec.dims,
-        )
-    )
+    net = VNet(spec.dims, 1, spec.n_classes + 1, dropout_prob_down=0.1, dropout_prob_up=(0.1, 0.1))
+    if spec.dims == 2:
+        # MONAI's VNet hands its dropout_dim to none of its layers, which drop channels of volumes. Given (b, c, y, x),
+        # such a layer takes the batch for the channels: it drops a whole image, and with all of them every gradient.
+        for module in net.modules():
+            for name, layer in module.named_children():
+                if isinstance(layer, nn.Dropout3d):
+                    setattr(module, name, nn.Dropout2d(layer.p))
+    return SegmentationNet(net)
 
 
 def _mednext(spec: NetworkSpec) -> SegmentationNet:
