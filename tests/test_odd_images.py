@@ -34,12 +34,15 @@ def _gaps() -> np.ndarray:
 
 
 def _ends(fixed: Image, moving: Image, folder: Path, capsys: pytest.CaptureFixture[str], preset: str = "fast") -> int:
-    """Register two images; the status, after a look at what came of it."""
+    """Register two images; the status, after a look at what came of it.
+
+    An image that is registered with itself is segmented once: the other time its regions come from the cache.
+    """
     folder.mkdir()
     for name, image in (("fixed", fixed), ("moving", moving)):
         write_image(image, folder / f"{name}.mha")
     command = ["register", str(folder / "fixed.mha"), str(folder / "moving.mha"), "-o", str(folder / "run")]
-    status = main([*command, "--preset", preset, "--no-cache"])
+    status = main([*command, "--preset", preset])
     said = capsys.readouterr().err
     if status == 0:
         run = read_run(folder / "run")
@@ -58,12 +61,12 @@ _SAME = {
     "three rows": _image(_body(3, 100)),
     "four pixels": _image(_body(2, 2)),
     "one slice": _image(_body(1, 64, 64)),
-    "a plane crosswise": _image(_body(24, 1, 24)),
+    "a plane crosswise": _image(_body(10, 1, 24)),
     "a line in space": _image(_body(1, 1, 64)),
     "of micrometres": _image(_body(64, 64), (1e-3, 1e-3)),
     "of kilometres": _image(_body(6, 40, 40), (1e6, 1e6, 1e6)),
-    "flat voxels": _image(_body(40, 40, 6), (100.0, 1.0, 0.01)),
-    "needles": _image(_body(64, 64), (1e-3, 1e3)),
+    "flat voxels": _image(_body(40, 40, 4), (100.0, 1.0, 0.01)),
+    "needles": _image(_body(32, 32), (1e-3, 1e3)),
     "far away": _image(_body(64, 64), origin=(1e9, -1e9)),
     "huge values": _image(_body(64, 64) * 1e30),
     "slices of zeros": _image(_gaps()),
@@ -110,9 +113,11 @@ _ANY_SIDES = {2: [1, 2, 3, 7, 20, 64, 150], 3: [1, 2, 3, 7, 20]}  # each slice o
 _ANY_SPACING = st.sampled_from([0.001, 0.05, 1.0, 20.0, 1000.0])
 
 
+_ANY_DIMENSION = st.sampled_from(list(_ANY_SIDES))
+
+
 @st.composite
-def _any_image(draw: st.DrawFn) -> Image:
-    d = draw(st.sampled_from(list(_ANY_SIDES)))
+def _any_image(draw: st.DrawFn, d: int) -> Image:
     shape = [draw(st.sampled_from(_ANY_SIDES[d])) for _ in range(d)]
     spacing = tuple(draw(_ANY_SPACING) for _ in shape)
     origin = tuple(draw(st.sampled_from([0.0, -300.0, 1e5])) for _ in shape)
@@ -121,16 +126,17 @@ def _any_image(draw: st.DrawFn) -> Image:
 
 @pytest.mark.slow
 @settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(fixed=_any_image(), moving=_any_image())
+@given(pair=_ANY_DIMENSION.flatmap(lambda d: st.tuples(_any_image(d), _any_image(d))))
 def test_images_of_any_shape(
-    fixed: Image, moving: Image, tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
+    pair: tuple[Image, Image], tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    _ends(fixed, moving, tmp_path_factory.mktemp("any") / "odd", capsys)
+    # Of one dimension: a flat image and a volume are refused before anything is done with their shapes.
+    _ends(*pair, tmp_path_factory.mktemp("any") / "odd", capsys)
 
 
 @pytest.mark.slow
 @settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(image=_any_image())
+@given(image=_ANY_DIMENSION.flatmap(_any_image))
 def test_an_image_of_any_shape_and_itself(
     image: Image, tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
 ) -> None:
