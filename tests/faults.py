@@ -84,11 +84,12 @@ def _run(case: dict[str, Any]) -> None:
 
 
 def main(cases: Path, results: Path) -> None:
-    import samreg.cli.register
-    import samreg.pipeline
-    import samreg.report.page
-    import samreg.runs.batch
-    import samreg.runs.run_folder  # noqa: F401  loaded once, before the forks
+    # Loaded once, before the forks.
+    for name in (
+        "SimpleITK", "h5py", "rich.progress", "samreg.checks.registry", "samreg.cli.parse", "samreg.cli.register",
+        "samreg.pipeline", "samreg.report.page", "samreg.runs.batch", "samreg.runs.run_folder",
+    ):  # fmt: skip
+        importlib.import_module(name)
 
     found = []
     for case in json.loads(cases.read_text(encoding="utf-8")):

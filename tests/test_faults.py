@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from samreg.cli.demo import write_phantom
-from samreg.geometry.phantom import phantom
 from samreg.runs.run_folder import read_run
+from test_masks import QUICK, small
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
@@ -45,14 +45,14 @@ SAID = {
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("faults") / "images"
-    write_phantom(phantom(2), folder)
+    write_phantom(small(), folder)
     return folder
 
 
 def _argv(images: Path, *more: str) -> list[str]:
     given = [f"--{side}-labels={images / side}_labels.nii.gz" for side in ("fixed", "moving")]
     two = [str(images / f"{side}.nii.gz") for side in ("fixed", "moving")]
-    return ["register", *two, "--out", "out", "--labels-only", "--preset", "fast", *given, *more]
+    return ["register", *two, "--out", "out", "--labels-only", "--preset", "fast", *QUICK, *given, *more]
 
 
 def _results(cases: list[dict[str, Any]], folder: Path) -> list[dict[str, Any]]:

@@ -20,10 +20,10 @@ import SimpleITK as sitk
 from samreg.cli import main
 from samreg.cli.demo import write_phantom
 from samreg.files import sha256_of
-from samreg.geometry.phantom import phantom
 from samreg.runs.records import read_records
 from samreg.runs.run_folder import read_run
 from test_faults import SAID, _argv, _results
+from test_masks import small
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
@@ -43,7 +43,7 @@ FIT_PLACES = {
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An affine run of the phantom."""
     folder = tmp_path_factory.mktemp("run")
-    write_phantom(phantom(2), folder / "images")
+    write_phantom(small(), folder / "images")
     argv = _argv(folder / "images", "--transform", "affine", "--no-inverse")
     argv[argv.index("out")] = str(folder / "run")
     assert main(argv) == 0
