@@ -68,6 +68,7 @@ def test_no_imports_go_in_a_circle() -> None:
     assert imports == {}
 
 
+@pytest.mark.usefixtures("litemedsam")  # compiled already
 def test_the_page_names_the_modules_that_a_registration_enters_in_order() -> None:
     """docs/architecture.md against what `samreg.register` really enters; see benchmarks/follow.py."""
     page = REPOSITORY / "docs" / "architecture.md"
@@ -75,14 +76,13 @@ def test_the_page_names_the_modules_that_a_registration_enters_in_order() -> Non
         pytest.skip("installed without the repository")
     from benchmarks.follow import entered_modules
 
-    from samreg.geometry.phantom import phantom
+    from test_masks import quick, small
 
     text = page.read_text(encoding="utf-8")
     named = re.findall(r"^\d+\. `([\w.]+)`", text, re.MULTILINE)
-    pair = phantom(2)
-    entered = [
-        name.removeprefix("samreg.") for name in entered_modules(lambda: samreg.register(pair.fixed, pair.moving))
-    ]
+    pair, config = small(), quick()  # fewer steps on smaller images: through the same modules
+    found = entered_modules(lambda: samreg.register(pair.fixed, pair.moving, config))
+    entered = [name.removeprefix("samreg.") for name in found]
     assert len(named) == len(set(named)) <= 12
     assert [name for name in entered if name in named] == named
     rooms = set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE))
