@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from filelock import FileLock
@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from samreg.segmenters import Segmenter
 
 if "PYTEST_XDIST_WORKER" in os.environ:
-    # Tests run side by side, a process each: more threads than one would only wait for each other.
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"):
+    # Tests run side by side, a process each: more threads than one would only wait for each other, and networks
+    # would be compiled once more, for each number of threads.
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS", "SAMREG_THREADS"):
         os.environ.setdefault(name, "1")
 MOST_WORKERS = 4
 """Each holds networks of its own, up to 2 GB."""
@@ -30,6 +31,26 @@ def pytest_xdist_auto_num_workers() -> int:
     """Processes for `-n auto`: the cores that this one may use; 0, so no further process, where that is one."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(cores, MOST_WORKERS) if cores > 1 else 0
+
+
+LONGEST = ("docs", "training_run", "odd_images", "registration", "segmenters", "training_networks", "exact", "faults")
+"""Files of tests that take longest, which the processes get first: at the end none waits for another's long file. The
+first compiles the networks of the default segmenter, which the second does not need.
+"""
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """As `--dist loadfile`, the longest files first; then as xdist has it, by the number of tests."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class LongestFirst(LoadFileScheduling):
+        def _assign_work_unit(self, node: Any) -> None:
+            waiting = [scope for name in LONGEST for scope in self.workqueue if scope.endswith(f"test_{name}.py")]
+            if waiting:
+                self.workqueue.move_to_end(waiting[0], last=False)
+            super()._assign_work_unit(node)
+
+    return LongestFirst(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 @pytest.fixture(scope="session")
