@@ -19,6 +19,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+LOADED = (
+    "SimpleITK", "h5py", "pydicom", "rich.progress", "samreg.checks.registry", "samreg.cli.parse",
+    "samreg.cli.register", "samreg.pipeline", "samreg.report.page", "samreg.runs.batch", "samreg.runs.run_folder",
+)  # fmt: skip
+"""Modules that are loaded once, before the forks."""
 FAULTS = ("kill", "full", "readonly", "memory", "interrupt")
 
 
@@ -84,15 +89,12 @@ def _run(case: dict[str, Any]) -> None:
 
 
 def main(cases: Path, results: Path) -> None:
-    # Loaded once, before the forks.
-    for name in (
-        "SimpleITK", "h5py", "rich.progress", "samreg.checks.registry", "samreg.cli.parse", "samreg.cli.register",
-        "samreg.pipeline", "samreg.report.page", "samreg.runs.batch", "samreg.runs.run_folder",
-    ):  # fmt: skip
+    found, rows = [], json.loads(cases.read_text(encoding="utf-8"))
+    for name in LOADED:
         importlib.import_module(name)
-
-    found = []
-    for case in json.loads(cases.read_text(encoding="utf-8")):
+    if any(case.get("argv", [""])[0] == "benchmark" for case in rows):
+        importlib.import_module("samreg.lab.figures")  # and Matplotlib
+    for case in rows:
         sys.stdout.flush()
         pid = os.fork()
         if pid == 0:
