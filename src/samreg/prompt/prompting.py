@@ -179,8 +179,8 @@ class Prompting:
         ratio = self.fixed.pixel_size / self.moving.pixel_size
         tried: list[tuple[float, _Place, Candidates, int]] = []
         for place in places:
-            onto, near = self.moving.view(place.number), place.registered
-            found = search(self.segmenter, view, self.outline, onto, place.there, ratio, registered=near)
+            onto = self.moving.view(place.number)
+            found = search(self.segmenter, view, self.outline, onto, place.there, ratio, registered=place.registered)
             tried += [(float(found.score[i]), place, found, i) for i in range(min(_TRIED, len(found.score)))]
         tried.sort(key=lambda row: -row[0])
         best: _Match | None = None

@@ -34,8 +34,8 @@ _log = logging.getLogger(__name__)
 
 _REVISION = 5
 """Part of the cache key: to be increased whenever the compiled functions change."""
-_BATCH = 4
-"""Prompts a batch: enough for the products to be large, few enough for the tiles of all to stay in cache."""
+_BATCH = 2
+"""Prompts a batch. Four cost as much a prompt, but the few that a click asks would then wait on one core."""
 _SLICES = 2
 """Slices of which is kept what their prompts share: a prompt goes to and fro between a slice and its counterpart."""
 _TOKENS = (2, 3)
