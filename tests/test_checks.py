@@ -25,6 +25,7 @@ from samreg.checks import (
     handedness,
     jacobian,
     likeness,
+    margin,
     mirrored,
     overlap,
     pairs,
@@ -35,7 +36,7 @@ from samreg.checks import (
 )
 from samreg.checks.finished import Finished, body_of
 from samreg.checks.judge import judge
-from samreg.checks.registry import EXPENSIVE, run_checks
+from samreg.checks.registry import EXPENSIVE, EXPENSIVE_IN_VOLUMES, run_checks
 from samreg.checks.score import score_of
 from samreg.cli import main
 from samreg.cli.common import summary
@@ -236,6 +237,20 @@ class TestEachCheck:
         holes[list(rows)] = 0.5
         assert states(blank.check(finished(full, Image(holes, GRID)))) == {"blank_slices": state}
 
+    @pytest.mark.parametrize(("width", "state"), [(0, "pass"), (4, "pass"), (16, "look")])
+    def test_an_image_that_was_padded(self, width: int, state: str) -> None:
+        data = np.random.default_rng(0).uniform(0, 1, GRID.shape).astype(np.float32)
+        data[:3] = 0.0
+        padded = np.pad(data, width)
+        image, other = Image(data, GRID), Image(padded, Grid(padded.shape, GRID.spacing))
+        for case, side in ((finished(image, other), "moving"), (finished(other, image), "fixed")):
+            found = margin.check(case)
+            assert states(found) == {"margin": state}
+            assert (f"of the {side} image is an empty margin, and 9 % of the" in found.message) == (state == "look")
+
+    def test_an_image_of_one_value_has_no_margin(self) -> None:
+        assert margin.held_share(Image(np.ones(GRID.shape, np.float32), GRID)) == 1.0
+
     @pytest.mark.parametrize(("shift", "state"), [(0, "pass"), (5, "look")])
     def test_what_the_embeddings_find_somewhere_else(self, shift: int, state: str) -> None:
         """The transform puts each place on the right one, or half of the image away from it."""
@@ -276,12 +291,14 @@ class TestEachCheck:
         def regions(image: Image, features: np.ndarray) -> Regions:
             return dataclasses.replace(Regions.none(image), features=FeatureVolume(features.copy(), self._cells()))
 
-        def segment(image: Image) -> Regions:
+        def embed(image: Image) -> Regions:
+            assert image.grid.same_as(GRID)
             return regions(image, self._features()[:, :, :: 1 if flipped else -1])
 
-        assert handedness.check(case) is None
-        images = dataclasses.replace(case.images, fixed=regions(disc(), self._features()))
-        found = handedness.check(dataclasses.replace(case, images=images, segment=segment))
+        own = self._features()[:, :, :: -1 if flipped else 1]
+        images = dataclasses.replace(case.images, fixed=regions(disc(), self._features()), moving=regions(disc(), own))
+        assert handedness.check(dataclasses.replace(case, images=images)) is None
+        found = handedness.check(dataclasses.replace(case, images=images, embed=embed))
         assert states(found) == {"handedness": state}
 
     def _cells(self) -> Grid:
@@ -357,6 +374,13 @@ class TestVerdict:
             assert "--checks all" in found[name].advice
         with pytest.raises(ConfigError, match="choose quick, all"):
             run_checks(finished(), "many")
+
+    @pytest.mark.parametrize(("grid", "advice"), [(GRID, "does not apply"), (STACK, "--checks all")])
+    def test_a_volume_is_encoded_once_more_when_asked_for(self, grid: Grid, advice: str) -> None:
+        """A slice costs little; without a network nothing is encoded at all."""
+        found = {c.name: c for c in run_checks(finished(Image(np.ones(grid.shape, np.float32), grid)))}
+        for name in EXPENSIVE_IN_VOLUMES:
+            assert advice in found[name].advice
 
     def test_all_checks_run_with_all(self) -> None:
         """Of an affine map, for which none of the expensive ones has anything to do but to say so."""

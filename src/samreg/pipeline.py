@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 
@@ -28,6 +28,7 @@ from samreg.initial.problem import ImagePair
 from samreg.initial.start import find_start
 from samreg.pairs.find import Asking, ask_for_pairs, find_pairs
 from samreg.regions.cache import RegionsCache
+from samreg.regions.everything.finder import EverythingMode
 from samreg.regions.find import RegionFinder, as_finder, find_regions, open_finder
 from samreg.regions.regions import Regions
 from samreg.result import RegistrationResult
@@ -35,6 +36,8 @@ from samreg.segmenters.base import Segmenter
 from samreg.types import Progress
 
 __all__ = ["register", "register_regions", "segment"]
+
+_Further: TypeAlias = Callable[[Image], Regions]
 
 
 def register(
@@ -211,8 +214,8 @@ def register_regions(
             asking = Asking(promptable, fitted.displacement, config.segment)
             pairs, asked = ask_for_pairs(images, start, config.match, pairs, asking)
     with _timed(seconds, "check"):
-        again = None if segmenter is None else _segmenting(segmenter, config)
-        finished = Finished(images, evidence, start, fitted, config, again)
+        segment, embed = (None, None) if segmenter is None else _further(segmenter, config)
+        finished = Finished(images, evidence, start, fitted, config, segment, embed)
         judged = run_checks(finished, checks)
         score = score_of(finished)
     return RegistrationResult(
@@ -282,9 +285,12 @@ def _promptable(
     return as_finder(segmenter).segmenter if wanted and segmenter is not None else None
 
 
-def _segmenting(segmenter: RegionFinder | Segmenter, config: RegisterConfig) -> Callable[[Image], Regions]:
+def _further(segmenter: RegionFinder | Segmenter, config: RegisterConfig) -> tuple[_Further, _Further | None]:
+    """What finds the regions of a further image, and what only encodes it; the latter takes a promptable segmenter."""
     finder = as_finder(segmenter)
-    return lambda image: find_regions(image, finder, config.segment, None, None)
+    everything = None if finder.segmenter is None else EverythingMode(finder.segmenter)
+    embed = None if everything is None else (lambda image: everything.embed(image, config.segment))
+    return (lambda image: find_regions(image, finder, config.segment, None, None)), embed
 
 
 def _named(progress: Progress | None, name: str) -> Progress | None:

@@ -60,6 +60,7 @@ class Finished:
         fitted: the transform.
         config: the settings.
         segment: finds regions in a further image, as they were found in both; None where nothing may be segmented.
+        embed: the embedding of a further image, with the same network; None where there is none.
         maps: what checks measured at every voxel of the fixed image, by name; they put it here.
     """
 
@@ -69,6 +70,7 @@ class Finished:
     fitted: FittedTransform
     config: RegisterConfig
     segment: Callable[[Image], Regions] | None = None
+    embed: Callable[[Image], Regions] | None = None
     maps: dict[str, ScalarArray] = field(default_factory=dict)
 
     @cached_property

@@ -10,13 +10,14 @@ from samreg.config import SegmentConfig
 from samreg.errors import GeometryError
 from samreg.geometry.image import Image
 from samreg.geometry.rois import Roi, RoiSet
+from samreg.regions.everything.proposals import Proposals
 from samreg.regions.everything.propose import propose_slices
 from samreg.regions.everything.rules import RULES
 from samreg.regions.prototypes import slice_prototypes
 from samreg.regions.regions import FeatureVolume, Regions
 from samreg.regions.slices import SlicePlan, nearest_masks, plan_slices, slice_step, window
 from samreg.result import Origin
-from samreg.segmenters.base import Segmenter, slices_at_once
+from samreg.segmenters.base import Encoding, Segmenter, slices_at_once
 from samreg.segmenters.registry import open_segmenter
 from samreg.types import Progress
 
@@ -55,6 +56,13 @@ class EverythingMode:
 
     def find(self, image: Image, settings: SegmentConfig, progress: Progress | None = None) -> Regions:
         """The regions of one image; those of a volume lie in one slice each. See `RegionFinder.find`."""
+        return self._find(image, settings, progress, prompted=True)
+
+    def embed(self, image: Image, settings: SegmentConfig) -> Regions:
+        """The embedding of one image alone: nothing is prompted, and there are no regions."""
+        return self._find(image, settings, None, prompted=False)
+
+    def _find(self, image: Image, settings: SegmentConfig, progress: Progress | None, *, prompted: bool) -> Regions:
         rules = RULES[settings.proposals.mask_rules]
         plan = plan_slices(image.grid, settings.slice_axis, rules.side)
         slices = plan.slices(window(image, settings.hounsfield))
@@ -67,7 +75,11 @@ class EverythingMode:
             for start in range(0, len(encodings), together):
                 some = encodings[start : start + together]
                 begin = first + start
-                searched = propose_slices(self.segmenter, some, slices[begin : begin + len(some)], settings.proposals)
+                searched = (
+                    propose_slices(self.segmenter, some, slices[begin : begin + len(some)], settings.proposals)
+                    if prompted
+                    else [_nothing(encoding) for encoding in some]
+                )
                 for row, (encoding, found) in enumerate(zip(some, searched, strict=True), begin):
                     masks = nearest_masks(found.masks, plan.plane_shape)
                     seen = masks.any(axis=(1, 2))  # flat pixels: a thin region can lie between the rows of voxels
@@ -87,6 +99,11 @@ class EverythingMode:
             n_rois=len(collected.rois),
         )
         return collected.regions(image, origin)
+
+
+def _nothing(encoding: Encoding) -> Proposals:
+    """No masks at all of a slice."""
+    return Proposals(np.zeros((0, *encoding.shape), dtype=bool), np.zeros(0, dtype=np.float32), 0)
 
 
 class _Collected:
