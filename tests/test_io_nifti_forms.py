@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from refusals import refused
@@ -78,6 +78,10 @@ class TestOrientation:
 
 class TestBothForms:
     @settings(max_examples=40, deadline=None)
+    @example(
+        angles=(0.0, 3.09375, 3.09765625), spacing=(1.0, 1.0, 2.0), origin=(0.0, 0.0, 0.0), mirror=1.0, which="qform",
+        second=False,
+    )  # fmt: skip
     @given(
         angles=st.tuples(*[st.floats(-3.1, 3.1)] * 3),
         spacing=st.tuples(*[st.floats(0.2, 8)] * 3),
@@ -96,7 +100,9 @@ class TestBothForms:
         path = tmp_path_factory.mktemp("n") / "a.nii.gz"
         kind = nib.Nifti2Image if second else nib.Nifti1Image
         write(path, form if which != "qform" else None, form if which != "sform" else None, kind=kind)
-        np.testing.assert_allclose(matrix_of(path), nib.load(path).affine, atol=2e-3)
+        # Near half a turn a qform leaves the root of float32's rounding open, of an entry of the rotation: 0.001.
+        atol = 2e-3 * max(1.0, *spacing) if which == "qform" else 2e-3
+        np.testing.assert_allclose(matrix_of(path), nib.load(path).affine, atol=atol)
         np.testing.assert_array_equal(read_image(path).data, DATA.T)
 
     @pytest.mark.parametrize("pixdim", [(-1, 1, 2), (1, -1, -2), (0, 1, 2), (1, 1, 0), (np.nan, 1, 2)])
