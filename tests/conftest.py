@@ -33,7 +33,10 @@ def pytest_xdist_auto_num_workers() -> int:
     return min(cores, MOST_WORKERS) if cores > 1 else 0
 
 
-LONGEST = ("docs", "training_run", "odd_images", "registration", "segmenters", "training_networks", "exact", "faults")
+LONGEST = (
+    "docs", "training_run", "odd_images", "faults", "devices", "segmenters", "registration", "faults_commands",
+    "workers", "training_networks", "exact", "benchmark", "architecture", "plugins", "masks", "prompting",
+)  # fmt: skip
 """Files of tests that take longest, which the processes get first: at the end none waits for another's long file. The
 first compiles the networks of the default segmenter, which the second does not need.
 """

@@ -23,6 +23,7 @@ def stop(*_):
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a shell started in the background
     try:
         run_tasks(slow, [(sys.argv[1], i) for i in range(4)], lambda *_: None, jobs=2, threads=1)
     except KeyboardInterrupt:
