@@ -1,4 +1,4 @@
-"""A second registration, for the checks that compare two."""
+"""A second registration, for the check that compares two."""
 
 from __future__ import annotations
 
@@ -11,31 +11,16 @@ from samreg.geometry.rois import PairedRois
 from samreg.initial.problem import ImagePair
 from samreg.initial.start import find_start
 from samreg.pairs.find import find_pairs
-from samreg.regions.regions import Regions
 
-__all__ = ["registered_again", "swapped_fit"]
+__all__ = ["swapped_fit"]
 
 
 def swapped_fit(finished: Finished) -> FittedTransform:
-    """The registration with the images in each other's place; its field is on the moving grid."""
-    images = finished.images
-    return registered_again(finished, images.moving, images.fixed, _given(finished)).fitted
-
-
-def registered_again(finished: Finished, fixed: Regions, moving: Regions, known: PairedRois | None = None) -> Finished:
-    """The registration of two other images, with the same settings.
-
-    Args:
-        finished: the registration whose settings count.
-        fixed: regions of the fixed image.
-        moving: regions of the moving image.
-        known: pairs that are known.
-    """
-    config = finished.config
-    images = ImagePair.of(fixed, moving, config)
+    """The registration with the images in each other's place, same settings; its field is on the moving grid."""
+    config, known = finished.config, _given(finished)
+    images = ImagePair.of(finished.images.moving, finished.images.fixed, config)
     start = find_start(images, config, bring_near, known)
-    pairs = find_pairs(images, start, config.match, known)
-    return Finished(images, pairs, start, fit_transform(images, pairs, start, config.fit), config)
+    return fit_transform(images, find_pairs(images, start, config.match, known), start, config.fit)
 
 
 def _given(finished: Finished) -> PairedRois | None:

@@ -39,7 +39,7 @@ EXPENSIVE = {
 }
 """What registers again, so that it costs as much as the run: with `--checks all` only."""
 EXPENSIVE_IN_VOLUMES = ("handedness",)
-"""What encodes an image once more: less than a tenth of the run for a slice, a quarter for a volume."""
+"""What encodes an image once more: about a tenth of a first run for a slice, every slice anew for a volume."""
 
 
 def run_checks(finished: Finished, which: str = "quick") -> tuple[CheckResult, ...]:
