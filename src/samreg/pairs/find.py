@@ -18,6 +18,7 @@ from samreg.pairs.counterparts import Asked, SlicePair, ask, mask_iou
 from samreg.pairs.planes import PlaneMaps, Planes, facing
 from samreg.pairs.rings import rings
 from samreg.pairs.verification import pair_regions
+from samreg.pairs.walls import distinct, walls
 from samreg.pairs.whole import ask_for_structures
 from samreg.regions.linking import link_regions
 from samreg.regions.regions import Regions
@@ -120,7 +121,13 @@ def _by_slice(
     settled = [p.rows for p in known if p.settled]
     asked = ask(fixed, moving, maps, ({f for f, _ in settled}, {m for _, m in settled}))
     kept = choose([*known, *asked.pairs], config.epsilon)
-    kept += rings(kept, lambda p: maps[p.slices[0]].carried(p.moving[None])[0])
+
+    def carried(pair: SlicePair) -> np.ndarray:
+        found: np.ndarray = maps[pair.slices[0]].carried(pair.moving[None])[0]
+        return found
+
+    nested = rings(kept, carried)
+    kept += distinct([*nested, *walls(kept, fixed, moving, carried)])
     if config.max_pairs:
         kept = sorted(kept, key=lambda p: -p.score)[: config.max_pairs]
     return _paired(kept, found, fixed, moving), asked

@@ -14,10 +14,12 @@ from torch.nn import functional
 
 from samreg.config import SliceConfig
 from samreg.geometry.frame import Frame
+from samreg.geometry.ops.resample import resize
 from samreg.geometry.rois import Roi, RoiSet
 from samreg.regions.regions import Regions
 from samreg.regions.slices import SlicePlan, plan_slices, window
 from samreg.segmenters.base import Encoding, Segmenter, side_for
+from samreg.segmenters.pixels import scaled_shape
 from samreg.types import Matrix
 
 __all__ = ["PlaneMap", "PlaneMaps", "Planes", "facing", "plane_map"]
@@ -129,6 +131,15 @@ class Planes:
             self._kept[number] = self._held(number) or self._made(number)
         return self._kept[number]
 
+    def grey(self, number: int, longest: int) -> np.ndarray:
+        """(y, x) windowed grey values of one slice, in square pixels; its longer side has at most so many."""
+        pixels = self._pixels(number)
+        grey = torch.from_numpy(np.ascontiguousarray(pixels if pixels.ndim == 2 else pixels.mean(axis=-1)))
+        if max(grey.shape) > longest:
+            grey = resize(grey[None], scaled_shape((grey.shape[0], grey.shape[1]), longest))[0]
+        found: np.ndarray = grey.numpy()
+        return found
+
     def _held(self, number: int) -> Encoding | None:
         """From the cells that the regions keep, where the segmenter's decoder needs nothing else.
 
@@ -146,10 +157,13 @@ class Planes:
         return Encoding(whole, self.plan.plane, side, ())
 
     def _made(self, number: int) -> Encoding:
+        self.n_encoded += 1
+        return self.segmenter.encode([self._pixels(number)])[0]
+
+    def _pixels(self, number: int) -> np.ndarray:
         if self._slices is None:
             self._slices = self.plan.slices(window(self.regions.image, self.settings.hounsfield))
-        self.n_encoded += 1
-        return self.segmenter.encode([self._slices[number]])[0]
+        return self._slices[number]
 
 
 def flat_masks(rois: RoiSet, rows: Sequence[int] | np.ndarray, axis: int | None) -> np.ndarray:
