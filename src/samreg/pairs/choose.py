@@ -8,7 +8,7 @@ import numpy as np
 
 from samreg.pairs.counterparts import SlicePair, mask_iou
 
-__all__ = ["choose", "confirmed", "weight_of"]
+__all__ = ["choose", "confirmed", "confirmed_within", "weight_of", "without_doubles"]
 
 _LEAST_AGREEMENT = 0.6
 """IoU with the carried region below which an answer is no counterpart."""
@@ -40,10 +40,16 @@ def choose(pairs: Sequence[SlicePair], epsilon: float) -> list[SlicePair]:
         pairs: found and asked.
         epsilon: cosine similarity below which two regions do not correspond.
     """
-    good = [p for p in pairs if p.kind == "found" or confirmed(p, epsilon) or _confirmed_within(p, epsilon)]
+    return without_doubles(
+        [p for p in pairs if p.kind == "found" or confirmed(p, epsilon) or confirmed_within(p, epsilon)]
+    )
+
+
+def without_doubles(pairs: Sequence[SlicePair]) -> list[SlicePair]:
+    """The best of pairs whose fixed regions, or whose moving regions, are the same; best first within each slice."""
     kept: list[SlicePair] = []
-    for number in sorted({p.slices[0] for p in good}):
-        here = sorted((p for p in good if p.slices[0] == number), key=lambda p: (not p.settled, -p.score))
+    for number in sorted({p.slices[0] for p in pairs}):
+        here = sorted((p for p in pairs if p.slices[0] == number), key=lambda p: (not p.settled, -p.score))
         conflict = mask_iou(*[np.stack([p.fixed for p in here])] * 2) >= _SAME
         for other in {p.slices[1] for p in here}:
             rows = [i for i, p in enumerate(here) if p.slices[1] == other]
@@ -62,10 +68,10 @@ def confirmed(pair: SlicePair, epsilon: float) -> bool:
     return pair.agreement >= _LEAST_AGREEMENT and pair.similarity >= epsilon - _LENIENCE * pair.agreement
 
 
-def _confirmed_within(pair: SlicePair, epsilon: float) -> bool:
+def confirmed_within(pair: SlicePair, epsilon: float, least_quality: float = _GOOD) -> bool:
     """Whether one region lies in the other, clearly outlined, and is much smaller than the first registration says."""
     within = pair.contained >= _WITHIN and pair.agreement >= _SHRUNK
-    return within and min(pair.quality) >= _GOOD and pair.similarity >= epsilon - _LESS_LIKE
+    return within and min(pair.quality) >= least_quality and pair.similarity >= epsilon - _LESS_LIKE
 
 
 def weight_of(agreement: float) -> float:

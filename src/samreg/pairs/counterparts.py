@@ -18,10 +18,10 @@ from samreg.pairs.planes import PlaneMaps, Planes
 from samreg.regions.everything.boxes import MARGIN, grown
 from samreg.regions.prototypes import cosine_similarity, slice_prototypes
 from samreg.regions.slices import nearest_masks
-from samreg.segmenters.base import Encoding, Prompts
+from samreg.segmenters.base import Prompts
 from samreg.segmenters.pixels import masks_to_slice
 
-__all__ = ["Asked", "SlicePair", "ask", "mask_iou"]
+__all__ = ["Asked", "SlicePair", "answers", "ask", "contained", "extent", "mask_iou"]
 
 _SAME = 0.7
 """IoU from which two masks show the same region."""
@@ -143,7 +143,7 @@ def _from_fixed(fixed: Planes, moving: Planes, maps: PlaneMaps, skip: set[int]) 
                 continue
             other = int(np.floor(plane.depth[mask].mean() + 0.5))
             if 0 <= other < len(moving):
-                yield other, _Question(row, mask, number, _extent(points), mask, number)
+                yield other, _Question(row, mask, number, extent(points), mask, number)
 
 
 def _from_moving(
@@ -169,7 +169,7 @@ def _from_moving(
         for row, mask, carried in zip(rows, masks, maps[number].carried(masks), strict=True):
             if carried.any():
                 y, x = np.nonzero(carried)
-                box = _extent(np.stack([x, y], axis=1))
+                box = extent(np.stack([x, y], axis=1))
                 yield number, _Question(row, mask, moving.number(row), box, carried, number)
 
 
@@ -203,11 +203,10 @@ class _Work:
         return found
 
     def _slice(self, here: Planes, there: Planes, number: int, asked: list[_Question], side: str) -> list[SlicePair]:
-        encoding = there.encoding(number)
-        full, quality = self._prompt(encoding, there, np.stack([question.box for question in asked]))
-        prototypes = slice_prototypes(encoding, full)
+        masks, quality, prototypes = answers(there, number, np.stack([question.box for question in asked]))
+        self.n_prompts += len(asked)
         pairs = []
-        for i, (question, mask) in enumerate(zip(asked, nearest_masks(full, there.shape), strict=True)):
+        for i, (question, mask) in enumerate(zip(asked, masks, strict=True)):
             if not mask.any():
                 continue
             own = here.regions.prototypes[question.row][None]
@@ -224,29 +223,41 @@ class _Work:
                     similarity=float(cosine_similarity(own, prototypes[i][None])[0, 0]),
                     agreement=float(mask_iou(on_fixed[None], question.carried[None])[0, 0]),
                     rows=(fixed[3], moving[3]),
-                    contained=_contained(on_fixed, question.carried),
+                    contained=contained(on_fixed, question.carried),
                 )
             )
         return pairs
 
-    def _prompt(self, encoding: Encoding, there: Planes, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        pixels = grown(there.to_pixels(boxes), MARGIN * max(encoding.shape), encoding.shape).astype(np.float32)
-        masks, quality = [], []
-        for first in range(0, len(pixels), _AT_ONCE):
-            answer = there.segmenter.prompt(encoding, Prompts(boxes=pixels[first : first + _AT_ONCE]))
-            masks.append((masks_to_slice(answer.logits[:, 0], encoding) > 0).cpu().numpy())
-            quality.append(answer.quality[:, 0].float().cpu().numpy())
-        self.n_prompts += len(pixels)
-        return np.concatenate(masks), np.concatenate(quality)
+
+def answers(planes: Planes, number: int, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What one slice answers to box prompts.
+
+    Args:
+        planes: slices of the image.
+        number: of the slice.
+        boxes: (n, 4) x0, y0, x1, y1 in voxels of the slice.
+
+    Returns:
+        (n, y, x) masks in voxels, (n,) predicted IoU, (n, c) prototypes.
+    """
+    encoding = planes.encoding(number)
+    pixels = grown(planes.to_pixels(boxes), MARGIN * max(encoding.shape), encoding.shape).astype(np.float32)
+    masks, quality = [], []
+    for first in range(0, len(pixels), _AT_ONCE):
+        answer = planes.segmenter.prompt(encoding, Prompts(boxes=pixels[first : first + _AT_ONCE]))
+        masks.append((masks_to_slice(answer.logits[:, 0], encoding) > 0).cpu().numpy())
+        quality.append(answer.quality[:, 0].float().cpu().numpy())
+    full = np.concatenate(masks)
+    return nearest_masks(full, planes.shape), np.concatenate(quality), slice_prototypes(encoding, full)
 
 
-def _extent(points: np.ndarray) -> np.ndarray:
+def extent(points: np.ndarray) -> np.ndarray:
     """Box (4,) around points (n, 2), (x, y), without the outermost percent on each side."""
     low, high = np.percentile(points, [1, 99], axis=0)
     return np.concatenate([low, high])
 
 
-def _contained(one: np.ndarray, other: np.ndarray) -> float:
+def contained(one: np.ndarray, other: np.ndarray) -> float:
     """Share of the smaller mask that lies in the other."""
     least = min(int(np.count_nonzero(one)), int(np.count_nonzero(other)))
     return float(np.count_nonzero(one & other) / max(1, least))

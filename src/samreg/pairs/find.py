@@ -13,7 +13,8 @@ from samreg.geometry.frame import Frame
 from samreg.geometry.rois import PairedRois, Roi, RoiSet
 from samreg.initial.problem import ImagePair
 from samreg.initial.start import Start
-from samreg.pairs.choose import choose, weight_of
+from samreg.pairs.choose import choose, weight_of, without_doubles
+from samreg.pairs.continued import continued
 from samreg.pairs.counterparts import Asked, SlicePair, ask, mask_iou
 from samreg.pairs.planes import PlaneMaps, Planes, facing
 from samreg.pairs.rings import rings
@@ -121,6 +122,9 @@ def _by_slice(
     settled = [p.rows for p in known if p.settled]
     asked = ask(fixed, moving, maps, ({f for f, _ in settled}, {m for _, m in settled}))
     kept = choose([*known, *asked.pairs], config.epsilon)
+    further, n_prompts = continued([p for p in kept if weight_of(p.agreement) > 0], fixed, moving, maps, config.epsilon)
+    asked = replace(asked, n_prompts=asked.n_prompts + n_prompts)
+    kept = without_doubles([*kept, *further])
 
     def carried(pair: SlicePair) -> np.ndarray:
         found: np.ndarray = maps[pair.slices[0]].carried(pair.moving[None])[0]

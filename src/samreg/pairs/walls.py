@@ -24,17 +24,17 @@ _SIGMA = 1.0
 """Pixels of the Gaussian that smooths grey values and outlines."""
 _THINNEST = 3.0
 """Pixels: of a thinner wall the inner and the outer edge are one."""
-_THICKEST = 1.5
+_THICKEST = 2.5
 """Radii of a disc of the region's area."""
 _STEP = 0.5
 """Pixels from one outline to the next one."""
-_FIRST = 0.7
+_FIRST = 0.5
 """Share of the greatest change from which an outline counts: the first one ends the wall."""
 _OUTLINE = 1.3
 """How many times more grey values change there than within the wall."""
-_UNLIKE = 2.0
+_UNLIKE = 1.5
 """Difference of the wall from the region, in standard deviations of the wall."""
-_CLOSED = 0.7
+_CLOSED = 0.65
 """Share of the directions in which the outline is seen, with at least half its mean change."""
 _SECTORS = 24
 _AGREES = 0.4
