@@ -322,3 +322,10 @@ def test_images_with_hardly_an_edge_or_none_are_searched() -> None:
     dot[30:33, 30:33] = 1.0
     assert global_search(GreyPyramid(dot, grid, dot, grid, 4096))
     assert global_search(GreyPyramid(dot, grid, nothing, grid, 4096)) == []
+
+
+def test_a_fixed_image_that_is_a_speck_of_the_moving_one_is_not_searched_for() -> None:
+    # 9 mm in 2 m: at the resolution of the search the moving image would have 10^11 voxels.
+    grain, room = Grid((1, 1, 9), (1.0, 0.001, 0.001)), Grid((2, 9, 1), (1.0, 1.0, 1000.0))
+    values = [np.random.default_rng(0).normal(size=grid.shape).astype(np.float32) for grid in (grain, room)]
+    assert global_search(GreyPyramid(values[0], grain, values[1], room, 4096)) == []

@@ -30,6 +30,8 @@ __all__ = ["Tried", "best_start", "global_search", "moment_candidate", "rotation
 
 _SEARCH_VOXELS = {2: 40, 3: 18}
 """Voxels along the longest axis of the fixed image in the search over turns."""
+_MOST_VOXELS = 2**23
+"""Of a turned moving image."""
 _SCALES = {2: (0.6, 0.77, 1.0, 1.3, 1.67, 2.1), 3: (0.8, 1.0, 1.25)}
 _TURN = 15.0
 _TISSUE = 0.03
@@ -134,6 +136,8 @@ def global_search(pyramid: GreyPyramid, keep: int = 5) -> list[Candidate]:
     scores: list[float] = []
     for scale in _SCALES[d]:
         side = int(np.ceil(2 * reach / (scale * pixel))) + 1
+        if side**d > _MOST_VOXELS:
+            continue  # the fixed image is a speck of the moving one: too small to say where in it
         size = [next_fast_len(n + side, real=True) for n in f.shape]
         spectrum = torch.fft.rfftn(f, s=size)
         middle = (side - 1) / 2
