@@ -81,7 +81,8 @@ def ask_for_pairs(
         The pairs: given, found, counterparts, rings; and what asking cost: `prompts`, and slices that were `encoded`
         once more.
     """
-    fixed, moving = (Planes(r, asking.segmenter, asking.settings) for r in (images.fixed, images.moving))
+    sides = (images.fixed, images.fixed_grey), (images.moving, images.moving_grey)
+    fixed, moving = (Planes(regions, asking.segmenter, asking.settings, grey) for regions, grey in sides)
     found = pairs.select(np.flatnonzero(pairs.kinds == "found"))
     given = pairs.select(np.flatnonzero(pairs.kinds != "found"))
     asked = Asked([], 0, 0)

@@ -20,7 +20,7 @@ from samreg.regions.regions import Regions
 from samreg.regions.slices import SlicePlan, plan_slices, window
 from samreg.segmenters.base import Encoding, Segmenter, side_for
 from samreg.segmenters.pixels import scaled_shape
-from samreg.types import Matrix
+from samreg.types import Matrix, ScalarArray
 
 __all__ = ["PlaneMap", "PlaneMaps", "Planes", "facing", "plane_map"]
 
@@ -77,10 +77,13 @@ class Planes:
         regions: of the image; its ROIs lie in one slice each.
         segmenter: encodes a slice again where the regions do not hold its whole encoding.
         settings: slices and window.
+        grey: windowed grey values on the image's grid; made when they are asked for, if they are not given.
     """
 
-    def __init__(self, regions: Regions, segmenter: Segmenter, settings: SliceConfig) -> None:
-        self.regions, self.segmenter, self.settings = regions, segmenter, settings
+    def __init__(
+        self, regions: Regions, segmenter: Segmenter, settings: SliceConfig, grey: ScalarArray | None = None
+    ) -> None:
+        self.regions, self.segmenter, self.settings, self._grey = regions, segmenter, settings, grey
         self.axis = regions.slice_axis
         self.plan: SlicePlan = plan_slices(regions.image.grid, "auto" if self.axis is None else _AXES[self.axis])
         self.n_encoded = 0
@@ -132,12 +135,14 @@ class Planes:
         return self._kept[number]
 
     def grey(self, number: int, longest: int) -> np.ndarray:
-        """(y, x) windowed grey values of one slice, in square pixels; its longer side has at most so many."""
-        pixels = self._pixels(number)
-        grey = torch.from_numpy(np.ascontiguousarray(pixels if pixels.ndim == 2 else pixels.mean(axis=-1)))
-        if max(grey.shape) > longest:
-            grey = resize(grey[None], scaled_shape((grey.shape[0], grey.shape[1]), longest))[0]
-        found: np.ndarray = grey.numpy()
+        """(y, x) grey values of one slice, in square pixels; its longer side has at most so many."""
+        if self._grey is None:
+            values = window(self.regions.image, self.settings.hounsfield)
+            self._grey = values.mean(axis=-1) if self.regions.image.is_colour else values
+        pixels = self._grey if self.axis is None else np.take(self._grey, number, axis=self.axis)
+        plane = self.plan.plane
+        plane = scaled_shape(plane, longest) if max(plane) > longest else plane
+        found: np.ndarray = resize(torch.from_numpy(np.ascontiguousarray(pixels))[None], plane)[0].numpy()
         return found
 
     def _held(self, number: int) -> Encoding | None:
@@ -157,13 +162,10 @@ class Planes:
         return Encoding(whole, self.plan.plane, side, ())
 
     def _made(self, number: int) -> Encoding:
-        self.n_encoded += 1
-        return self.segmenter.encode([self._pixels(number)])[0]
-
-    def _pixels(self, number: int) -> np.ndarray:
         if self._slices is None:
             self._slices = self.plan.slices(window(self.regions.image, self.settings.hounsfield))
-        return self._slices[number]
+        self.n_encoded += 1
+        return self.segmenter.encode([self._slices[number]])[0]
 
 
 def flat_masks(rois: RoiSet, rows: Sequence[int] | np.ndarray, axis: int | None) -> np.ndarray:
