@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 __all__ = ["ProgressLines", "left"]
 
 _SHARES = {"segment fixed": 42.0, "segment moving": 42.0, "fit": 9.0, "rest": 7.0}
-"""Stages of a registration -> their share of the work; images that were segmented before have none. The rest, asking for
-counterparts, checks and files, reports no steps."""
+"""Stages of a registration -> their share of the work; images that were segmented before have none. The rest
+(asking for counterparts, checks, files) reports no steps."""
 _NAMES = {"segment fixed": "encode and prompt fixed", "segment moving": "encode and prompt moving"}
 _AFTER = {
     "segment fixed": _NAMES["segment moving"],
