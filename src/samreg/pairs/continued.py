@@ -7,7 +7,7 @@ both images where to look; each is asked with its own, so that a chamber may be 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -85,6 +85,8 @@ class _Answer:
 
 
 def _gaps(pairs: Sequence[SlicePair], n_fixed: int, n_moving: int) -> list[_Gap]:
+    if n_fixed < 3:
+        return []  # a structure has two slices, and the gap is the one beside them
     by_slice: dict[int, list[SlicePair]] = {}
     for pair in pairs:
         by_slice.setdefault(pair.slices[0], []).append(pair)
@@ -128,15 +130,12 @@ def _goes_on(mask: np.ndarray, near: np.ndarray) -> bool:
 
 
 def _pair(gap: _Gap, one: _Answer, other: _Answer, carried: np.ndarray) -> SlicePair:
-    return replace(
-        gap.pair,
-        fixed=one.mask,
-        moving=other.mask,
-        slices=gap.slices,
-        quality=(one.quality, other.quality),
+    return SlicePair(
+        one.mask,
+        other.mask,
+        gap.slices,
+        (one.quality, other.quality),
         similarity=float(cosine_similarity(one.prototype[None], other.prototype[None])[0, 0]),
         agreement=float(mask_iou(carried[None], one.mask[None])[0, 0]),
-        kind="counterpart",
-        rows=(-1, -1),
         contained=contained(carried, one.mask),
     )

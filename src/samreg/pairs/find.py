@@ -125,7 +125,8 @@ def _by_slice(
     kept = choose([*known, *asked.pairs], config.epsilon)
     further, n_prompts = continued([p for p in kept if weight_of(p.agreement) > 0], fixed, moving, maps, config.epsilon)
     asked = replace(asked, n_prompts=asked.n_prompts + n_prompts)
-    kept = without_doubles([*kept, *further])
+    if further:
+        kept = without_doubles([*kept, *further])
 
     def carried(pair: SlicePair) -> np.ndarray:
         found: np.ndarray = maps[pair.slices[0]].carried(pair.moving[None])[0]
