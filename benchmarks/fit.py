@@ -23,7 +23,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from samreg import Image, preset, read_image
-from samreg.fit.levels import DenseProblem, fit_dense
+from samreg.fit.levels import fit_dense
+from samreg.fit.problem import DenseProblem
 from samreg.geometry.ops.displacement import gradient_energy
 from samreg.geometry.rois import PairedRois
 from samreg.pipeline import register_regions, segment

@@ -13,12 +13,12 @@ import time
 
 import numpy as np
 import torch
-from samreg.metrics.measures import centroid_tre, dice, hd95
 from scipy import ndimage
 
 from samreg.geometry.field import DisplacementField
 from samreg.geometry.grid import Grid
 from samreg.geometry.ops.resample import sample
+from samreg.metrics import centroid_tre, dice, hd95
 
 
 def one_pass_a_label(field: DisplacementField, labels: np.ndarray, moving: Grid) -> np.ndarray:

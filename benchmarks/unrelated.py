@@ -1,4 +1,4 @@
-"""Whether a run knows when two images do not belong together: its confidence between every two of the given images.
+"""Whether a run knows when two images do not belong together: its verdict between every two of the given images.
 
     python -m benchmarks.unrelated IMAGE IMAGE [IMAGE ...]
 
@@ -14,8 +14,9 @@ from pathlib import Path
 
 from samreg import read_image, register_regions
 from samreg.config import preset
-from samreg.regions.cache import RegionsCache, cached_segment
-from samreg.runs.shared import shared_segmenter
+from samreg.regions.cache import RegionsCache
+from samreg.regions.find import find_regions
+from samreg.runs.shared import shared_finder
 
 
 def main() -> None:
@@ -25,16 +26,14 @@ def main() -> None:
     if len(paths) < 2:
         parser.error(f"give two images or more, got {len(paths)}")
     config = preset("default")
-    segmenter, cache = shared_segmenter(config), RegionsCache()
-    regions = {path: cached_segment(read_image(path), config, segmenter, cache) for path in paths}
-    print("| fixed | moving | pairs | confidence | warned |")
+    finder, cache = shared_finder(config.segment), RegionsCache()
+    regions = {path: find_regions(read_image(path), finder, config.segment, cache) for path in paths}
+    print("| fixed | moving | pairs | confidence | verdict |")
     print("| --- | --- | ---: | ---: | --- |")
     for fixed, moving in permutations(paths, 2):
-        result = register_regions(regions[fixed], regions[moving], config)
-        warned = "yes" if result.warnings else "no"
-        print(
-            f"| {fixed.name} | {moving.name} | {len(result.pairs)} | {result.confidence:.2f} | {warned} |", flush=True
-        )
+        result = register_regions(regions[fixed], regions[moving], config, segmenter=finder)
+        numbers = f"{len(result.pairs)} | {result.confidence:.2f} | {result.verdict}"
+        print(f"| {fixed.name} | {moving.name} | {numbers} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import importlib
+import importlib.util
 import re
 from pathlib import Path
 
@@ -55,6 +57,24 @@ def test_the_import_contract_knows_every_room() -> None:
     modules = {p.stem for p in PACKAGE.glob("*.py")} - {"__init__", "__main__"}
     assert set(layers) == set(ROOMS) | modules
     assert "exhaustive = true" in text
+
+
+SCRIPTS = sorted((REPOSITORY / "benchmarks").glob("*.py"))
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda p: p.name)
+def test_a_script_imports_what_samreg_has(path: Path) -> None:
+    """No type checker reads the scripts, and a name that moved would be found when somebody runs them."""
+    lost = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "samreg":
+            module = importlib.import_module(str(node.module))
+            lost += [
+                f"{node.module}.{name.name}"
+                for name in node.names
+                if not hasattr(module, name.name) and importlib.util.find_spec(f"{node.module}.{name.name}") is None
+            ]
+    assert not lost
 
 
 def test_no_imports_go_in_a_circle() -> None:
