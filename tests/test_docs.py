@@ -16,10 +16,13 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+import forked
 
 _ROOT = Path(__file__).parent.parent
 _BLOCK = re.compile(r"(?:<!-- (?P<why>not run: [^\n]+?) -->\n+)?^```(?P<kind>\w*)\n(?P<text>.*?)^```$", re.M | re.S)
@@ -58,9 +61,19 @@ _RUN = [page for page in _PAGES if page.name not in (*_MEASUREMENTS, *_OWN_TESTS
 
 
 @pytest.fixture(scope="module")
-def phantom_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where `samreg` and `samreg-python` are: a process that has loaded samreg answers, where processes can fork."""
+    if hasattr(os, "fork"):
+        with forked.commands(tmp_path_factory.mktemp("programs")) as folder:
+            yield folder
+    else:
+        yield Path(sys.executable).parent
+
+
+@pytest.fixture(scope="module")
+def phantom_folder(programs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("docs") / "data"
-    _run(["samreg", "demo", "--data", str(folder), "--dimension", "2"], folder.parent)
+    _run([str(programs / "samreg"), "demo", "--data", str(folder), "--dimension", "2"], folder.parent, programs)
     return folder
 
 
@@ -75,9 +88,9 @@ samreg.pipeline.find_regions = _found
 """What runs before the Python of a page. Without it, each call would segment the same images again."""
 
 
-def _run(command: list[str], folder: Path) -> None:
-    tools = Path(sys.executable).parent
-    environment = {**os.environ, "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}", "COLUMNS": "120"}
+def _run(command: list[str], folder: Path, programs: Path) -> None:
+    path = os.pathsep.join([str(programs), str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = {**os.environ, "PATH": path, "COLUMNS": "120"}
     done = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, encoding="utf-8", timeout=600, check=False
     )
@@ -85,16 +98,17 @@ def _run(command: list[str], folder: Path) -> None:
 
 
 @pytest.mark.parametrize("page", _RUN, ids=lambda page: page.name)
-def test_the_blocks_of_a_page_run_in_order(page: Path, phantom_folder: Path, tmp_path: Path) -> None:
+def test_the_blocks_of_a_page_run_in_order(page: Path, programs: Path, phantom_folder: Path, tmp_path: Path) -> None:
     shutil.copytree(phantom_folder, tmp_path / "data")
+    python = [str(programs / "samreg-python")] if hasattr(os, "fork") else [sys.executable, "-c"]
     earlier = ""
     for block in _runnable(page):
         if block.kind == "sh":
-            _run(["bash", "-euo", "pipefail", "-c", block.text], tmp_path)
+            _run(["bash", "-euo", "pipefail", "-c", block.text], tmp_path, programs)
         else:
             # The earlier Python of the page, without what it prints.
             code = f"{_FIRST}with contextlib.redirect_stdout(io.StringIO()):\n    exec({earlier!r})\n"
-            _run([sys.executable, "-c", code + block.text], tmp_path)
+            _run([*python, code + block.text], tmp_path, programs)
             earlier += block.text
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ import numpy as np
 from samreg.checks.finished import Finished
 from samreg.checks.registry import run_checks
 from samreg.checks.score import score_of
-from samreg.config import RegisterConfig, chosen
+from samreg.config import RegisterConfig, SegmentConfig, chosen
 from samreg.errors import GeometryError
 from samreg.fit.first import first_registration
 from samreg.fit.rough import bring_near
@@ -115,6 +116,7 @@ def register(
         landmarks=landmarks,
         checks=checks,
         segmenter=finder,
+        cache=cache,
         progress=progress,
     )
     return replace(result, seconds={**seconds, **result.seconds})
@@ -160,6 +162,7 @@ def register_regions(
     landmarks: Landmarks | None = None,
     checks: Literal["quick", "all"] = "quick",
     segmenter: RegionFinder | Segmenter | None = None,
+    cache: RegionsCache | None = None,
     progress: Progress | None = None,
 ) -> RegistrationResult:
     """Pair the regions of two segmented images and fit a transform to them.
@@ -179,6 +182,7 @@ def register_regions(
         segmenter: what found the regions: each region without a partner asks it for its counterpart in the other image
             (`config.match.method` is `prompted`), and the check that has to segment once more needs it. Without it
             pairs are those of two everything modes, and that check is skipped.
+        cache: where the embedding of the mirrored moving image is kept, which a check looks at.
         progress: called along the way.
 
     Raises:
@@ -214,7 +218,7 @@ def register_regions(
             asking = Asking(promptable, fitted.displacement, config.segment)
             pairs, asked = ask_for_pairs(images, start, config.match, pairs, asking)
     with _timed(seconds, "check"):
-        segment, embed = (None, None) if segmenter is None else _further(segmenter, config)
+        segment, embed = (None, None) if segmenter is None else _further(segmenter, config, cache)
         finished = Finished(images, evidence, start, fitted, config, segment, embed)
         judged = run_checks(finished, checks)
         score = score_of(finished)
@@ -285,12 +289,25 @@ def _promptable(
     return as_finder(segmenter).segmenter if wanted and segmenter is not None else None
 
 
-def _further(segmenter: RegionFinder | Segmenter, config: RegisterConfig) -> tuple[_Further, _Further | None]:
+def _further(
+    segmenter: RegionFinder | Segmenter, config: RegisterConfig, cache: RegionsCache | None
+) -> tuple[_Further, _Further | None]:
     """What finds the regions of a further image, and what only encodes it; the latter takes a promptable segmenter."""
     finder = as_finder(segmenter)
-    everything = None if finder.segmenter is None else EverythingMode(finder.segmenter)
-    embed = None if everything is None else (lambda image: everything.embed(image, config.segment))
+    embed = None if finder.segmenter is None else _embedder(EverythingMode(finder.segmenter), config.segment, cache)
     return (lambda image: find_regions(image, finder, config.segment, None, None)), embed
+
+
+def _embedder(everything: EverythingMode, settings: SegmentConfig, cache: RegionsCache | None) -> _Further:
+    """What encodes a further image, or takes its embedding from the cache; nobody is told of either."""
+    key = everything.name, f"{everything.fingerprint}, embedding alone"
+
+    def embed(image: Image) -> Regions:
+        if cache is None:
+            return everything.embed(image, settings)
+        return cache.find(image, settings, key, lambda: everything.embed(image, settings), level=logging.DEBUG)
+
+    return embed
 
 
 def _named(progress: Progress | None, name: str) -> Progress | None:

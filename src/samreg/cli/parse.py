@@ -18,7 +18,8 @@ from samreg.notes import environment
 __all__ = ["parse"]
 
 T = TypeVar("T")
-_STYLE = (tyro.conf.OmitArgPrefixes,)
+_STYLE = (tyro.conf.OmitArgPrefixes, tyro.conf.HelptextFromCommentsOff)
+"""Options are described in docstrings alone: looking for comments would parse whole modules at every command."""
 _UNION = re.compile(r"^Error parsing (--[\w-]+): no type matching (.*?) could be instantiated from \[(.*?)\]\..*$")
 _KINDS = {"INT": "a whole number", "FLOAT": "a number", "STR": "a name"}
 

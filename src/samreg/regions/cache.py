@@ -175,7 +175,13 @@ class RegionsCache:
                 total -= size
 
     def find(
-        self, image: Image, settings: SegmentConfig, finder: tuple[str, str], compute: Callable[[], Regions]
+        self,
+        image: Image,
+        settings: SegmentConfig,
+        finder: tuple[str, str],
+        compute: Callable[[], Regions],
+        *,
+        level: int = logging.INFO,
     ) -> Regions:
         """The regions of an image, from the cache or computed and kept.
 
@@ -186,6 +192,7 @@ class RegionsCache:
             settings: as for `regions_key`.
             finder: as for `regions_key`.
             compute: finds the regions; called at most once, and by one process at a time for the same entry.
+            level: of what is logged; lower for an image that the user does not know of.
         """
         key = regions_key(image, settings, finder)
         found = self.get(key, image)
@@ -195,9 +202,9 @@ class RegionsCache:
                 if found is None:
                     fresh = compute()
                     self.put(key, fresh)
-                    _LOG.info("encoded %s", image.name)
+                    _LOG.log(level, "encoded %s", image.name)
                     return fresh
-        _LOG.info("found %s", image.name)
+        _LOG.log(level, "found %s", image.name)
         return found
 
     @contextlib.contextmanager
