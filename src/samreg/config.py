@@ -267,7 +267,13 @@ class FitConfig:
 
 @dataclass(frozen=True)
 class RegisterConfig:
-    """The whole registration."""
+    """The whole registration.
+
+    Args:
+        segment: how regions are found in each image.
+        match: how regions are paired.
+        fit: the transform, and what drives it.
+    """
 
     segment: SegmentConfig = field(default_factory=SegmentConfig)
     match: MatchConfig = field(default_factory=MatchConfig)
