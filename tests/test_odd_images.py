@@ -1,4 +1,8 @@
-"""Images of odd shapes, sizes and values through the whole of `samreg register`: a result, or one line and status 2."""
+"""Images of odd shapes, sizes and values through the whole of `samreg register`: a result, or one line and status 2.
+
+The default network takes seconds for each slice, and what is odd here is the image: a small network with random weights
+takes most of them; `pytest -m slow` has all of them by the default one.
+"""
 
 from pathlib import Path
 
@@ -7,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sam_fixtures import write_sam_checkpoint
 from samreg.cli import main
 from samreg.geometry.grid import Grid
 from samreg.geometry.image import Image
@@ -33,7 +38,21 @@ def _gaps() -> np.ndarray:
     return data
 
 
-def _ends(fixed: Image, moving: Image, folder: Path, capsys: pytest.CaptureFixture[str], preset: str = "fast") -> int:
+@pytest.fixture(scope="module")
+def small_network(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("network") / "small.pth"
+    write_sam_checkpoint(path)
+    return str(path)
+
+
+def _ends(
+    fixed: Image,
+    moving: Image,
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    preset: str = "fast",
+    segmenter: str = "litemedsam",
+) -> int:
     """Register two images; the status, after a look at what came of it.
 
     An image that is registered with itself is segmented once: the other time its regions come from the cache.
@@ -42,7 +61,7 @@ def _ends(fixed: Image, moving: Image, folder: Path, capsys: pytest.CaptureFixtu
     for name, image in (("fixed", fixed), ("moving", moving)):
         write_image(image, folder / f"{name}.mha")
     command = ["register", str(folder / "fixed.mha"), str(folder / "moving.mha"), "-o", str(folder / "run")]
-    status = main([*command, "--preset", preset])
+    status = main([*command, "--preset", preset, "--segmenter", segmenter])
     said = capsys.readouterr().err
     if status == 0:
         run = read_run(folder / "run")
@@ -73,10 +92,25 @@ _SAME = {
 }
 
 
+_BY_THE_DEFAULT = ("one row", "a plane crosswise", "of micrometres", "slices of zeros")
+
+
 @pytest.mark.parametrize("name", _SAME)
-def test_an_odd_image_and_itself(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_odd_image_and_itself(
+    name: str, small_network: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _stays(name, tmp_path, capsys, "litemedsam" if name in _BY_THE_DEFAULT else small_network)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in _SAME if name not in _BY_THE_DEFAULT])
+def test_an_odd_image_and_itself_by_the_default(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _stays(name, tmp_path, capsys, "litemedsam")
+
+
+def _stays(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], segmenter: str) -> None:
     image = _SAME[name]
-    assert _ends(image, image, tmp_path / "odd", capsys) == 0
+    assert _ends(image, image, tmp_path / "odd", capsys, segmenter=segmenter) == 0
     field = read_run(tmp_path / "odd" / "run").transform()
     if name not in ("four pixels", "slices of zeros"):
         moved = np.linalg.norm((field.u / np.asarray(image.grid.spacing)).reshape(-1, image.grid.ndim), axis=1)
@@ -90,7 +124,7 @@ def test_a_stack_of_thick_slices_is_its_own_best_match(tmp_path: Path, capsys: p
     assert moved.max() < 0.02  # voxels
 
 
-@pytest.mark.parametrize(
+_OTHERS = pytest.mark.parametrize(
     ("fixed", "moving", "status"),
     [
         (_image(_body(64, 64)), _image(_body(1, 1)), 2),
@@ -103,7 +137,18 @@ def test_a_stack_of_thick_slices_is_its_own_best_match(tmp_path: Path, capsys: p
     ],
     ids=["one pixel", "nothing", "planes that cross", "a slice of it", "a thousandth", "huge padding", "tiny values"],
 )
+
+
+@_OTHERS
 def test_an_odd_image_and_another(
+    fixed: Image, moving: Image, status: int, small_network: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _ends(fixed, moving, tmp_path / "odd", capsys, segmenter=small_network) == status
+
+
+@pytest.mark.slow
+@_OTHERS
+def test_an_odd_image_and_another_by_the_default(
     fixed: Image, moving: Image, status: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert _ends(fixed, moving, tmp_path / "odd", capsys) == status
