@@ -1,6 +1,6 @@
 """Runs commands of samreg with a fault at a named place: a process that loads samreg once and forks for each case.
 
-    python faults.py CASES.json RESULTS.json
+    python faults.py        and lines of two paths on stdin, CASES.json and RESULTS.json: each is answered by "done"
 
 A case has `argv` (of samreg) or `program` (Python text), `folder` (where it runs), `place` (`module:function` or
 `module:Class.method`, entered for the `nth` time) and `fault`: kill (SIGKILL), full (the disk), readonly, memory,
@@ -24,6 +24,13 @@ LOADED = (
     "samreg.cli.register", "samreg.pipeline", "samreg.report.page", "samreg.runs.batch", "samreg.runs.run_folder",
 )  # fmt: skip
 """Modules that are loaded once, before the forks."""
+LOADED_FOR_BENCHMARKS = (
+    "samreg.lab.commands.benchmark",
+    "samreg.lab.figures",
+    "matplotlib.backends.backend_agg",
+    "matplotlib.figure",
+    "samreg.lab.benchmark",
+)
 FAULTS = ("kill", "full", "readonly", "memory", "interrupt")
 
 
@@ -88,12 +95,12 @@ def _run(case: dict[str, Any]) -> None:
     os._exit(status if entered() >= case.get("nth", 1) else 99)
 
 
-def main(cases: Path, results: Path) -> None:
+def run_cases(cases: Path, results: Path) -> None:
+    """Run every case of a file, one after another."""
     found, rows = [], json.loads(cases.read_text(encoding="utf-8"))
-    for name in LOADED:
-        importlib.import_module(name)
     if any(case.get("argv", [""])[0] == "benchmark" for case in rows):
-        importlib.import_module("samreg.lab.figures")  # and Matplotlib
+        for name in LOADED_FOR_BENCHMARKS:
+            importlib.import_module(name)
     for case in rows:
         sys.stdout.flush()
         pid = os.fork()
@@ -112,5 +119,14 @@ def main(cases: Path, results: Path) -> None:
     results.write_text(json.dumps(found), encoding="utf-8")
 
 
+def main() -> None:
+    for name in LOADED:
+        importlib.import_module(name)
+    for line in sys.stdin:
+        run_cases(*map(Path, json.loads(line)))
+        sys.stdout.write("done\n")
+        sys.stdout.flush()
+
+
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main()

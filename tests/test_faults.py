@@ -6,8 +6,11 @@ and Dask workers are in test_benchmark.py and test_training_run.py.
 
 from __future__ import annotations
 
+import atexit
+import functools
 import json
 import os
+import select
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from sam_fixtures import write_sam_checkpoint
 from samreg.cli.demo import write_phantom
 from samreg.runs.run_folder import read_run
 from test_masks import QUICK, small
@@ -55,11 +59,27 @@ def _argv(images: Path, *more: str) -> list[str]:
     return ["register", *two, "--out", "out", "--labels-only", "--preset", "fast", *QUICK, *given, *more]
 
 
+@functools.cache
+def _loaded() -> subprocess.Popen[str]:
+    """The process that has loaded samreg and forks for each case; one for all tests of this process."""
+    command = [sys.executable, str(Path(__file__).parent / "faults.py")]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8")
+
+    def end() -> None:
+        process.kill()
+        process.communicate()
+
+    atexit.register(end)
+    return process
+
+
 def _results(cases: list[dict[str, Any]], folder: Path) -> list[dict[str, Any]]:
     (folder / "cases.json").write_text(json.dumps(cases))
-    command = [sys.executable, str(Path(__file__).parent / "faults.py"), folder / "cases.json", folder / "results.json"]
-    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False, timeout=900)
-    assert done.returncode == 0, done.stderr
+    process = _loaded()
+    process.stdin.write(json.dumps([str(folder / "cases.json"), str(folder / "results.json")]) + "\n")
+    process.stdin.flush()
+    assert select.select([process.stdout], [], [], 900)[0], "no answer for too long"
+    assert process.stdout.readline() == "done\n"
     return json.loads((folder / "results.json").read_text("utf-8"))
 
 
@@ -121,20 +141,9 @@ def test_of_two_runs_into_one_folder_the_second_is_refused_and_takes_nothing_awa
 def test_a_batch_keeps_what_it_finished(images: Path, tmp_path: Path, fault: str) -> None:
     rows = ["id,fixed,moving", *(f"{i},{images}/fixed.nii.gz,{images}/moving.nii.gz" for i in ("one", "two"))]
     (tmp_path / "pairs.csv").write_text("\n".join(rows) + "\n")
-    argv = [
-        "batch",
-        "pairs.csv",
-        "--out",
-        "out",
-        "--transform",
-        "none",
-        "--segmenter",
-        "litemedsam",
-        "--preset",
-        "fast",
-        "--jobs",
-        "0",
-    ]
+    write_sam_checkpoint(tmp_path / "small.pth")  # the default network takes seconds for each image
+    settings = {"--transform": "none", "--segmenter": "small.pth", "--preset": "fast", "--jobs": "0"}
+    argv = ["batch", "pairs.csv", "--out", "out", *(word for setting in settings.items() for word in setting)]
     case = {
         "argv": argv, "folder": str(tmp_path), "place": "samreg.runs.run_folder:write_run", "nth": 2, "fault": fault,
     }  # fmt: skip
