@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from crashes import die, square_or_die
 from samreg.errors import ConfigError, InputError
 from samreg.lab import tables
 from samreg.lab.benchmark import BenchmarkOptions, evaluate_pair, run_benchmark
@@ -217,14 +218,6 @@ def test_no_scheduler_is_the_users_fault(monkeypatch: pytest.MonkeyPatch) -> Non
         run_tasks(evaluate_pair, [()], lambda *_: None, dask="tcp://127.0.0.1:9")
 
 
-def _square_or_die(value: int) -> int:
-    if value == 3:
-        os._exit(9)  # what a tool does that crashes
-    if value == 5:
-        raise ValueError("five")
-    return value * value
-
-
 def test_a_worker_that_crashes_costs_its_own_task_only() -> None:
     found: dict[int, tuple[int | None, str]] = {}
 
@@ -232,7 +225,7 @@ def test_a_worker_that_crashes_costs_its_own_task_only() -> None:
         assert index not in found
         found[index] = answer, error
 
-    run_tasks(_square_or_die, [(i,) for i in range(8)], keep, jobs=2, threads=1)
+    run_tasks(square_or_die, [(i,) for i in range(8)], keep, jobs=2, threads=1)
     assert sorted(found) == list(range(8))
     assert found[3] == (None, "the worker process died while it computed this")
     assert found[5] == (None, "ValueError: five")
@@ -326,11 +319,7 @@ def test_records_survive_a_broken_line_anywhere(tmp_path: Path) -> None:
     assert read_records(tmp_path / "none.jsonl") == []
 
 
-def _die(_: int) -> None:
-    os._exit(9)
-
-
 def test_when_every_task_crashes_every_task_is_accounted_for() -> None:
     found: list[tuple[int, str]] = []
-    run_tasks(_die, [(i,) for i in range(3)], lambda i, _, error: found.append((i, error)), jobs=2, threads=0)
+    run_tasks(die, [(i,) for i in range(3)], lambda i, _, error: found.append((i, error)), jobs=2, threads=0)
     assert sorted(found) == [(i, "the worker process died while it computed this") for i in range(3)]
