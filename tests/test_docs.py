@@ -138,6 +138,21 @@ def test_links_between_pages_lead_somewhere() -> None:
                 assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
+def test_files_that_pages_name_are_there() -> None:
+    there = [
+        path.relative_to(_ROOT).as_posix()
+        for folder in ("src", "tests", "benchmarks", "docs")
+        for path in (_ROOT / folder).rglob("*.py")
+    ]
+    lost = [
+        f"{page.name}: {name}"
+        for page in (p for p in _PAGES if p.exists())
+        for name in re.findall(r"`([\w./]+/\w+\.py)`", page.read_text("utf-8"))
+        if not name.startswith("toy_parts/") and not any(f"/{path}".endswith(f"/{name}") for path in there)
+    ]
+    assert not lost
+
+
 _PASSED_ON = {"cli/parse.py", "viewer/worker.py", "io/nifti_forms.py", "io/pictures.py"}
 """Where another error's text is passed on: tyro's, another process's, that of the other form, that of a copy."""
 
