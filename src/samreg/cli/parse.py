@@ -19,7 +19,7 @@ __all__ = ["parse"]
 
 T = TypeVar("T")
 _STYLE = (tyro.conf.OmitArgPrefixes, tyro.conf.HelptextFromCommentsOff)
-"""samreg writes its own pages of help: looking for comments beside the fields would parse whole modules at every command."""
+"""samreg writes its own help: looking for comments beside the fields would parse whole modules at every command."""
 _UNION = re.compile(r"^Error parsing (--[\w-]+): no type matching (.*?) could be instantiated from \[(.*?)\]\..*$")
 _KINDS = {"INT": "a whole number", "FLOAT": "a number", "STR": "a name"}
 
