@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from samreg.pairs.choose import confirmed, confirmed_within
-from samreg.pairs.counterparts import SlicePair, answers, contained, extent, mask_iou
+from samreg.pairs.counterparts import SlicePair, answers, contained, extent, iou, mask_iou
 from samreg.pairs.planes import PlaneMaps, Planes
 from samreg.regions.prototypes import cosine_similarity
 
@@ -136,6 +136,6 @@ def _pair(gap: _Gap, one: _Answer, other: _Answer, carried: np.ndarray) -> Slice
         gap.slices,
         (one.quality, other.quality),
         similarity=float(cosine_similarity(one.prototype[None], other.prototype[None])[0, 0]),
-        agreement=float(mask_iou(carried[None], one.mask[None])[0, 0]),
+        agreement=iou(carried, one.mask),
         contained=contained(carried, one.mask),
     )

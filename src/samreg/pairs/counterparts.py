@@ -21,7 +21,7 @@ from samreg.regions.slices import nearest_masks
 from samreg.segmenters.base import Prompts
 from samreg.segmenters.pixels import masks_to_slice
 
-__all__ = ["Asked", "SlicePair", "answers", "ask", "contained", "extent", "mask_iou"]
+__all__ = ["Asked", "SlicePair", "answers", "ask", "contained", "extent", "iou", "mask_iou"]
 
 _SAME = 0.7
 """IoU from which two masks show the same region."""
@@ -221,7 +221,7 @@ class _Work:
                     (fixed[1], moving[1]),
                     (fixed[2], moving[2]),
                     similarity=float(cosine_similarity(own, prototypes[i][None])[0, 0]),
-                    agreement=float(mask_iou(on_fixed[None], question.carried[None])[0, 0]),
+                    agreement=iou(on_fixed, question.carried),
                     rows=(fixed[3], moving[3]),
                     contained=contained(on_fixed, question.carried),
                 )
@@ -261,6 +261,11 @@ def contained(one: np.ndarray, other: np.ndarray) -> float:
     """Share of the smaller mask that lies in the other."""
     least = min(int(np.count_nonzero(one)), int(np.count_nonzero(other)))
     return float(np.count_nonzero(one & other) / max(1, least))
+
+
+def iou(one: np.ndarray, other: np.ndarray) -> float:
+    """IoU of two masks of one shape."""
+    return float(mask_iou(one[None], other[None])[0, 0])
 
 
 def mask_iou(masks: np.ndarray, others: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ from samreg.initial.problem import ImagePair
 from samreg.initial.start import Start
 from samreg.pairs.choose import choose, weight_of, without_doubles
 from samreg.pairs.continued import continued
-from samreg.pairs.counterparts import Asked, SlicePair, ask, mask_iou
+from samreg.pairs.counterparts import Asked, SlicePair, ask, iou
 from samreg.pairs.planes import PlaneMaps, Planes, facing
 from samreg.pairs.rings import rings
 from samreg.pairs.verification import pair_regions
@@ -147,7 +147,7 @@ def _found(found: PairedRois, fixed: Planes, moving: Planes, maps: PlaneMaps) ->
         rows = number_of[0][id(a)], number_of[1][id(b)]
         masks = fixed.masks([rows[0]])[0], moving.masks([rows[1]])[0]
         slices = fixed.number(rows[0]), moving.number(rows[1])
-        agreement = float(mask_iou(maps[slices[0]].carried(masks[1][None]), masks[0][None])[0, 0])
+        agreement = iou(maps[slices[0]].carried(masks[1][None])[0], masks[0])
         pairs.append(SlicePair(*masks, slices, (a.quality, b.quality), float(similarity), agreement, "found", rows))
     return pairs
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 from scipy import ndimage
 
-from samreg.pairs.counterparts import SlicePair, mask_iou
+from samreg.pairs.counterparts import SlicePair, iou
 
 __all__ = ["rings"]
 
@@ -45,7 +45,7 @@ def rings(pairs: Sequence[SlicePair], carried: Callable[[SlicePair], np.ndarray]
             ring = _ring(outer, candidate)
             if min(np.count_nonzero(ring.fixed), np.count_nonzero(ring.moving)) < _LEAST_PIXELS:
                 continue
-            agreement = float(mask_iou(carried(ring)[None], ring.fixed[None])[0, 0])
+            agreement = iou(carried(ring), ring.fixed)
             if agreement >= _AGREES:
                 found.append(replace(ring, agreement=agreement))
                 break

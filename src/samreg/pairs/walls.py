@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import ndimage
 
-from samreg.pairs.counterparts import SlicePair, mask_iou
+from samreg.pairs.counterparts import SlicePair, iou
 from samreg.pairs.planes import Planes
 from samreg.regions.slices import nearest_masks
 
@@ -162,7 +162,7 @@ def walls(
         if one is None or other is None:
             continue
         wall = SlicePair(one, other, pair.slices, pair.quality, pair.similarity, pair.agreement, "ring")
-        agreement = float(mask_iou(carried(wall)[None], one[None])[0, 0])
+        agreement = iou(carried(wall), one)
         if agreement >= _AGREES:
             found.append(replace(wall, agreement=agreement))
     return found
