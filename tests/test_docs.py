@@ -1,6 +1,6 @@
 """Every code block of the documentation runs, or says on the page why not.
 
-A page runs in a folder of its own, in which `samreg demo --data data --dimension 2` has written the phantom, with the
+A page runs in a folder of its own, in which `samreg demo --data data` has written the phantom, with the
 blocks in the order of the page. A shell block stops at the first command that fails. Python blocks share one namespace
 a page. Regions that another block found come from the tests' cache, in Python blocks as well: that they are found is
 for other tests. A block that cannot run here has a comment with the reason in the line before it:
@@ -73,7 +73,7 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def phantom_folder(programs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("docs") / "data"
-    _run([str(programs / "samreg"), "demo", "--data", str(folder), "--dimension", "2"], folder.parent, programs)
+    _run([str(programs / "samreg"), "demo", "--data", str(folder)], folder.parent, programs)
     return folder
 
 

@@ -32,8 +32,8 @@ class Demo:
     """Folder for images and result; must not exist or be empty."""
     data: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """Write the images, labels and landmarks of the phantom into this folder, and register nothing."""
-    dimension: Literal["2", "3"] = "3"
-    """A volume of thick slices, or a single slice."""
+    dimension: Literal["2", "3"] = "2"
+    """A single slice, or a volume of thick slices, which takes several times as long."""
     overwrite: bool = False
     """Replace an older demo in that folder."""
     preset: PresetName = "default"
