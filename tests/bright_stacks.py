@@ -17,7 +17,7 @@ from samreg.pairs.counterparts import SlicePair
 from samreg.pairs.planes import PlaneMaps, Planes
 from samreg.regions.prototypes import slice_prototypes
 from samreg.regions.regions import FeatureVolume, Regions
-from samreg.regions.slices import plan_slices
+from samreg.regions.slices import plan_slices, window
 from samreg.segmenters.base import Encoding, Masks, Prompts
 
 CELLS, SIDE = 16, 64
@@ -82,7 +82,7 @@ def segmented(slices: list[np.ndarray], outlines: list[tuple[int, np.ndarray]], 
 
 
 def parts(fixed: Regions, moving: Regions, segmenter: Threshold) -> tuple[Planes, Planes, PlaneMaps]:
-    planes = [Planes(r, segmenter, SegmentConfig()) for r in (fixed, moving)]
+    planes = [Planes(r, segmenter, SegmentConfig(), window(r.image)) for r in (fixed, moving)]
     still = torch.zeros(3, *fixed.image.grid.shape)
     frame = Frame(fixed.image.grid, moving.image.grid, np.eye(4))
     return planes[0], planes[1], PlaneMaps(planes[0], planes[1], frame, still)

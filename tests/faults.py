@@ -15,22 +15,20 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 LOADED = (
     "SimpleITK", "h5py", "pydicom", "rich.progress", "samreg.checks.registry", "samreg.cli.parse",
-    "samreg.cli.register", "samreg.pipeline", "samreg.report.page", "samreg.runs.batch", "samreg.runs.run_folder",
+    "samreg.cli.register", "samreg.metrics", "samreg.pipeline", "samreg.report.page", "samreg.runs.batch",
+    "samreg.runs.run_folder",
 )  # fmt: skip
 """Modules that are loaded once, before the forks."""
 LOADED_FOR_BENCHMARKS = (
-    "samreg.lab.commands.benchmark",
+    "matplotlib.backends.backend_agg", "matplotlib.figure", "samreg.lab.benchmark", "samreg.lab.commands.benchmark",
     "samreg.lab.figures",
-    "matplotlib.backends.backend_agg",
-    "matplotlib.figure",
-    "samreg.lab.benchmark",
-)
+)  # fmt: skip
 FAULTS = ("kill", "full", "readonly", "memory", "interrupt")
 
 
@@ -99,8 +97,7 @@ def run_cases(cases: Path, results: Path) -> None:
     """Run every case of a file, one after another."""
     found, rows = [], json.loads(cases.read_text(encoding="utf-8"))
     if any(case.get("argv", [""])[0] == "benchmark" for case in rows):
-        for name in LOADED_FOR_BENCHMARKS:
-            importlib.import_module(name)
+        load(LOADED_FOR_BENCHMARKS)
     for case in rows:
         sys.stdout.flush()
         pid = os.fork()
@@ -119,9 +116,13 @@ def run_cases(cases: Path, results: Path) -> None:
     results.write_text(json.dumps(found), encoding="utf-8")
 
 
-def main() -> None:
-    for name in LOADED:
+def load(names: Sequence[str] = LOADED) -> None:
+    for name in names:
         importlib.import_module(name)
+
+
+def main() -> None:
+    load()
     for line in sys.stdin:
         run_cases(*map(Path, json.loads(line)))
         sys.stdout.write("done\n")

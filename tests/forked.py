@@ -21,11 +21,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-_LOADED = (
-    "SimpleITK", "h5py", "rich.progress", "rich.table", "scipy.ndimage", "scipy.optimize", "samreg.checks.registry",
-    "samreg.cli.parse", "samreg.cli.register", "samreg.metrics", "samreg.pipeline", "samreg.report.page",
-    "samreg.runs.batch", "samreg.runs.run_folder",
-)  # fmt: skip
 _STARTS_WITHIN = 300  # seconds
 
 
@@ -56,10 +51,9 @@ def commands(folder: Path) -> Iterator[Path]:
 
 
 def _serve(path: str) -> None:
-    import importlib
+    import faults
 
-    for name in _LOADED:
-        importlib.import_module(name)
+    faults.load()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those that answer
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(f"{path}.tmp")

@@ -36,6 +36,7 @@ from samreg.pairs.find import Asking, ask_for_pairs, find_pairs
 from samreg.pairs.planes import PlaneMaps, Planes, facing
 from samreg.pairs.rings import rings
 from samreg.regions.linking import between, chains_of
+from samreg.regions.slices import window
 
 
 class TestAsking:
@@ -87,7 +88,7 @@ class TestAsking:
         segmenter = Threshold()
         fixed = segmented([LARGE * 1.0, EMPTY], [(0, LARGE)])
         moving = segmented([SMALL * 1.0, LARGE * 1.0], [])
-        planes = [Planes(r, segmenter, SegmentConfig()) for r in (fixed, moving)]
+        planes = [Planes(r, segmenter, SegmentConfig(), window(r.image)) for r in (fixed, moving)]
         # The first registration takes everything to the next slice.
         displacement = torch.zeros(3, *fixed.image.grid.shape)
         displacement[0] = 1.0
@@ -99,9 +100,13 @@ class TestAsking:
         assert found.contained > 0.9
 
     def test_slices_that_cross_are_not_asked(self) -> None:
-        fixed = Planes(segmented([LARGE * 1.0, EMPTY], [(0, LARGE)]), Threshold(), SegmentConfig())
-        turned = Grid(STACK.shape, STACK.spacing, STACK.origin, ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (-1.0, 0.0, 0.0)))
-        moving = Planes(segmented([LARGE * 1.0, EMPTY], [], turned), Threshold(), SegmentConfig())
+        upright = segmented([LARGE * 1.0, EMPTY], [(0, LARGE)])
+        fixed = Planes(upright, Threshold(), SegmentConfig(), window(upright.image))
+        turned_grid = Grid(
+            STACK.shape, STACK.spacing, STACK.origin, ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (-1.0, 0.0, 0.0))
+        )
+        turned = segmented([LARGE * 1.0, EMPTY], [], turned_grid)
+        moving = Planes(turned, Threshold(), SegmentConfig(), window(turned.image))
         assert facing(fixed, fixed, np.eye(4))
         assert not facing(fixed, moving, np.eye(4))
 

@@ -16,6 +16,7 @@ from samreg.pairs.counterparts import SlicePair
 from samreg.pairs.planes import Planes
 from samreg.pairs.walls import distinct, wall_around, walls
 from samreg.regions.regions import Regions
+from samreg.regions.slices import window
 
 SIDE, RADIUS = 96, 14.0
 
@@ -84,7 +85,7 @@ def planes(grey: np.ndarray, spacing: tuple[float, float] = (1.0, 1.0)) -> Plane
     grid = Grid(grey.shape, spacing, (0.0, 0.0))
     regions = Regions.none(Image(np.float32(grey), grid))
     segmenter: Any = SimpleNamespace(input_size=SIDE)
-    return Planes(regions, segmenter, SegmentConfig())
+    return Planes(regions, segmenter, SegmentConfig(), window(regions.image))
 
 
 def pair(fixed: np.ndarray, moving: np.ndarray, **changed: Any) -> SlicePair:

@@ -77,12 +77,10 @@ class Planes:
         regions: of the image; its ROIs lie in one slice each.
         segmenter: encodes a slice again where the regions do not hold its whole encoding.
         settings: slices and window.
-        grey: windowed grey values on the image's grid; made when they are asked for, if they are not given.
+        grey: grey values in [0, 1] on the image's grid.
     """
 
-    def __init__(
-        self, regions: Regions, segmenter: Segmenter, settings: SliceConfig, grey: ScalarArray | None = None
-    ) -> None:
+    def __init__(self, regions: Regions, segmenter: Segmenter, settings: SliceConfig, grey: ScalarArray) -> None:
         self.regions, self.segmenter, self.settings, self._grey = regions, segmenter, settings, grey
         self.axis = regions.slice_axis
         self.plan: SlicePlan = plan_slices(regions.image.grid, "auto" if self.axis is None else _AXES[self.axis])
@@ -136,9 +134,6 @@ class Planes:
 
     def grey(self, number: int, longest: int) -> np.ndarray:
         """(y, x) grey values of one slice, in square pixels; its longer side has at most so many."""
-        if self._grey is None:
-            values = window(self.regions.image, self.settings.hounsfield)
-            self._grey = values.mean(axis=-1) if self.regions.image.is_colour else values
         pixels = self._grey if self.axis is None else np.take(self._grey, number, axis=self.axis)
         plane = self.plan.plane
         plane = scaled_shape(plane, longest) if max(plane) > longest else plane
