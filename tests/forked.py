@@ -95,6 +95,7 @@ def _run(argv: list[str], folder: str, environment: dict[str, str]) -> None:
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
+    sys.path[:0] = [p for p in environment.get("PYTHONPATH", "").split(os.pathsep) if p and p not in sys.path]
     # Whoever starts further processes finds the module of a command, not this one.
     sys.modules["__main__"] = main = ModuleType("__main__")
     status: object = 0

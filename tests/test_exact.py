@@ -114,6 +114,49 @@ def test_an_image_and_itself_do_not_move(d: int) -> None:
         assert float(np.abs(gap / grid.spacing).max()) < 0.02
 
 
+@pytest.mark.parametrize(
+    ("shape", "thick"), [((48, 60), 1.0), ((48, 60), 1.4), ((6, 32, 40), 1.0), ((6, 32, 40), 4.0), ((14, 24, 32), 1.0)]
+)
+@pytest.mark.parametrize("other", ["itself", "cropped", "flipped", "inverted"])
+def test_noise_does_not_move_an_image_from_itself(shape: tuple[int, ...], thick: float, other: str) -> None:
+    # Interpolation smooths noise: where the image is looked at between its voxels, a small stretch would fit no worse.
+    image = _noisy_balls(shape, thick)
+    copy = image
+    if other == "cropped":
+        low = [n // 6 for n in shape]
+        high = [n - 1 for n in shape]
+        copy = Image(image.data[tuple(map(slice, low, high))], image.grid.crop(low, high))
+    elif other == "flipped":
+        first = image.grid.index_to_world(np.array([[shape[-1] - 1.0, *[0.0] * (len(shape) - 1)]]))[0]
+        direction = np.asarray(image.grid.direction) * [-1, *[1] * (len(shape) - 1)]
+        turned = replace(image.grid, origin=tuple(first), direction=tuple(map(tuple, direction)))
+        copy = Image(np.ascontiguousarray(image.data[..., ::-1]), turned)
+    elif other == "inverted":
+        copy = Image(300 - 2 * image.data, image.grid)
+    pyramid = GreyPyramid(window(image), image.grid, window(copy), copy.grid, 1_000_000)
+    matrix, (first_tried, *_) = best_start(pyramid, [Candidate("headers", np.eye(len(shape) + 1))], "affine")
+    assert np.array_equal(matrix, np.eye(len(shape) + 1))
+    assert "copy" in first_tried.refined.refused
+
+
+def test_other_noise_is_no_copy_and_neither_is_a_place_between_voxels() -> None:
+    image, again = _noisy_balls((40, 48), 1.0), _noisy_balls((40, 48), 1.0, seed=1)
+    away = replace(image.grid, origin=(0.5, 0.0))
+    for moving, grid in ((again.data, image.grid), (image.data, away)):
+        other = Image(moving, grid)
+        pyramid = GreyPyramid(window(image), image.grid, window(other), grid, 100_000)
+        _, (tried, *_) = best_start(pyramid, [Candidate("headers", np.eye(3))], "affine")
+        assert "copy" not in tried.refined.refused
+
+
+def _noisy_balls(shape: tuple[int, ...], thick: float, seed: int = 0) -> Image:
+    at = np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij")
+    radius = np.sqrt(sum(a**2 for a in at))
+    noise = np.random.default_rng(seed).normal(0, 3, shape)
+    data = (100 * (radius < 0.7) + 60 * (radius < 0.4) + noise).astype(np.float32)
+    return Image(data, Grid(shape, (1.0,) * (len(shape) - 1) + (thick,)))
+
+
 def test_what_the_moving_image_does_not_hold_has_no_say() -> None:
     grid = _world(2, "plain")
     truth = _true_map(2, "rigid")

@@ -6,12 +6,13 @@ import json
 import os
 import re
 import subprocess
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import forked
 import samreg
 from samreg import Grid, Image, write_image
 from samreg.io.images import write_labels
@@ -54,22 +55,35 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def _run(site: Path, *arguments: str) -> str:
-    path = os.pathsep.join([str(site), str(Path(samreg.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run(
-        [sys.executable, "-m", "samreg", *arguments],
-        env={**os.environ, "PYTHONPATH": path},
-        capture_output=True,
-        encoding="utf-8",
+@pytest.fixture(scope="module")
+def samreg_command(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The command line; where processes can fork, without loading PyTorch each time."""
+    if not hasattr(os, "fork"):
+        yield "samreg"
+        return
+    with forked.commands(tmp_path_factory.mktemp("programs")) as folder:
+        yield str(folder / "samreg")
+
+
+def _call(command: str, packages: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    path = os.pathsep.join([str(packages), str(Path(samreg.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    return subprocess.run(
+        [command, *arguments], env={**os.environ, "PYTHONPATH": path}, capture_output=True, encoding="utf-8"
     )
+
+
+def _run(command: str, site: Path, *arguments: str) -> str:
+    done = _call(command, site, *arguments)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
-def test_segmenter_term_solver_check_format_and_metric(site: Path, data: Path, tmp_path: Path) -> None:
+def test_segmenter_term_solver_check_format_and_metric(
+    samreg_command: str, site: Path, data: Path, tmp_path: Path
+) -> None:
     images = [str(data / f"{side}.npy") for side in ("fixed", "moving")]
     parts = ["--segmenter", "bright", "--similarity", "ssd", "--transform", "shift", "--work-size", "48"]
-    out = _run(site, "register", *images, "--out", str(tmp_path / "run"), *parts)
+    out = _run(samreg_command, site, "register", *images, "--out", str(tmp_path / "run"), *parts)
     assert "something moved by 2" in out
     run = samreg.read_run(tmp_path / "run")
     assert run.manifest["provenance"]["fixed"]["segmenter"] == "bright"
@@ -79,35 +93,31 @@ def test_segmenter_term_solver_check_format_and_metric(site: Path, data: Path, t
     checks = {check["name"]: check["value"] for check in run.manifest["provenance"]["checks"]}
     assert checks["far"] == pytest.approx(2, abs=0.5)
     warped = str(tmp_path / "warped.npy")
-    _run(site, "warp", images[1], "--run", str(tmp_path / "run"), "--out", warped)
+    _run(samreg_command, site, "warp", images[1], "--run", str(tmp_path / "run"), "--out", warped)
     assert np.load(warped).shape == GRID.shape
     labels = [f"--{side}-labels={data / f'{side}_labels.nii.gz'}" for side in ("fixed", "moving")]
-    _run(site, "evaluate", "--run", str(tmp_path / "run"), *labels, "--out", str(tmp_path / "numbers.json"))
-    assert "volume_ratio" in json.dumps(json.loads((tmp_path / "numbers.json").read_text(encoding="utf-8")))
+    numbers = tmp_path / "numbers.json"
+    _run(samreg_command, site, "evaluate", "--run", str(tmp_path / "run"), *labels, "--out", str(numbers))
+    assert "volume_ratio" in json.dumps(json.loads(numbers.read_text(encoding="utf-8")))
 
 
-def test_dataset_peer_and_metric(site: Path, data: Path, tmp_path: Path) -> None:
+def test_dataset_peer_and_metric(samreg_command: str, site: Path, data: Path, tmp_path: Path) -> None:
     methods = ["--methods", "identity,centres", "--jobs", "0"]
-    out = _run(site, "benchmark", "two", "--root", str(data), "--out", str(tmp_path / "bench"), *methods)
+    where = ["--root", str(data), "--out", str(tmp_path / "bench")]
+    out = _run(samreg_command, site, "benchmark", "two", *where, *methods)
     assert "centres" in out
     assert "volume ratio" in out
 
 
-def test_a_part_that_cannot_be_imported_is_named(site: Path, data: Path, tmp_path: Path) -> None:
+def test_a_part_that_cannot_be_imported_is_named(samreg_command: str, data: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken_parts-1.dist-info"
     broken.mkdir()
     (broken / "METADATA").write_text("Metadata-Version: 2.1\nName: broken-parts\nVersion: 1\n")
     (broken / "entry_points.txt").write_text("[samreg.solvers]\nnowhere = broken_parts.solver:minimise\n")
-    path = os.pathsep.join([str(tmp_path), str(Path(samreg.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
     images = [str(data / f"{side}.nii.gz") for side in ("fixed", "moving")]
     labels = [f"--{side}-labels={data / f'{side}_labels.nii.gz'}" for side in ("fixed", "moving")]
     options = ["--labels-only", "--transform", "nowhere", "--out", str(tmp_path / "run")]
-    done = subprocess.run(
-        [sys.executable, "-m", "samreg", "register", *images, *labels, *options],
-        env={**os.environ, "PYTHONPATH": path},
-        capture_output=True,
-        encoding="utf-8",
-    )
+    done = _call(samreg_command, tmp_path, "register", *images, *labels, *options)
     assert done.returncode == 2
     assert "broken-parts" in done.stderr
     assert not (tmp_path / "run").exists()

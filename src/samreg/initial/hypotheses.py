@@ -22,7 +22,7 @@ from samreg.geometry.ops.smoothing import gaussian
 from samreg.initial.affine import Candidate
 from samreg.initial.edges import edge_agreement
 from samreg.initial.pyramid import GreyPyramid, resample
-from samreg.initial.refine import Kind, Refined, plausible_map, refine
+from samreg.initial.refine import Kind, Refined, nearest_of_kind, plausible_map, refine
 from samreg.result import TriedStart
 from samreg.types import Matrix
 
@@ -43,6 +43,11 @@ _ALIKE = 0.25
 _PROBES = 9
 _STAYS = 0.06
 """Voxels: what grey values move by less than this was aligned before. Interpolation alone can do as much."""
+_COPY = 1e-4
+"""Share of the variance that may be left where one image is a copy of the other; a smooth image that is .05 voxel off
+leaves as much."""
+_ON_VOXELS = 1e-3
+"""Voxels by which the centre of a voxel may miss that of another."""
 _MARGIN = 0.05
 """By which a later candidate has to be better than the first."""
 _LEAST_OVERLAP = 0.2
@@ -198,9 +203,10 @@ def best_start(
 ) -> tuple[Matrix, list[Tried]]:
     """Refine candidates by grey values and take the one whose edges agree best.
 
-    All are refined at the coarsest level, the best of them at the next, and the winner to the finest. Where none agrees
-    well, or the winner does not show one anatomy, the search over turns and scales brings more. A later candidate has
-    to win clearly, and to show one anatomy.
+    One behind which the moving image is a copy of the fixed one is taken as it is: interpolation smooths noise, so that
+    a refinement would move it. Otherwise all are refined at the coarsest level, the best of them at the next, and the
+    winner to the finest. Where none agrees well, or the winner does not show one anatomy, the search over turns and
+    scales brings more. A later candidate has to win clearly, and to show one anatomy.
 
     Args:
         pyramid: both images.
@@ -212,6 +218,13 @@ def best_start(
     Returns:
         The map, and what was tried, the winner first.
     """
+    for candidate in candidates:
+        held = _copied(pyramid, candidate.matrix, kind)
+        if held > 0:
+            exact = Refined(
+                candidate.matrix, 0.0, held, refused="the moving image is a copy of the fixed one behind it"
+            )
+            return candidate.matrix, [Tried(candidate.name, candidate.matrix, exact, 1.0, alike=True)]
     end = min(1, len(pyramid.pixels) - 1)
     tried = _rounds(pyramid, candidates, kind, end)
     searched = max((t.agreement for t in tried), default=-1.0) < _SURE
@@ -243,6 +256,36 @@ def best_start(
             )
     winner = Tried(best.name, best.start, replace(final, matrix=matrix, refused=why), after, alike)
     return matrix, [winner, *(t for t in tried if t is not best)]
+
+
+def _copied(pyramid: GreyPyramid, matrix: Matrix, kind: Kind) -> float:
+    """Share of the fixed image of which the moving one is a copy behind a map, in brightness and contrast of its own.
+
+    0 where it is none, or where the map is of another kind or does not carry voxels onto voxels.
+    """
+    grid, other = pyramid.grids
+    if plausible_map(matrix) or not np.allclose(nearest_of_kind(matrix, kind, np.asarray(grid.centre)), matrix):
+        return 0.0
+    frame = Frame(grid, other, matrix)
+    between = frame.moving_index(frame.identity())
+    at = between.round()
+    if float((at - between).abs().max()) > _ON_VOXELS:
+        return 0.0
+    inside = ((at >= 0) & (at <= torch.tensor(other.shape[::-1]) - 1)).all(-1)
+    f, w = pyramid.values[0][0], sample(pyramid.values[1], at, "nearest")[0]
+    if pyramid.counts[0] is not None:
+        inside &= pyramid.counts[0][0] > 0
+    if pyramid.counts[1] is not None:
+        inside &= sample(pyramid.counts[1], at, "nearest")[0] > 0
+    # Values outside a window were clipped, by each image at its own ends.
+    unclipped = inside & (f > 0) & (f < 1)
+    seen = unclipped & (w > 0) & (w < 1)
+    if not bool(seen.any()) or int(seen.sum()) < _LEAST_COUNTS * int(unclipped.sum()):
+        return 0.0
+    x, y = (v[seen].double() - v[seen].double().mean() for v in (f, w))
+    left = 1 - float((x @ y) ** 2 / ((x @ x) * (y @ y)).clamp(min=1e-12))
+    share = float(inside.float().mean())
+    return share if left < _COPY and share >= _LEAST_OVERLAP else 0.0
 
 
 def _best(tried: Sequence[Tried]) -> Tried:

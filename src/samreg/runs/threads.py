@@ -6,6 +6,7 @@ OpenVINO takes as many as torch has, so that one number bounds all of them.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -94,13 +95,13 @@ def number_of_threads(text: str, name: str) -> int:
 def set_threads(threads: int) -> None:
     """Bound the threads of this process for good; what a worker process does before it loads anything.
 
-    Most libraries read these variables once, when they are first used.
+    Most libraries read these variables once, when they are first used. torch is told where it is loaded already; it is
+    not loaded for this, which takes seconds.
     """
     for name in _VARIABLES:
         os.environ[name] = str(threads)
-    import torch
-
-    torch.set_num_threads(threads)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(threads)
 
 
 class limit_threads:  # noqa: N801 (used as a function: `with limit_threads(2):`)
