@@ -11,7 +11,7 @@ from samreg.initial.pyramid import GreyPyramid
 from samreg.initial.search import on_grid
 from samreg.types import Matrix
 
-__all__ = ["has_earned_its_place", "is_one_anatomy"]
+__all__ = ["has_earned_its_place", "is_one_anatomy", "local_correlation"]
 
 _COARSE, _FINE = (1, 2), (-1,)
 """Levels of the pyramid at which edges judge: where noise is averaged out, 1/48 and 1/96 of the image; the finest."""
@@ -46,11 +46,21 @@ def has_earned_its_place(pyramid: GreyPyramid, affine: Matrix, u: Tensor) -> boo
 
 
 def is_one_anatomy(pyramid: GreyPyramid, affine: Matrix, u: Tensor) -> bool:
-    """Whether grey values agree behind a displacement, at the finest level, as those of different people do not.
+    """Whether grey values agree behind a displacement as those of different people do not.
+
+    Arguments as for `has_earned_its_place`.
+    """
+    return local_correlation(pyramid, affine, u) > _ALIKE
+
+
+def local_correlation(pyramid: GreyPyramid, affine: Matrix, u: Tensor) -> float:
+    """Share of what the fixed image holds that the moving image explains, at the finest level; in [0, 1].
+
+    The mean of LNCC^2 over all places, each with the say that it has in the fit. Noise lowers it.
 
     Arguments as for `has_earned_its_place`.
     """
     level = pyramid.level(len(pyramid.pixels) - 1)
     warped, held = level.warped(affine, on_grid(u, pyramid.grids[0], level.fixed_grid))
     lncc = Lncc(level.fixed, level.window)
-    return float((lncc.squared(warped, held) * held).sum()) > _ALIKE * float((lncc.say * held).sum())
+    return float((lncc.squared(warped, held) * held).sum() / (lncc.say * held).sum().clamp(min=1e-9))
