@@ -35,8 +35,8 @@ if __name__ == "__main__":
 def slow(folder: str, i: int) -> None:
     """A task of ten minutes that takes away what it had begun."""
     half = Path(folder) / f"half-{i}"
-    half.write_text("begun", "utf-8")
     try:
+        half.write_text("begun", "utf-8")
         time.sleep(600)
     finally:
         half.unlink()
