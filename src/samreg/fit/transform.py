@@ -119,7 +119,7 @@ def _judged(
     # go further, and guidance would lead away again.
     alone = replace(config, flow=replace(config.flow, flow_feature_weight=0.0, flow_roi_weight=0.0))
     told = problem.landmarks is not None or (problem.pairs.given is not None and bool(problem.pairs.given.any()))
-    known = local_correlation(pyramid, problem.affine, start.displacement)
+    known = local_correlation(pyramid, problem.affine, problem.start)  # where the fit computes
     one_body = replace(problem, same_body=True)
     dense = fit_dense(one_body, alone, progress) if not told and (start.alike or known > _NEARLY_ONE) else None
     if dense is None or not is_one_anatomy(pyramid, problem.affine, dense.displacement):
