@@ -11,7 +11,7 @@ from samreg.initial.pyramid import GreyPyramid
 from samreg.initial.search import on_grid
 from samreg.types import Matrix
 
-__all__ = ["has_earned_its_place", "is_one_anatomy", "local_correlation"]
+__all__ = ["ONE_ANATOMY", "has_earned_its_place", "local_correlation"]
 
 _COARSE, _FINE = (1, 2), (-1,)
 """Levels of the pyramid at which edges judge: where noise is averaged out, 1/48 and 1/96 of the image; the finest."""
@@ -19,7 +19,7 @@ _EARNED = 0.02
 """Gain in the agreement of edges at the coarse levels that a displacement has to bring,"""
 _SAME_ANATOMY = 0.7
 """or agreement at the finest level that only images of one anatomy reach,"""
-_ALIKE = 0.85
+ONE_ANATOMY = 0.85
 """Local correlation behind a fit that only images of one anatomy reach: copies have .95 to .99, brains of two people
 .62 to .68."""
 _SHARPENED = 0.1
@@ -43,14 +43,6 @@ def has_earned_its_place(pyramid: GreyPyramid, affine: Matrix, u: Tensor) -> boo
         return True
     before, after = (agreement_behind(pyramid, affine, v, _FINE) for v in (nothing, u))
     return after > _SAME_ANATOMY and after - before > _SHARPENED
-
-
-def is_one_anatomy(pyramid: GreyPyramid, affine: Matrix, u: Tensor) -> bool:
-    """Whether grey values agree behind a displacement as those of different people do not.
-
-    Arguments as for `has_earned_its_place`.
-    """
-    return local_correlation(pyramid, affine, u) > _ALIKE
 
 
 def local_correlation(pyramid: GreyPyramid, affine: Matrix, u: Tensor) -> float:

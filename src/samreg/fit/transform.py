@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from samreg.config import FitConfig
-from samreg.fit.evidence import has_earned_its_place, is_one_anatomy, local_correlation
+from samreg.fit.evidence import ONE_ANATOMY, has_earned_its_place, local_correlation
 from samreg.fit.levels import DenseFit, fit_dense
 from samreg.fit.problem import DenseProblem
 from samreg.geometry.field import DisplacementField
@@ -117,25 +117,33 @@ def _judged(
     """The fit, and a look at edges: without guidance in one anatomy, and left out where it brought nothing."""
     # Embeddings and the regions found with them lead as near as their cells allow: in one anatomy grey values alone
     # go further, and guidance would lead away again.
-    alone = replace(config, flow=replace(config.flow, flow_feature_weight=0.0, flow_roi_weight=0.0))
+    alone = _led(config, 0.0, 0.0)
     told = problem.landmarks is not None or (problem.pairs.given is not None and bool(problem.pairs.given.any()))
-    known = local_correlation(pyramid, problem.affine, problem.start)  # where the fit computes
+
+    def correlation(u: Tensor) -> float:
+        return local_correlation(pyramid, problem.affine, u)
+
     one_body = replace(problem, same_body=True)
-    dense = fit_dense(one_body, alone, progress) if not told and (start.alike or known > _NEARLY_ONE) else None
-    if dense is None or not is_one_anatomy(pyramid, problem.affine, dense.displacement):
+    may_be_one = not told and (start.alike or correlation(problem.start) > _NEARLY_ONE)
+    dense = fit_dense(one_body, alone, progress) if may_be_one else None
+    if dense is None or correlation(dense.displacement) <= ONE_ANATOMY:
         dense = fit_dense(problem, config, progress)
-        found = local_correlation(pyramid, problem.affine, dense.displacement)
-        if is_one_anatomy(pyramid, problem.affine, dense.displacement):
+        found = correlation(dense.displacement)
+        if found > ONE_ANATOMY:
             dense = fit_dense(replace(one_body, start=dense.displacement), alone)
         elif found > _MUCH and not start.alike and not told:
-            dense = fit_dense(problem, _less_led(config))
+            dense = fit_dense(problem, _led(config, _LESS, 1.0))
     if told or not start.alike or has_earned_its_place(pyramid, problem.affine, dense.displacement):
         return dense, ()
     return replace(dense, displacement=torch.zeros_like(dense.displacement)), (_UNEARNED,)
 
 
-def _less_led(config: FitConfig) -> FitConfig:
-    flow = replace(config.flow, flow_feature_weight=_LESS * config.flow.flow_feature_weight)
+def _led(config: FitConfig, features: float, regions: float) -> FitConfig:
+    """The settings with so much of the weights that embeddings and regions have in the flow."""
+    now = config.flow
+    flow = replace(
+        now, flow_feature_weight=features * now.flow_feature_weight, flow_roi_weight=regions * now.flow_roi_weight
+    )
     return replace(config, flow=flow)
 
 

@@ -267,10 +267,11 @@ def _copied(pyramid: GreyPyramid, matrix: Matrix, kind: Kind) -> float:
     if plausible_map(matrix) or not np.allclose(nearest_of_kind(matrix, kind, np.asarray(grid.centre)), matrix):
         return 0.0
     frame = Frame(grid, other, matrix)
-    between = frame.moving_index(frame.identity())
-    at = between.round()
-    if float((at - between).abs().max()) > _ON_VOXELS:
+    # Linear, so that it is largest at a corner.
+    corners = np.array(list(itertools.product(*((0, n - 1) for n in grid.shape[::-1]), (1,))))
+    if float(np.abs(corners @ (frame.joint - np.rint(frame.joint)).T).max()) > _ON_VOXELS:
         return 0.0
+    at = frame.moving_index(frame.identity()).round()
     inside = ((at >= 0) & (at <= torch.tensor(other.shape[::-1]) - 1)).all(-1)
     f, w = pyramid.values[0][0], sample(pyramid.values[1], at, "nearest")[0]
     if pyramid.counts[0] is not None:
