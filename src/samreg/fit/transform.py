@@ -14,6 +14,7 @@ from samreg.config import FitConfig
 from samreg.fit.evidence import ONE_ANATOMY, has_earned_its_place, local_correlation
 from samreg.fit.levels import DenseFit, fit_dense
 from samreg.fit.problem import DenseProblem
+from samreg.fit.resampled import RESAMPLED, apart_if_resampled
 from samreg.geometry.field import DisplacementField
 from samreg.geometry.frame import to_field
 from samreg.geometry.grid import Grid, apply_affine
@@ -41,7 +42,7 @@ Brains have .73 to .77, lungs .78; abdomens .52 (MR) and .67 (CT), prostates .24
 _LESS = 0.45
 """What is left of the weight of the embeddings then."""
 
-
+_SAME = "one image is the other one resampled behind the affine map: that alone is the result"
 _UNEARNED = "edges agree no better behind a dense displacement than behind the affine map: that alone is the result"
 
 
@@ -119,6 +120,8 @@ def _judged(
     # go further, and guidance would lead away again.
     alone = _led(config, 0.0, 0.0)
     told = problem.landmarks is not None or (problem.pairs.given is not None and bool(problem.pairs.given.any()))
+    if start.alike and not told and apart_if_resampled(pyramid, problem.affine) < RESAMPLED:
+        return DenseFit(torch.zeros_like(problem.start)), (_SAME,)
 
     def correlation(u: Tensor) -> float:
         return local_correlation(pyramid, problem.affine, u)
