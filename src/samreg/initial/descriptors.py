@@ -60,8 +60,8 @@ class Descriptors:
 def joint_descriptors(fixed: FeatureVolume, moving: FeatureVolume, channels: int) -> tuple[Tensor, Tensor]:
     """Centred embeddings of both images in the principal directions of the two together, unit length.
 
-    What all tissue shares dominates the raw cosine similarity; subtracting the mean embedding of the pair
-    leaves what tells one place from another.
+    What all tissue shares dominates the raw cosine similarity; subtracting the mean embedding leaves what tells one
+    place from another. Each image has a mean of its own, so that what a modality adds to every embedding goes too.
 
     Args:
         fixed: (c, *fixed shape).
@@ -76,14 +76,14 @@ def joint_descriptors(fixed: FeatureVolume, moving: FeatureVolume, channels: int
     # Every n-th cell that counts stands for all: the directions need thousands of samples, not millions.
     cells = [np.flatnonzero(np.ones(v.grid.shape) if v.inside is None else v.inside) for v in (fixed, moving)]
     chosen = [r[:, c[:: max(1, len(c) // _SAMPLE)]] for r, c in zip(rows, cells, strict=True)]
-    samples = torch.as_tensor(np.concatenate(chosen, 1)).float()
-    mean = samples.mean(1, keepdim=True)
-    centred = samples - mean
+    samples = [torch.as_tensor(c).float() for c in chosen]
+    means = [s.mean(1, keepdim=True) for s in samples]
+    centred = torch.cat([s - mean for s, mean in zip(samples, means, strict=True)], 1)
     _, vectors = torch.linalg.eigh(centred @ centred.T / centred.shape[1])
     axes = vectors[:, -min(channels, vectors.shape[1]) :]
     axes = axes * torch.sign(axes.sum(0, keepdim=True) + 1e-12)  # eigenvectors come with arbitrary signs
     out = []
-    for volume, flat in zip((fixed, moving), rows, strict=True):
+    for volume, flat, mean in zip((fixed, moving), rows, means, strict=True):
         parts = [
             axes.T @ (torch.as_tensor(flat[:, i : i + _SAMPLE]).float() - mean)
             for i in range(0, flat.shape[1], _SAMPLE)
