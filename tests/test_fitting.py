@@ -91,6 +91,12 @@ def test_descriptors_have_length_one_and_do_not_depend_on_a_common_offset() -> N
     assert float((a * c).sum(0).abs().mean()) > 0.98
 
 
+def test_descriptors_do_not_depend_on_what_a_modality_adds_to_one_image() -> None:
+    volume = _embedding(OBLIQUE)
+    a, b = joint_descriptors(volume, FeatureVolume(volume.data + np.float16(2.0), OBLIQUE), 8)
+    assert float((a * b).sum(0).mean()) > 0.98
+
+
 def test_discrete_search_finds_a_shift_in_two_grids_with_different_axes() -> None:
     """The moving image is the fixed one moved by (2, -1, 1) cells and stored with its axes flipped."""
     grid = Grid((12, 14, 16), (2.0, 2.0, 3.0))
