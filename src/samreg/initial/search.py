@@ -98,7 +98,7 @@ def _middle(grid: Grid, mask: Tensor) -> np.ndarray:
 
 def _cost_behind_search(found: Descriptors, affine: Matrix, mask: Tensor) -> float:
     """Mean cost of the descriptors in the tissue of the fixed image behind a map and a coarse search from it."""
-    u = one_way(found, affine, None, coarse=True)
+    u = one_way(found, affine, None, only_coarsest=True)
     frame = Frame(found.fixed_grid, found.moving_grid, affine)
     at = frame.identity() + u
     warped = functional.normalize(frame.warp(found.moving, at), dim=0)
@@ -116,21 +116,21 @@ def embedding_cost(found: Descriptors, images: ImagePair, matrix: Matrix) -> flo
     return choose(one, found.fixed, found.fixed_grid, mask, found.moving, found.moving_grid).costs["map"]
 
 
-def one_way(found: Descriptors, affine: Matrix, stack_axis: int | None, coarse: bool = False) -> Tensor:
+def one_way(found: Descriptors, affine: Matrix, stack_axis: int | None, only_coarsest: bool = False) -> Tensor:
     """Large displacements by a discrete search, coarse to fine.
 
     Args:
         found: of both images.
         affine: (d + 1, d + 1) fixed world to moving world.
         stack_axis: array axis of a stack of thick slices that both images share; None if they share none.
-        coarse: the coarsest level alone.
+        only_coarsest: the coarsest level alone.
 
     Returns:
         (d, *shape) in cells of the fixed feature grid, array order.
     """
     f_grid, m_grid = found.fixed_grid, found.moving_grid
     u: Tensor | None = None
-    for level in _levels(f_grid, stack_axis)[: 1 if coarse else None]:
+    for level in _levels(f_grid, stack_axis)[: 1 if only_coarsest else None]:
         grid = f_grid.with_shape(level.shape)
         fixed = functional.normalize(resize(found.fixed, level.shape), dim=0)
         coarse = [
