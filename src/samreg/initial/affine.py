@@ -21,6 +21,7 @@ __all__ = [
     "choose",
     "fit_affine",
     "fit_rigid",
+    "mean_cost",
     "mutual_matches",
     "plausible",
     "ransac_affine",
@@ -225,15 +226,28 @@ def choose(
     costs = {}
     for candidate in candidates:
         frame = Frame(fixed_grid, moving_grid, candidate.matrix)
-        index = frame.moving_index(frame.identity())
-        size = torch.tensor(moving_grid.shape[::-1])
-        inside = ((index >= -0.5) & (index <= size - 0.5)).all(-1)
-        warped = functional.normalize(frame.warp(moving, frame.identity()), dim=0)
-        inside &= warped.any(0)
-        cost = torch.where(inside, 1 - (fixed * warped).sum(0), torch.tensor(_OUTSIDE_COST))
-        costs[candidate.name] = float(cost[mask].mean()) if bool(mask.any()) else float(cost.mean())
+        costs[candidate.name] = mean_cost(frame, frame.identity(), fixed, mask, moving)
     best = min(costs, key=lambda name: costs[name])
     first = candidates[0].name
     if costs[best] > costs[first] * (1 - margin):
         best = first
     return AffineChoice(best, next(c.matrix for c in candidates if c.name == best), costs)
+
+
+def mean_cost(frame: Frame, index: Tensor, fixed: Tensor, mask: Tensor, moving: Tensor) -> float:
+    """Mean of 1 - cosine of the descriptors, with a cost of its own for what the moving image does not hold.
+
+    Args:
+        frame: joins the two feature grids.
+        index: (d, *fixed shape) fixed indices, displaced or not, array order.
+        fixed: (c, *fixed shape) unit descriptors.
+        mask: (*fixed shape) cells that count; all of them where it is empty.
+        moving: (c, *moving shape).
+    """
+    at = frame.moving_index(index)
+    size = torch.tensor(frame.moving.shape[::-1])
+    inside = ((at >= -0.5) & (at <= size - 0.5)).all(-1)
+    warped = functional.normalize(frame.warp(moving, index), dim=0)
+    inside &= warped.any(0)
+    cost = torch.where(inside, 1 - (fixed * warped).sum(0), torch.tensor(_OUTSIDE_COST))
+    return float(cost[mask].mean()) if bool(mask.any()) else float(cost.mean())

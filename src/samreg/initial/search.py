@@ -13,7 +13,7 @@ from samreg.geometry.frame import Frame
 from samreg.geometry.grid import Grid
 from samreg.geometry.ops.displacement import per_axis, rescale
 from samreg.geometry.ops.resample import resize
-from samreg.initial.affine import Candidate, choose, mutual_matches, ransac_affine
+from samreg.initial.affine import Candidate, choose, mean_cost, mutual_matches, ransac_affine
 from samreg.initial.descriptors import Descriptors
 from samreg.initial.discrete import Search, coupled_convex, descriptor_cost, make_consistent
 from samreg.initial.problem import ImagePair
@@ -42,7 +42,6 @@ in abdomens of one modality and .26 to .5 in brains, lungs and hippocampi; CT an
 .8."""
 _MARGIN = 0.03
 """Relative gain that another candidate has to bring then."""
-_OUTSIDE_COST = 0.8
 
 
 def affine_start(found: Descriptors, images: ImagePair, seed: int) -> tuple[Matrix, StartRecord, list[Candidate]]:
@@ -100,13 +99,7 @@ def _cost_behind_search(found: Descriptors, affine: Matrix, mask: Tensor) -> flo
     """Mean cost of the descriptors in the tissue of the fixed image behind a map and a coarse search from it."""
     u = one_way(found, affine, None, only_coarsest=True)
     frame = Frame(found.fixed_grid, found.moving_grid, affine)
-    at = frame.identity() + u
-    warped = functional.normalize(frame.warp(found.moving, at), dim=0)
-    cost = 1 - (found.fixed * warped).sum(0)
-    held = frame.held(at)
-    if held is not None:
-        cost = torch.where(held[0] > 0, cost, torch.tensor(_OUTSIDE_COST))
-    return float(cost[mask].mean()) if bool(mask.any()) else float(cost.mean())
+    return mean_cost(frame, frame.identity() + u, found.fixed, mask, found.moving)
 
 
 def embedding_cost(found: Descriptors, images: ImagePair, matrix: Matrix) -> float:
