@@ -226,6 +226,20 @@ class TestProgress:
         logger.info("compiling more")
         assert capfd.readouterr().out == "compiling networks, once, about 12 s\n"
 
+    def test_once_networks_are_compiled_what_went_on_before_goes_on(self, capfd: pytest.CaptureFixture[str]) -> None:
+        logger = logging.getLogger("samreg.segmenters.engines.openvino_engine")
+        with ProgressLines(silence=0.02) as progress:
+            progress.begin("reading")
+            logger.info("compiling networks, once, about %d s", 12)
+            time.sleep(0.1)
+            logger.info("compiled")
+            while_compiling = capfd.readouterr().out
+            time.sleep(0.1)
+        assert "compiling networks, once, about 12 s, 0 s so far" in while_compiling
+        after = capfd.readouterr().out.splitlines()
+        assert after
+        assert after[-1].startswith("reading, 0 s so far")
+
     def test_quiet(self, capfd: pytest.CaptureFixture[str]) -> None:
         begin(["--quiet"])
         with ProgressLines(silence=0.02) as progress:

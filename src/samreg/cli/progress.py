@@ -49,7 +49,7 @@ class ProgressLines:
         self._bars: Progress | None = None
         self._task: TaskID | None = None
         self._work = _Work()
-        self._now = ""
+        self._now = self._before = ""
         self._began = self._since = self._spoke = time.monotonic()
         self._finished: set[str] = set()
         self._lock = threading.RLock()
@@ -111,6 +111,14 @@ class ProgressLines:
                 self._draw()
             else:
                 self._write(what)
+
+    def compiling(self, text: str | None) -> None:
+        """Say that networks are compiled; None once they are, and what went on before goes on."""
+        if text is None:
+            self._now = self._before
+        else:
+            self._before = self._now
+            self.begin(text)
 
     def known(self, name: str) -> None:
         """Say that an image needs no segmentation, so that nobody waits for one; what follows has no steps to count."""
@@ -213,4 +221,6 @@ class _Listener(logging.Handler):
             if record.getMessage().startswith("found"):
                 self._lines.known(record.getMessage().removeprefix("found "))
         elif record.getMessage().startswith("compiling"):
-            self._lines.begin(record.getMessage())
+            self._lines.compiling(record.getMessage())
+        elif record.getMessage().startswith("compiled"):
+            self._lines.compiling(None)

@@ -89,6 +89,7 @@ class Objective:
         self.frozen = problem.frozen_axis
         self.field_smoothing = problem.field_smoothing * problem.stiffness
         self.stiffness, self.same_body = problem.stiffness, problem.same_body
+        self.has_known = problem.landmarks is not None or bool(problem.pairs.is_given.any())
         pixel = fixed_grid.finest_spacing
         fixed, moving = (torch.as_tensor(np.ascontiguousarray(v))[None] for v in (problem.fixed, problem.moving))
         self.fixed = resample(fixed, problem.fixed_grid, shape, pixel)

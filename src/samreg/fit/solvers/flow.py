@@ -53,6 +53,10 @@ _CALM = 2.5
 """Standard deviation of the smoothing of the displacement where its local volume changes much, in working voxels."""
 _LIMIT = 1.5
 """|log det(I + grad v)| from which that smoothing is whole, at a stiffness of 1: volumes 4.5 times as large."""
+_UNEXPLAINED = 1.3
+"""Standard deviation of the smoothing of the displacement where grey values explain nothing, in working voxels."""
+_EXPLAINED = 0.3
+"""LNCC^2 around a place from which nothing is smoothed for want of evidence."""
 _LEAST_DETERMINANT = 1e-2
 """Bounds the logarithm where the field folds."""
 _PATIENCE = 6
@@ -127,6 +131,7 @@ def minimise_by_flow(
     update = [_SMOOTHING * pixel / s for s in objective.spacing]
     total = [objective.field_smoothing * pixel / s for s in objective.spacing]
     wide = [_CALM * pixel / s for s in objective.spacing]
+    unexplained = [_UNEXPLAINED * objective.stiffness * pixel / s for s in objective.spacing]
     around = [_AROUND * s for s in update]
     v = start.detach().clone()
     best, lowest, missed = v, float("inf"), 0
@@ -163,10 +168,29 @@ def minimise_by_flow(
         longest = (downhill * size).square().sum(0).sqrt().max()
         step = downhill * (reach / longest.clamp(min=1e-20))
         v = gaussian(step + warp(v, step), total)
-        # Within one body volumes may change much: a ventricle empties to a third of what it held.
-        if not objective.same_body and i % _CALM_EVERY == 0:
+        if objective.same_body:  # volumes may change much: a ventricle empties to a third of what it held
+            continue
+        # What a user knows is followed to the last voxel, whatever the grey values say.
+        if grey.squared is not None and not objective.has_known:
+            v = _smoothed_where_unexplained(v, unexplained, gaussian(grey.squared, around))
+        if i % _CALM_EVERY == 0:
             v = _calmed(v, wide, objective.stiffness)
     return best, len(history)
+
+
+def _smoothed_where_unexplained(v: Tensor, sigma: list[float], explained: Tensor) -> Tensor:
+    """A displacement, smoothed the more the less the grey values of the two images have in common.
+
+    In air and in noise there is nothing that detail of the displacement could stand for: it is the smooth continuation
+    of what is around.
+
+    Args:
+        v: (d, *shape) in voxels, array order.
+        sigma: of the smoothing, in voxels along each array axis.
+        explained: (1, *shape) LNCC^2 around each voxel.
+    """
+    share = (1 - explained / _EXPLAINED).clamp(0, 1)
+    return v + share * (gaussian(v, sigma) - v)
 
 
 def _calmed(v: Tensor, sigma: list[float], stiffness: float) -> Tensor:

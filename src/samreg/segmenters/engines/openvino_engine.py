@@ -242,13 +242,16 @@ class OpenVinoEngine:
                 return self._core.import_model(kept, "CPU", settings)
             except RuntimeError:  # written by another build with the same key: compile again
                 pass
-        if not self._announced:  # the command line shows it: nothing else happens for a while
+        announce = not self._announced
+        if announce:  # the command line shows it: nothing else happens for a while
             self._announced = True
             millions = sum(p.numel() for p in self._network.parameters()) / 1e6
             _log.info("compiling networks, once, about %.0f s", _SECONDS_ALL + _SECONDS_MILLION * millions)
         compiled = self._core.compile_model(_convert(make(), example), "CPU", settings)
         blob = compiled.export_model()
         compiled_cache.store(key, blob.getvalue() if hasattr(blob, "getvalue") else bytes(blob))
+        if announce:
+            _log.info("compiled")
         return compiled
 
 
