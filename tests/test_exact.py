@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 import torch
 from benchmarks.exact_cases import CASES_2D, CASES_3D, Case
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
@@ -16,11 +19,13 @@ from samreg import Image, preset, read_image
 from samreg.config import FitConfig
 from samreg.fit.levels import fit_dense
 from samreg.fit.problem import DenseProblem
+from samreg.fit.solvers.flow import smoothed_where_unexplained
 from samreg.fit.terms.lncc import Lncc
 from samreg.geometry.frame import Frame
 from samreg.geometry.grid import Grid
 from samreg.geometry.ops.displacement import central_determinant
 from samreg.geometry.ops.resample import resize
+from samreg.geometry.ops.smoothing import gaussian
 from samreg.geometry.phantom import phantom
 from samreg.geometry.rois import PairedRois, RoiSet
 from samreg.initial.affine import Candidate
@@ -331,6 +336,42 @@ def test_a_field_between_two_bodies_keeps_plausible_volumes() -> None:
     assert outside[0] > 0.05
     assert max(outside[1:]) < 0.01
     assert spread[0] > 1.2 * spread[1] > 1.5 * spread[2]
+
+
+def test_what_a_user_knows_is_followed_where_grey_values_explain_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    a, b = (_noise_image(seed) for seed in (1, 2))
+    grey = [window(i) for i in (a, b)]
+    corner = np.zeros((96, 96), bool)
+    corner[2:8, 80:86] = True
+    rois = RoiSet.from_masks([corner], a.grid)
+    known, nothing = PairedRois(rois, rois, np.ones(1), given=np.ones(1, bool)), PairedRois.none(a.grid, b.grid)
+
+    def displacement(pairs: PairedRois) -> torch.Tensor:
+        problem = DenseProblem(
+            grey[0], grey[1], a.grid, b.grid, np.eye(3), pairs, None, torch.zeros(2, 96, 96), None
+        )  # fmt: skip
+        return fit_dense(problem, FitConfig()).displacement
+
+    smooth, followed = displacement(nothing), displacement(known)
+    monkeypatch.setattr("samreg.fit.solvers.flow._UNEXPLAINED", 0.0)
+    assert torch.equal(displacement(known), followed)
+    assert not torch.equal(displacement(nothing), smooth)
+
+
+@given(
+    arrays(np.float32, (2, 8, 9), elements=st.floats(-3, 3, width=32)),
+    arrays(np.float32, (1, 8, 9), elements=st.floats(0, 1, width=32)),
+)
+def test_what_grey_values_explain_is_not_smoothed(v: np.ndarray, explained: np.ndarray) -> None:
+    before, share = torch.as_tensor(v), torch.as_tensor(explained)
+    after = smoothed_where_unexplained(before, [1.0, 1.0], share)
+    seen = (share >= 0.3).expand_as(before)
+    assert torch.equal(after[seen], before[seen])
+    assert after.abs().max() <= before.abs().max() + 1e-5
+    nothing = smoothed_where_unexplained(before, [1.0, 1.0], torch.zeros_like(share))
+    assert torch.allclose(nothing, gaussian(before, [1.0, 1.0]), atol=1e-5)
 
 
 def _grey_error(case: Case, kind: str) -> float:

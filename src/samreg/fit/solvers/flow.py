@@ -24,7 +24,7 @@ from samreg.fit.problem import DenseProblem, Weights, working_shape
 from samreg.geometry.ops.displacement import central_determinant, per_axis, warp
 from samreg.geometry.ops.smoothing import gaussian
 
-__all__ = ["flow_weights", "minimise_by_flow", "plan"]
+__all__ = ["flow_weights", "minimise_by_flow", "plan", "smoothed_where_unexplained"]
 
 _GUIDANCE_EVERY = 2
 """Regions and embeddings are evaluated at every second step: they are smooth and costly, and a step moves half a voxel
@@ -172,13 +172,13 @@ def minimise_by_flow(
             continue
         # What a user knows is followed to the last voxel, whatever the grey values say.
         if grey.squared is not None and not objective.has_known:
-            v = _smoothed_where_unexplained(v, unexplained, gaussian(grey.squared, around))
+            v = smoothed_where_unexplained(v, unexplained, gaussian(grey.squared, around))
         if i % _CALM_EVERY == 0:
             v = _calmed(v, wide, objective.stiffness)
     return best, len(history)
 
 
-def _smoothed_where_unexplained(v: Tensor, sigma: list[float], explained: Tensor) -> Tensor:
+def smoothed_where_unexplained(v: Tensor, sigma: list[float], explained: Tensor) -> Tensor:
     """A displacement, smoothed the more the less the grey values of the two images have in common.
 
     In air and in noise there is nothing that detail of the displacement could stand for: it is the smooth continuation
