@@ -53,7 +53,7 @@ _CALM = 2.5
 """Standard deviation of the smoothing of the displacement where its local volume changes much, in working voxels."""
 _LIMIT = 1.5
 """|log det(I + grad v)| from which that smoothing is whole, at a stiffness of 1: volumes 4.5 times as large."""
-_UNEXPLAINED = 1.3
+_UNEXPLAINED = 1.5
 """Standard deviation of the smoothing of the displacement where grey values explain nothing, in working voxels."""
 _EXPLAINED = 0.3
 """LNCC^2 around a place from which nothing is smoothed for want of evidence."""
