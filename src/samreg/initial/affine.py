@@ -16,6 +16,7 @@ from samreg.types import Matrix, Points
 
 __all__ = [
     "SCALES",
+    "WORTH",
     "AffineChoice",
     "Candidate",
     "choose",
@@ -31,6 +32,8 @@ _MAX_CELLS = 4000
 _ROUNDS = 3000
 SCALES = (0.6, 1.6)
 """How much smaller and larger one body may be than another along an axis."""
+WORTH = 0.03
+"""Relative gain in cost that another candidate has to bring."""
 _OUTSIDE_COST = 0.8
 
 
@@ -210,9 +213,8 @@ def choose(
     mask: Tensor,
     moving: Tensor,
     moving_grid: Grid,
-    margin: float = 0.03,
 ) -> AffineChoice:
-    """The candidate with the lowest descriptor cost; the first one stays unless another is better by `margin`.
+    """The candidate with the lowest descriptor cost; the first one stays unless another is better by 3 %.
 
     Args:
         candidates: starts, the most trusted first.
@@ -221,7 +223,6 @@ def choose(
         mask: (*fixed shape) cells that count.
         moving: (c, *moving shape).
         moving_grid: their grid.
-        margin: relative gain that a later candidate has to bring.
     """
     costs = {}
     for candidate in candidates:
@@ -229,7 +230,7 @@ def choose(
         costs[candidate.name] = mean_cost(frame, frame.identity(), fixed, mask, moving)
     best = min(costs, key=lambda name: costs[name])
     first = candidates[0].name
-    if costs[best] > costs[first] * (1 - margin):
+    if costs[best] > costs[first] * (1 - WORTH):
         best = first
     return AffineChoice(best, next(c.matrix for c in candidates if c.name == best), costs)
 

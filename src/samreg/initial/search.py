@@ -13,7 +13,7 @@ from samreg.geometry.frame import Frame
 from samreg.geometry.grid import Grid
 from samreg.geometry.ops.displacement import per_axis, rescale
 from samreg.geometry.ops.resample import resize
-from samreg.initial.affine import Candidate, choose, mean_cost, mutual_matches, ransac_affine
+from samreg.initial.affine import WORTH, Candidate, choose, mean_cost, mutual_matches, ransac_affine
 from samreg.initial.descriptors import Descriptors
 from samreg.initial.discrete import Search, coupled_convex, descriptor_cost, make_consistent
 from samreg.initial.problem import ImagePair
@@ -40,8 +40,6 @@ _UNSURE = 0.7
 """Cost of the best candidate from which candidates are judged behind a search. Matches between people have .64 to .66
 in abdomens of one modality and .26 to .5 in brains, lungs and hippocampi; CT and MR have .73 to .93, prostates .7 to
 .8."""
-_MARGIN = 0.03
-"""Relative gain that another candidate has to bring then."""
 
 
 def affine_start(found: Descriptors, images: ImagePair, seed: int) -> tuple[Matrix, StartRecord, list[Candidate]]:
@@ -82,7 +80,7 @@ def affine_start(found: Descriptors, images: ImagePair, seed: int) -> tuple[Matr
             same = next((d.name for d in candidates if d.name in costs and np.allclose(d.matrix, c.matrix)), None)
             costs[c.name] = costs[same] if same else _cost_behind_search(found, c.matrix, masks[0])
         best = min(costs, key=lambda candidate: costs[candidate])
-        name = best if costs[best] < costs[name] * (1 - _MARGIN) else name
+        name = best if costs[best] < costs[name] * (1 - WORTH) else name
     candidates.sort(key=lambda candidate: candidate.name != name)
     return candidates[0].matrix, StartRecord(name, costs, len(p), share), candidates
 
