@@ -19,8 +19,11 @@ from samreg.cli.completion import script
 from samreg.cli.output import begin
 from samreg.cli.progress import ProgressLines, left
 from samreg.errors import InputError
+from samreg.geometry.image import Image
 from samreg.geometry.phantom import phantom
 from samreg.io.images import write_image, write_labels
+from samreg.regions.cache import RegionsCache
+from samreg.regions.regions import Regions
 
 
 @pytest.fixture(autouse=True)
@@ -104,6 +107,22 @@ class TestRegister:
             said = capfd.readouterr()
             assert said.err.splitlines()[-1] == f"samreg: interrupted; {word}"
             assert json.loads(said.out)["status"] == "interrupted"
+
+
+def test_segment_keeps_regions_for_the_next_registration_unless_asked_not_to(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caches: list[object] = []
+
+    def segment(image: Image, *_: object, cache: object, progress: object) -> Regions:
+        caches.append(cache)
+        return Regions.none(image)
+
+    monkeypatch.setattr("samreg.pipeline.segment", segment)
+    for name, options in (("kept", []), ("new", ["--no-cache"])):
+        assert main(["segment", str(images / "fixed.nii.gz"), "-o", str(tmp_path / name), *options]) == 0
+    assert isinstance(caches[0], RegionsCache)
+    assert caches[1:] == [None]
 
 
 class TestMistakes:

@@ -31,6 +31,9 @@ class SegmentImage:
     """Frame, phase or page to take, from 1, where the image holds several."""
     series: str | None = None
     """Number or UID of the DICOM series to take, where the folder holds several."""
+    cache: bool = True
+    """Keep the regions (SAMREG_CACHE_DIR, else the user's cache folder) for the next registration of this image;
+    --no-cache finds them anew and keeps none."""
     preset: PresetName = "default"
     """What all settings start from: default, fast, regions or paper."""
     config_file: Annotated[Path | None, tyro.conf.arg(name="config", metavar="FILE")] = None
@@ -55,8 +58,10 @@ class SegmentImage:
             image = read_image(self.image, frame=self.frame, series=self.series)
             progress.begin("loading the segmenter")
             from samreg.pipeline import segment
+            from samreg.regions.cache import RegionsCache
 
-            regions = segment(image, RegisterConfig(segment=self.config), progress=progress)
+            cache = RegionsCache() if self.cache else None
+            regions = segment(image, RegisterConfig(segment=self.config), cache=cache, progress=progress)
         report(folder=str(self.out), regions=len(regions))
         write_regions(regions, self.out, source=self.image, overwrite=self.overwrite, chosen=chosen)
         show(f"{len(regions)} regions written to {self.out}; look at {self.out / 'preview.html'}")
