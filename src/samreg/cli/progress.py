@@ -112,13 +112,17 @@ class ProgressLines:
             else:
                 self._write(what)
 
-    def compiling(self, text: str | None) -> None:
-        """Say that networks are compiled; None once they are, and what went on before goes on."""
-        if text is None:
-            self._now = self._before
-        else:
+    def interject(self, what: str) -> None:
+        """Say what begins in the midst of something else, which `resume` shows again."""
+        with self._lock:
             self._before = self._now
-            self.begin(text)
+            self.begin(what)
+
+    def resume(self) -> None:
+        """What went on before `interject` goes on."""
+        with self._lock:
+            self._now = self._before
+            self._draw()
 
     def known(self, name: str) -> None:
         """Say that an image needs no segmentation, so that nobody waits for one; what follows has no steps to count."""
@@ -221,6 +225,6 @@ class _Listener(logging.Handler):
             if record.getMessage().startswith("found"):
                 self._lines.known(record.getMessage().removeprefix("found "))
         elif record.getMessage().startswith("compiling"):
-            self._lines.compiling(record.getMessage())
+            self._lines.interject(record.getMessage())
         elif record.getMessage().startswith("compiled"):
-            self._lines.compiling(None)
+            self._lines.resume()
