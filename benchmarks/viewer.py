@@ -5,7 +5,7 @@
 
 Starts `samreg view` on a copy of the run folder, opens the page in Chromium with software GL, and prints: seconds from
 the start of the command to its answer, from there to images on the screen, and milliseconds a step through the slices
-and a change of the window take for all three images; with --prompts also seconds of points in the fixed image, until
+and a change of the window take for all three images; with --prompts also seconds of points in either image, until
 its region and until the counterpart are on the screen; and the memory of the server and its worker. Beside each time
 stand the processor seconds that the command and the browser used for it, which other work on the machine does not
 change much.
@@ -190,19 +190,20 @@ def large_run(folder: Path) -> Path:
 
 
 def prompts(page: Any, n: int) -> None:
-    """Points around the middle of the fixed image, each when the one before it is complete."""
+    """Points around the middle of both images in turn, each when the one before it is complete."""
     page.locator("[data-name=point]").click()
-    box = page.locator(".panel > canvas").first.bounding_box()
+    boxes = [page.locator(".panel > canvas").nth(side).bounding_box() for side in range(2)]
     for i in range(n):
+        box, side = boxes[i % 2], ("fixed", "moving")[i % 2]
         used, begun = processor_seconds(), time.perf_counter()
         page.mouse.click(box["x"] + box["width"] * (0.5 + 0.03 * i), box["y"] + box["height"] * 0.5)
         # Asked every few milliseconds: with each frame it would take the processor from what is measured.
         page.wait_for_function("() => /Asking/.test(document.getElementById('proposal').textContent)", polling=20)
         page.wait_for_function("() => !/Asking/.test(document.getElementById('proposal').textContent)", polling=20)
-        say(f"point {i + 1}: region", used, begun)
+        say(f"point {i + 1}, {side} image: region", used, begun)
         page.wait_for_function("() => !/Looking/.test(document.getElementById('proposal').textContent)", polling=20)
         text = page.locator("#proposal").inner_text().splitlines()[0]
-        say(f"point {i + 1}: {text}", used, begun)
+        say(f"point {i + 1}, {side} image: {text}", used, begun)
         # A person looks at an answer before the next click: what is still being followed through the slices ends first.
         page.wait_for_function("() => !/Following/.test(document.getElementById('proposal').textContent)", polling=100)
 

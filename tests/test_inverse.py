@@ -213,6 +213,28 @@ class TestSearch:
         found = residual_vox(field, index.numpy()[:, ::-1].copy(), targets[:, ::-1].copy())
         assert found.max() < 1e-4  # u is float32 there
 
+    def test_without_it_what_is_left_open_is_said(self) -> None:
+        random = np.random.default_rng(0)
+        w = np.zeros((60, 60, 2))
+        w[..., 0] = 6 * np.cumsum(random.choice([-1.0, 1.0], 60))[:, None]
+        w[..., 1] = np.cumsum(random.uniform(-0.9, 2, 60))[:, None]
+        field = in_world(w, Grid((60, 60), (1.0, 1.0)))
+        points = field.transform_points(np.random.default_rng(1).uniform(0, 59, (2000, 2)))
+        back = field.backwards()
+        exact, near = back(points), back(points, search=False)
+        assert exact.converged.all()
+        assert 0.5 < near.converged.mean() < 1
+        np.testing.assert_allclose(near.residual, residual_vox(field, near.points, points), atol=1e-3)
+
+    def test_who_inverts_a_field_again_gets_the_same(self) -> None:
+        field = in_world(smooth((5, 9, 11), 3, 0.1), GRIDS["oblique-3d"])
+        back, random = field.backwards(), np.random.default_rng(1)
+        for _ in range(2):
+            points = np.asarray(field.grid.centre) + random.normal(scale=8.0, size=(200, 3))
+            here, once = back(points), field.inverse_of_points(points)
+            np.testing.assert_array_equal(here.points, once.points)
+            assert 0 < here.inside.mean() < 1
+
 
 class TestFolding:
     @pytest.mark.parametrize("name", sorted(GRIDS))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
@@ -11,7 +12,7 @@ import numpy as np
 from samreg.errors import ConfigError, GeometryError
 from samreg.geometry.grid import Grid, check_pair
 from samreg.geometry.image import Image
-from samreg.geometry.inverse import InverseResult
+from samreg.geometry.inverse import InverseResult, point_inverse
 from samreg.geometry.label_maps import layers
 from samreg.geometry.rois import Roi, RoiSet
 from samreg.notes import note
@@ -308,15 +309,11 @@ class DisplacementField:
             iterations: at most so many Newton steps.
             tolerance: residual in voxels of this field's grid at which a point counts as solved.
         """
-        import torch
+        return self.backwards()(points, iterations, tolerance)
 
-        from samreg.geometry.ops.inverse import invert
-
-        rows = np.asarray(points, dtype=float)
-        index = torch.from_numpy(self.grid.world_to_index(rows))
-        found = invert(self._in_voxels(), index, tolerance, iterations)
-        x, residual = self.grid.index_to_world(found.index.numpy()), found.residual.numpy()
-        return InverseResult(x, residual, residual <= tolerance, self.grid.contains(x))
+    def backwards(self) -> Callable[..., InverseResult]:
+        """`inverse_of_points` for many calls: what depends on the field alone is prepared once, and kept in memory."""
+        return point_inverse(self._in_voxels(), self.grid)
 
     def _in_voxels(self, part: slice = slice(None)) -> Tensor:
         """Displacements in voxels, (d, *shape), components in array order, of a part of array axis 0."""

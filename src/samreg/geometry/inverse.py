@@ -1,15 +1,21 @@
-"""InverseResult: points carried backwards, and how nearly they arrived."""
+"""Points carried backwards through a displacement, and how nearly they arrived."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from samreg.geometry.grid import Grid
 from samreg.notes import note
 from samreg.types import Points
 
-__all__ = ["InverseResult"]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["InverseResult", "point_inverse"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,3 +66,29 @@ class InverseResult:
             "residual_p99_vox": p99,
             "residual_max_vox": worst,
         }
+
+
+def point_inverse(u: Tensor, grid: Grid) -> Callable[..., InverseResult]:
+    """Carries moving world points into the fixed image: what depends on the displacement alone is prepared once.
+
+    Args:
+        u: (d, *grid.shape) displacement in voxels of the grid, components in array order.
+        grid: the fixed grid.
+
+    Returns:
+        f(points, iterations, tolerance, search), as `DisplacementField.inverse_of_points`; without `search` what Newton
+        steps leave open stays as near as these came.
+    """
+    import torch
+
+    from samreg.geometry.ops.inverse import Inverter
+
+    inverter = Inverter(u)
+
+    def carried(points: Points, iterations: int = 30, tolerance: float = 1e-4, search: bool = True) -> InverseResult:
+        index = torch.from_numpy(grid.world_to_index(np.asarray(points, dtype=float)))
+        found = inverter(index, tolerance, iterations, search)
+        x, residual = grid.index_to_world(found.index.numpy()), found.residual.numpy()
+        return InverseResult(x, residual, residual <= tolerance, grid.contains(x))
+
+    return carried

@@ -80,7 +80,9 @@ class Run:
         return self.field
 
     def carry(self, side: str) -> Callable[[Points], Points] | None:
-        """Where the transform puts world points of one image in the other; None where there is none.
+        """Where the transform puts world points of one image in the other, to a part of a voxel; None without one.
+
+        The way from the moving image is solved by Newton steps alone: enough to say where to look for a region.
 
         Args:
             side: the image of the points, `fixed` or `moving`.
@@ -88,7 +90,10 @@ class Run:
         field = self.field
         if field is None:
             return None
-        return field.transform_points if side == "fixed" else lambda points: field.inverse_of_points(points).points
+        if side == "fixed":
+            return field.transform_points
+        back = field.backwards()
+        return lambda points: back(points, search=False).points
 
     def inverse(self) -> DisplacementField:
         """The inverse on the moving grid: that of the folder, or, where it was left out, computed now.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from samreg.prompt.prompting import Prompting
 from samreg.regions.stack import Stack
 from samreg.runs.run_folder import Run
 from samreg.segmenters.base import Segmenter
+from samreg.types import Points
 from samreg.viewer.display import Display
 from samreg.viewer.masks import shown_roi
 
@@ -41,6 +42,7 @@ class Asking:
         self._stacks = {
             s: Stack(i, segmenter, config.segment) for s, i in zip(("fixed", "moving"), images, strict=True)
         }
+        self._carry: dict[str, Callable[[Points], Points] | None] = {}
         self._number = 0
         self._side = "fixed"
         self._work: Prompting | None = None
@@ -77,7 +79,9 @@ class Asking:
         given = self._stacks[side]
         ((kind, numbers),) = where.items()
         world = Display(given.image.grid).world(np.asarray(numbers, dtype=float).reshape(-1, 3)).ravel().tolist()
-        work = Prompting(given, self._stacks[other], self._config, carry=self._run.carry(side))
+        if side not in self._carry:
+            self._carry[side] = self._run.carry(side)
+        work = Prompting(given, self._stacks[other], self._config, carry=self._carry[side])
         work.find_region(world if kind == "point" else None, world if kind == "box" else None, None)
         self._side, self._work, self._steps, self._looked = side, work, work.steps(), False
         return self._answer(work, complete=False)

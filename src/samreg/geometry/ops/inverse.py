@@ -12,6 +12,7 @@ The map differs from the identity by a bounded displacement, so each point has a
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 
 import torch
@@ -21,7 +22,7 @@ from samreg.geometry.ops.cells import beyond_a_fold, bracket
 from samreg.geometry.ops.folding import edge_folds
 from samreg.geometry.ops.multilinear import interpolate, solve
 
-__all__ = ["Inverse", "invert"]
+__all__ = ["Inverse", "Inverter"]
 
 _AT_ONCE = 1 << 15  # points; the corners of their cells, 8 x 3 numbers of 8 bytes each, stay in the cache
 _FIT_POINTS = 16  # along each axis; enough for an affine map
@@ -44,43 +45,55 @@ class Inverse:
     residual: Tensor
 
 
-def invert(u: Tensor, points: Tensor, tolerance: float = 1e-4, steps: int = 30) -> Inverse:
-    """The x with x + u(x) = point.
-
-    Where the map folds, or is continued beyond its edges by a fold, there are several such x: one between the outermost
-    voxel centres is preferred, and any of these may be returned.
+class Inverter:
+    """x + u(x) = point, solved for x: what depends on u alone is prepared once for any number of calls.
 
     Args:
         u: (d, *shape) displacement in voxels, array order.
-        points: (n, d) continuous indices, (x, y, z).
-        tolerance: residual in voxels at which a point counts as solved.
-        steps: Newton steps for each point, refused ones included.
     """
-    field = _Map(u)
-    targets = points.flip(-1).double()
-    linear, shift = field.affine_part()
-    backwards = torch.linalg.inv(linear).T
-    index, residual = torch.empty_like(targets), targets.new_empty(len(targets))
-    for first in range(0, len(targets), _AT_ONCE):
-        part = slice(first, first + _AT_ONCE)
-        index[part], residual[part] = _newton(
-            field, targets[part], (targets[part] - shift) @ backwards, tolerance, steps
-        )
-    _bracket_rest(field, targets, index, residual, tolerance)
-    return Inverse(index.flip(-1), residual)
 
+    def __init__(self, u: Tensor) -> None:
+        self._field = _Map(u)
+        linear, self._shift = self._field.affine_part()
+        self._backwards = torch.linalg.inv(linear).T
 
-def _bracket_rest(field: _Map, targets: Tensor, index: Tensor, residual: Tensor, tolerance: float) -> None:
-    """Search, in place, for what Newton steps left open, or solved beyond edges where that is not unique."""
-    open_ = residual > tolerance
-    _replace(field, targets, index, residual, tolerance, torch.nonzero(open_)[:, 0], everywhere=True)
-    if not edge_folds(field.u):
-        return
-    # Each point has one x more where the map keeps its orientation than where it folds: a second x needs a fold.
-    beyond = ((index < -_ROUNDING) | (index > field.sizes - 1 + _ROUNDING)).any(dim=1) & ~open_
-    rows = torch.nonzero(beyond)[:, 0]
-    rows = rows[beyond_a_fold(field.u, targets[rows])]
-    _replace(field, targets, index, residual, tolerance, rows, everywhere=False)
+    def __call__(self, points: Tensor, tolerance: float = 1e-4, steps: int = 30, search: bool = True) -> Inverse:
+        """The x with x + u(x) = point.
+
+        Where the map folds, or is continued beyond its edges by a fold, there are several such x: one between the
+        outermost voxel centres is preferred, and any of these may be returned.
+
+        Args:
+            points: (n, d) continuous indices, (x, y, z).
+            tolerance: residual in voxels at which a point counts as solved.
+            steps: Newton steps for each point, refused ones included.
+            search: what these steps leave open is searched for in the whole field, which takes longer than all steps.
+        """
+        targets = points.flip(-1).double()
+        index, residual = torch.empty_like(targets), targets.new_empty(len(targets))
+        for first in range(0, len(targets), _AT_ONCE):
+            part = slice(first, first + _AT_ONCE)
+            start = (targets[part] - self._shift) @ self._backwards
+            index[part], residual[part] = _newton(self._field, targets[part], start, tolerance, steps)
+        if search:
+            self._bracket_rest(targets, index, residual, tolerance)
+        return Inverse(index.flip(-1), residual)
+
+    def _bracket_rest(self, targets: Tensor, index: Tensor, residual: Tensor, tolerance: float) -> None:
+        """Search, in place, for what Newton steps left open, or solved beyond edges where that is not unique."""
+        field, open_ = self._field, residual > tolerance
+        _replace(field, targets, index, residual, tolerance, torch.nonzero(open_)[:, 0], everywhere=True)
+        # Each point has one x more where the map keeps its orientation than where it folds: a second x needs a fold.
+        beyond = ((index < -_ROUNDING) | (index > field.sizes - 1 + _ROUNDING)).any(dim=1) & ~open_
+        if not bool(beyond.any()) or not self._edges_fold:
+            return
+        rows = torch.nonzero(beyond)[:, 0]
+        rows = rows[beyond_a_fold(field.u, targets[rows])]
+        _replace(field, targets, index, residual, tolerance, rows, everywhere=False)
+
+    @cached_property
+    def _edges_fold(self) -> bool:
+        return edge_folds(self._field.u)
 
 
 def _replace(
@@ -97,8 +110,7 @@ class _Map:
     """phi(i) = i + u(i) and its Jacobian at any index, array order."""
 
     def __init__(self, u: Tensor) -> None:
-        self.u, self.d = u, len(u)
-        self.shape = tuple(u.shape[1:])
+        self.d, self.shape = len(u), tuple(u.shape[1:])
         self.sizes = torch.tensor(self.shape, dtype=torch.float64)
         self.thin = torch.tensor([n == 1 for n in self.shape])
         strides = [1] * self.d
@@ -111,6 +123,7 @@ class _Map:
             [sum(b * r for b, r in zip(bits, reach, strict=True)) for bits in product((0, 1), repeat=self.d)]
         )
         self.nodes = torch.movedim(u, 0, -1).reshape(-1, self.d).contiguous()
+        self.u = torch.movedim(self.nodes.reshape(*self.shape, self.d), -1, 0)
 
     def __call__(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Value (n, d) and Jacobian (n, d, d), row the component and column the axis, at (n, d) indices."""
