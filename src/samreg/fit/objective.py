@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from samreg import plugins
-from samreg.fit.problem import SMOOTHING_IN_ONE_BODY, DenseProblem, Weights
+from samreg.fit.problem import DenseProblem, Weights
 from samreg.fit.terms import BUILT_IN, Similarity
 from samreg.fit.terms.distances import DistanceTerm
 from samreg.fit.terms.embeddings import EmbeddingTerm
@@ -87,8 +87,7 @@ class Objective:
         self.grey_frame = alike if fits and _voxels_meet(alike) else dense
         self.spacing = fixed_grid.array_spacing
         self.frozen = problem.frozen_axis
-        least = SMOOTHING_IN_ONE_BODY if problem.same_body else 0.0
-        self.field_smoothing = max(problem.field_smoothing, least) * problem.stiffness
+        self.field_smoothing = problem.field_smoothing * problem.stiffness
         self.stiffness, self.same_body = problem.stiffness, problem.same_body
         self.has_known = problem.landmarks is not None or bool(problem.pairs.is_given.any())
         pixel = fixed_grid.finest_spacing

@@ -24,9 +24,6 @@ FIELD_SMOOTHING = 0.4
 SMOOTHING_WITHOUT_EMBEDDINGS = 0.8
 """The same where no embeddings hold the field between given regions: halves the distance from the true field of the
 phantom (2.2 to 1.2 mm), at the same Dice on ACDC."""
-SMOOTHING_IN_ONE_BODY = 0.6
-"""The same, at least, where both images show one body: grey values hold the field everywhere, and what is finer than
-this is noise of interpolation."""
 _LONGEST = 1024
 """Voxels along an axis on which an image is interpolated between its slices, at most."""
 _MAX_THICKNESS = 2.0
@@ -77,8 +74,7 @@ class DenseProblem:
         start: (d, *fixed_grid.shape) displacement in fixed voxels to start from.
         frozen_axis: array axis along which the refinement does not move, or None.
         slice_axis: array axis along which the pairs are one slice thick, or None.
-        field_smoothing: smoothing of the whole displacement after each step of a flow, in working voxels; in one body
-            it is `SMOOTHING_IN_ONE_BODY` at least.
+        field_smoothing: smoothing of the whole displacement after each step of a flow, in working voxels.
         stiffness: how much the field resists changes of local volume and bends; 1 by default.
         similarity: name of the term that compares grey values.
         keep_start: add what the levels change to `start` as it is, instead of to what a level resolves of it.

@@ -53,6 +53,13 @@ _CALM = 2.5
 """Standard deviation of the smoothing of the displacement where its local volume changes much, in working voxels."""
 _LIMIT = 1.5
 """|log det(I + grad v)| from which that smoothing is whole, at a stiffness of 1: volumes 4.5 times as large."""
+_QUIET = 0.6
+"""Standard deviation of the further smoothing of the displacement where the volume of one body hardly changes, in
+working voxels."""
+_CHANGES = 0.1
+"""|log det(I + grad v)|, the mean around a place, from which a volume of one body changes: nothing is smoothed further."""
+_PLACE = 4.0
+"""Standard deviation of that mean, in working voxels: what is finer is noise of interpolation."""
 _UNEXPLAINED = 1.5
 """Standard deviation of the smoothing of the displacement where grey values explain nothing, in working voxels."""
 _EXPLAINED = 0.3
@@ -131,6 +138,7 @@ def minimise_by_flow(
     update = [_SMOOTHING * pixel / s for s in objective.spacing]
     total = [objective.field_smoothing * pixel / s for s in objective.spacing]
     wide = [_CALM * pixel / s for s in objective.spacing]
+    quiet, place = ([n * pixel / s for s in objective.spacing] for n in (_QUIET * objective.stiffness, _PLACE))
     unexplained = [_UNEXPLAINED * objective.stiffness * pixel / s for s in objective.spacing]
     around = [_AROUND * s for s in update]
     v = start.detach().clone()
@@ -169,6 +177,7 @@ def minimise_by_flow(
         step = downhill * (reach / longest.clamp(min=1e-20))
         v = gaussian(step + warp(v, step), total)
         if objective.same_body:  # volumes may change much: a ventricle empties to a third of what it held
+            v = _smoothed_where_quiet(v, quiet, place)
             continue
         # What a user knows is followed to the last voxel, whatever the grey values say.
         if grey.squared is not None and not objective.has_known:
@@ -190,6 +199,22 @@ def smoothed_where_unexplained(v: Tensor, sigma: list[float], explained: Tensor)
         explained: (1, *shape) LNCC^2 around each voxel.
     """
     share = (1 - explained / _EXPLAINED).clamp(0, 1)
+    return v + share * (gaussian(v, sigma) - v)
+
+
+def _smoothed_where_quiet(v: Tensor, sigma: list[float], around: list[float]) -> Tensor:
+    """A displacement of one body, smoothed the more the less the volume changes around a place.
+
+    Grey values hold the field everywhere there. Where tissue moves and hardly changes its volume, detail of the
+    displacement is noise of interpolation; where a chamber contracts, it is the edge of the chamber.
+
+    Args:
+        v: (d, *shape) in voxels, array order.
+        sigma: of the smoothing, in voxels along each array axis.
+        around: standard deviation of the neighbourhood, in voxels along each array axis.
+    """
+    log = gaussian(central_determinant(v).clamp(min=_LEAST_DETERMINANT).log()[None], around)
+    share = (1 - log.abs() / _CHANGES).clamp(min=0)
     return v + share * (gaussian(v, sigma) - v)
 
 
