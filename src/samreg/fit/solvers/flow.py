@@ -57,7 +57,7 @@ _QUIET = 0.6
 """Standard deviation of the further smoothing of the displacement where the volume of one body hardly changes, in
 working voxels."""
 _CHANGES = 0.1
-"""|log det(I + grad v)|, the mean around a place, from which a volume of one body changes: nothing is smoothed further."""
+"""|log det(I + grad v)|, the mean around a place, from which nothing is smoothed further in one body."""
 _PLACE = 4.0
 """Standard deviation of that mean, in working voxels: what is finer is noise of interpolation."""
 _UNEXPLAINED = 1.5
