@@ -22,10 +22,11 @@ from samreg.geometry.image import Image
 from samreg.geometry.rois import PairedRois, RoiSet
 from samreg.io.images import write_image
 from samreg.prompt import PromptAnswer, prompt_pair
+from samreg.prompt.counterpart import search
 from samreg.prompt.displacement import WayBack, displacement, known_displacement
 from samreg.prompt.prompting import Prompting
 from samreg.regions.everything.finder import EverythingMode
-from samreg.regions.outline import ask_boxes, ask_each_box
+from samreg.regions.outline import Outline, ask_boxes, ask_each_box
 from samreg.regions.stack import Stack, View
 from samreg.result import RegistrationResult
 from samreg.runs.run_folder import read_run, write_run
@@ -124,6 +125,18 @@ def test_a_point_gives_its_region_and_the_counterpart(
     assert answer.cycle > 0.8
     assert 0.9 < answer.confidence <= 1
     assert answer.pairs.weights[0] == pytest.approx(answer.confidence)
+
+
+def test_what_a_modality_adds_to_every_embedding_says_nothing_about_where() -> None:
+    here, there = (Stack(image, Levels(), RegisterConfig().segment) for image in (FIXED, MOVING))
+    given, plain = here.view(0), there.view(0)
+    offset = torch.linspace(-2, 3, len(plain.encoding.features))[:, None, None]
+    other = replace(plain, encoding=replace(plain.encoding, features=plain.encoding.features + offset))
+    region = Outline(A[None], np.ones(1, dtype=np.float32), given.encoding)
+    found = [search(Levels(), given, region, view, None, 1.0) for view in (plain, other)]
+    assert _iou(found[0].outline.masks[0], A2) > 0.95
+    np.testing.assert_array_equal(found[1].outline.masks, found[0].outline.masks)
+    np.testing.assert_allclose(found[1].similarity, found[0].similarity, atol=1e-4)
 
 
 def test_a_box_and_a_mask_say_the_same_as_a_point() -> None:

@@ -34,7 +34,7 @@ class Candidates:
 
     Args:
         outline: n masks.
-        similarity: (n,) cosine of the prototypes, the mean embedding of both slices subtracted.
+        similarity: (n,) cosine of the prototypes, each less the mean embedding of its own slice.
         overlap: (n,) IoU with the region, carried by the displacement.
     """
 
@@ -50,25 +50,24 @@ class Candidates:
         return result
 
 
-def similarity_map(prototype: np.ndarray, encoding: Encoding, mean: np.ndarray) -> torch.Tensor:
-    """s(x) = cos(p - m, F(x) - m) over the cells of a slice, (h, w).
+def similarity_map(centred: np.ndarray, encoding: Encoding, mean: np.ndarray) -> torch.Tensor:
+    """s(x) = cos(p, F(x) - m) over the cells of a slice, (h, w).
 
     Args:
-        prototype: (c,).
+        centred: (c,) prototype p, less the mean embedding of its own slice.
         encoding: of the slice.
-        mean: (c,) mean embedding m: what all tissue shares tells nothing.
+        mean: (c,) mean embedding m of the slice: what all tissue shares tells nothing, nor does the modality.
     """
     features = encoding.valid_features.float().cpu() - torch.from_numpy(mean)[:, None, None]
-    p = functional.normalize(torch.from_numpy(prototype - mean), dim=0)
+    p = functional.normalize(torch.from_numpy(centred), dim=0)
     along = (p @ features.flatten(1)).view(features.shape[1:])
     result: torch.Tensor = along / torch.linalg.vector_norm(features, dim=0).clamp(min=1e-12)
     return result
 
 
-def mean_embedding(*encodings: Encoding) -> np.ndarray:
-    """(c,) mean over the valid cells of slices."""
-    rows = [e.valid_features.float().cpu().flatten(1) for e in encodings]
-    result: np.ndarray = torch.cat(rows, 1).mean(1).numpy()
+def mean_embedding(encoding: Encoding) -> np.ndarray:
+    """(c,) mean over the valid cells of a slice."""
+    result: np.ndarray = encoding.valid_features.float().cpu().flatten(1).mean(1).numpy()
     return result
 
 
@@ -98,10 +97,10 @@ def search(
         registered: the displacement is that of a registration: only the place where it puts the region is prompted, and
             no mask again.
     """
-    mask, prototype = region.masks[0], region.prototypes[0]
+    mask, prototype = region.masks[0], region.prototypes[0] - mean_embedding(given.encoding)
     y, x = np.nonzero(mask)
     size = np.asarray([np.ptp(x) + 1, np.ptp(y) + 1]) * ratio
-    mean = mean_embedding(given.encoding, other.encoding)
+    mean = mean_embedding(other.encoding)
     lies = None if moved is None else moved.box(mask)
     places = []
     if lies is None or not registered:
@@ -118,16 +117,11 @@ def search(
     if segmenter.prompt_kind == "points":
         answer = joined(answer, ask_points(segmenter, other.encoding, np.asarray([c for c, _ in places])))
     answer = distinct(answer.select(np.flatnonzero(answer.quality >= _MIN_QUALITY)), 0.9)
-    similarity = _centred(answer.prototypes, prototype, mean)
+    similarity = cosine_similarity(answer.prototypes - mean, prototype[None])[:, 0]
     overlap = np.zeros(len(answer)) if moved is None else moved.iou(mask, answer.masks)
     found = Candidates(answer, similarity, overlap)
     order = np.argsort(-found.score, kind="stable")
     return Candidates(answer.select(order), similarity[order], overlap[order])
-
-
-def _centred(prototypes: np.ndarray, prototype: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    result: np.ndarray = cosine_similarity(prototypes - mean, (prototype - mean)[None])[:, 0]
-    return result
 
 
 def _peaks(
