@@ -176,10 +176,11 @@ def minimise_by_flow(
         longest = (downhill * size).square().sum(0).sqrt().max()
         step = downhill * (reach / longest.clamp(min=1e-20))
         v = gaussian(step + warp(v, step), total)
-        if objective.same_body:  # volumes may change much: a ventricle empties to a third of what it held
-            v = _smoothed_where_quiet(v, quiet, place)
-            continue
         # What a user knows is followed to the last voxel, whatever the grey values say.
+        if objective.same_body:  # volumes may change much: a ventricle empties to a third of what it held
+            if not objective.has_known:
+                v = _smoothed_where_quiet(v, quiet, place)
+            continue
         if grey.squared is not None and not objective.has_known:
             v = smoothed_where_unexplained(v, unexplained, gaussian(grey.squared, around))
         if i % _CALM_EVERY == 0:
