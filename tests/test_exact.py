@@ -19,7 +19,7 @@ from samreg import Image, preset, read_image
 from samreg.config import FitConfig
 from samreg.fit.levels import fit_dense
 from samreg.fit.problem import DenseProblem
-from samreg.fit.solvers.flow import smoothed_where_unexplained
+from samreg.fit.solvers.flow import smoothed_where_quiet, smoothed_where_unexplained
 from samreg.fit.terms.lncc import Lncc
 from samreg.geometry.frame import Frame
 from samreg.geometry.grid import Grid
@@ -338,8 +338,9 @@ def test_a_field_between_two_bodies_keeps_plausible_volumes() -> None:
     assert spread[0] > 1.2 * spread[1] > 1.5 * spread[2]
 
 
-def test_what_a_user_knows_is_followed_where_grey_values_explain_nothing(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("smoothing", ["_UNEXPLAINED", "_QUIET"])
+def test_what_a_user_knows_is_not_smoothed_for_want_of_evidence_or_motion(
+    smoothing: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     a, b = (_noise_image(seed) for seed in (1, 2))
     grey = [window(i) for i in (a, b)]
@@ -352,10 +353,10 @@ def test_what_a_user_knows_is_followed_where_grey_values_explain_nothing(
         problem = DenseProblem(
             grey[0], grey[1], a.grid, b.grid, np.eye(3), pairs, None, torch.zeros(2, 96, 96), None
         )  # fmt: skip
-        return fit_dense(problem, FitConfig()).displacement
+        return fit_dense(replace(problem, same_body=smoothing == "_QUIET"), FitConfig()).displacement
 
     smooth, followed = displacement(nothing), displacement(known)
-    monkeypatch.setattr("samreg.fit.solvers.flow._UNEXPLAINED", 0.0)
+    monkeypatch.setattr(f"samreg.fit.solvers.flow.{smoothing}", 0.0)
     assert torch.equal(displacement(known), followed)
     assert not torch.equal(displacement(nothing), smooth)
 
@@ -372,6 +373,16 @@ def test_what_grey_values_explain_is_not_smoothed(v: np.ndarray, explained: np.n
     assert after.abs().max() <= before.abs().max() + 1e-5
     nothing = smoothed_where_unexplained(before, [1.0, 1.0], torch.zeros_like(share))
     assert torch.allclose(nothing, gaussian(before, [1.0, 1.0]), atol=1e-5)
+
+
+def test_one_body_is_smoothed_further_only_where_its_volume_hardly_changes() -> None:
+    at = torch.arange(64.0) - 31.5
+    ripple = 0.1 * torch.sin(2 * np.pi * at / 3)  # along each slice, across it: no volume changes
+    before = torch.stack([ripple.expand(64, 64), torch.where(at < 0, -0.3 * at, torch.zeros(64)).expand(64, 64)])
+    after = smoothed_where_quiet(before, [1.0, 1.0], [4.0, 4.0])
+    change = (after - before).abs()
+    assert float(change[:, 8:56, 8:20].max()) == 0.0  # squeezed to 0.7 of its length
+    assert float(after[0, 8:56, 48:56].abs().max()) < 0.3 * 0.1
 
 
 def _grey_error(case: Case, kind: str) -> float:

@@ -24,7 +24,7 @@ from samreg.fit.problem import DenseProblem, Weights, working_shape
 from samreg.geometry.ops.displacement import central_determinant, per_axis, warp
 from samreg.geometry.ops.smoothing import gaussian
 
-__all__ = ["flow_weights", "minimise_by_flow", "plan", "smoothed_where_unexplained"]
+__all__ = ["flow_weights", "minimise_by_flow", "plan", "smoothed_where_quiet", "smoothed_where_unexplained"]
 
 _GUIDANCE_EVERY = 2
 """Regions and embeddings are evaluated at every second step: they are smooth and costly, and a step moves half a voxel
@@ -179,7 +179,7 @@ def minimise_by_flow(
         # What a user knows is followed to the last voxel, whatever the grey values say.
         if objective.same_body:  # volumes may change much: a ventricle empties to a third of what it held
             if not objective.has_known:
-                v = _smoothed_where_quiet(v, quiet, place)
+                v = smoothed_where_quiet(v, quiet, place)
             continue
         if grey.squared is not None and not objective.has_known:
             v = smoothed_where_unexplained(v, unexplained, gaussian(grey.squared, around))
@@ -203,7 +203,7 @@ def smoothed_where_unexplained(v: Tensor, sigma: list[float], explained: Tensor)
     return v + share * (gaussian(v, sigma) - v)
 
 
-def _smoothed_where_quiet(v: Tensor, sigma: list[float], around: list[float]) -> Tensor:
+def smoothed_where_quiet(v: Tensor, sigma: list[float], around: list[float]) -> Tensor:
     """A displacement of one body, smoothed the more the less the volume changes around a place.
 
     Grey values hold the field everywhere there. Where tissue moves and hardly changes its volume, detail of the
