@@ -61,6 +61,15 @@ def triangle(shape: tuple[int, ...], low: float, high: float, period: int, axes:
     return w
 
 
+def kinked() -> DisplacementField:
+    """A shear that changes at every voxel: a full Newton step from one cell may lead anywhere."""
+    random = np.random.default_rng(0)
+    w = np.zeros((60, 60, 2))
+    w[..., 0] = 6 * np.cumsum(random.choice([-1.0, 1.0], 60))[:, None]
+    w[..., 1] = np.cumsum(random.uniform(-0.9, 2, 60))[:, None]
+    return in_world(w, Grid((60, 60), (1.0, 1.0)))
+
+
 class TestStretchedFields:
     """Without any fold, and stretched by more than twice what one affine map says."""
 
@@ -89,12 +98,7 @@ class TestStretchedFields:
         assert 0 < result.inside.mean() < 1
 
     def test_a_shear_that_changes_at_every_voxel(self) -> None:
-        """Kinks everywhere: a full Newton step from one cell may lead anywhere."""
-        random = np.random.default_rng(0)
-        w = np.zeros((60, 60, 2))
-        w[..., 0] = 6 * np.cumsum(random.choice([-1.0, 1.0], 60))[:, None]
-        w[..., 1] = np.cumsum(random.uniform(-0.9, 2, 60))[:, None]
-        field = in_world(w, Grid((60, 60), (1.0, 1.0)))
+        field = kinked()
         assert field.min_corner_jacobian().min() > 0
         x = np.random.default_rng(1).uniform(0, 59, (2000, 2))
         y = field.transform_points(x)
@@ -214,11 +218,7 @@ class TestSearch:
         assert found.max() < 1e-4  # u is float32 there
 
     def test_without_it_what_is_left_open_is_said(self) -> None:
-        random = np.random.default_rng(0)
-        w = np.zeros((60, 60, 2))
-        w[..., 0] = 6 * np.cumsum(random.choice([-1.0, 1.0], 60))[:, None]
-        w[..., 1] = np.cumsum(random.uniform(-0.9, 2, 60))[:, None]
-        field = in_world(w, Grid((60, 60), (1.0, 1.0)))
+        field = kinked()
         points = field.transform_points(np.random.default_rng(1).uniform(0, 59, (2000, 2)))
         back = field.backwards()
         exact, near = back(points), back(points, search=False)

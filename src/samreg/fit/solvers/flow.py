@@ -138,7 +138,8 @@ def minimise_by_flow(
     update = [_SMOOTHING * pixel / s for s in objective.spacing]
     total = [objective.field_smoothing * pixel / s for s in objective.spacing]
     wide = [_CALM * pixel / s for s in objective.spacing]
-    quiet, place = ([n * pixel / s for s in objective.spacing] for n in (_QUIET * objective.stiffness, _PLACE))
+    quiet = [_QUIET * objective.stiffness * pixel / s for s in objective.spacing]
+    place = [_PLACE * pixel / s for s in objective.spacing]
     unexplained = [_UNEXPLAINED * objective.stiffness * pixel / s for s in objective.spacing]
     around = [_AROUND * s for s in update]
     v = start.detach().clone()
@@ -200,7 +201,7 @@ def smoothed_where_unexplained(v: Tensor, sigma: list[float], explained: Tensor)
         explained: (1, *shape) LNCC^2 around each voxel.
     """
     share = (1 - explained / _EXPLAINED).clamp(0, 1)
-    return v + share * (gaussian(v, sigma) - v)
+    return _smoothed(v, sigma, share)
 
 
 def smoothed_where_quiet(v: Tensor, sigma: list[float], around: list[float]) -> Tensor:
@@ -216,6 +217,11 @@ def smoothed_where_quiet(v: Tensor, sigma: list[float], around: list[float]) -> 
     """
     log = gaussian(central_determinant(v).clamp(min=_LEAST_DETERMINANT).log()[None], around)
     share = (1 - log.abs() / _CHANGES).clamp(min=0)
+    return _smoothed(v, sigma, share)
+
+
+def _smoothed(v: Tensor, sigma: list[float], share: Tensor) -> Tensor:
+    """(d, *shape) a displacement, smoothed at each voxel by a share in [0, 1] (1, *shape) of the whole smoothing."""
     return v + share * (gaussian(v, sigma) - v)
 
 
@@ -232,4 +238,4 @@ def _calmed(v: Tensor, sigma: list[float], stiffness: float) -> Tensor:
     """
     log = central_determinant(v).clamp(min=_LEAST_DETERMINANT).log()
     share = gaussian((log * (stiffness / _LIMIT)).pow(4).clamp(max=1)[None], [0.5 * s for s in sigma])
-    return v + share * (gaussian(v, sigma) - v)
+    return _smoothed(v, sigma, share)
