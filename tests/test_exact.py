@@ -338,7 +338,7 @@ def test_a_field_between_two_bodies_keeps_plausible_volumes() -> None:
     assert spread[0] > 1.2 * spread[1] > 1.5 * spread[2]
 
 
-@pytest.mark.parametrize("smoothing", ["_UNEXPLAINED", "_QUIET"])
+@pytest.mark.parametrize("smoothing", ["_UNEXPLAINED", "_LAST", "_QUIET"])
 def test_what_a_user_knows_is_not_smoothed_for_want_of_evidence_or_motion(
     smoothing: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -356,7 +356,7 @@ def test_what_a_user_knows_is_not_smoothed_for_want_of_evidence_or_motion(
         return fit_dense(replace(problem, same_body=smoothing == "_QUIET"), FitConfig()).displacement
 
     smooth, followed = displacement(nothing), displacement(known)
-    monkeypatch.setattr(f"samreg.fit.solvers.flow.{smoothing}", 0.0)
+    monkeypatch.setattr(f"samreg.fit.solvers.flow.{smoothing}", 0)
     assert torch.equal(displacement(known), followed)
     assert not torch.equal(displacement(nothing), smooth)
 

@@ -11,7 +11,7 @@ import pytest
 
 from samreg.errors import ConfigError, InputError
 from samreg.lab import tables
-from samreg.lab.figures import write_figures
+from samreg.lab.figures import draw_regularity, write_figures
 
 
 def fake_records(n: int = 12) -> list[dict]:
@@ -164,7 +164,25 @@ def test_the_papers_tables() -> None:
 
 
 def test_figures_are_drawn_from_records_alone(tmp_path: Path) -> None:
-    paths = write_figures(fake_records(), tmp_path, "D")
-    assert sorted(p.name for p in paths) == ["cases.png", "labels.png", "speed.png"]
+    records = fake_records()
+    for row in records:
+        row["metrics"]["sdlogj"] = row["seconds"] / 20
+    paths = write_figures(records, tmp_path, "D")
+    assert sorted(p.name for p in paths) == ["cases.png", "labels.png", "regularity.png", "speed.png"]
     assert all(p.stat().st_size > 5000 for p in paths)
     assert not list(tmp_path.glob(".*"))
+
+
+def test_the_front_joins_the_methods_that_none_beats_in_dice_and_regularity() -> None:
+    measured = {"rough": (0.8, 0.9), "best": (0.9, 0.5), "worse": (0.6, 0.4), "calm": (0.7, 0.1)}
+    rows = [
+        {"pair": "p", "method": name, "status": "done", "metrics": {"dice": {"1": dice}, "sdlogj": uneven}}
+        for name, (dice, uneven) in measured.items()
+    ]
+    figure = draw_regularity({"D": rows, "without labels": []})
+    assert figure is not None
+    assert len(figure.axes) == 1
+    front = figure.axes[0].lines[0].get_xydata()
+    assert front is not None
+    assert [tuple(at) for at in front] == [(0.1, 0.7), (0.5, 0.9)]
+    assert draw_regularity({"D": [{"pair": "p", "method": "m", "status": "done", "metrics": {}}]}) is None

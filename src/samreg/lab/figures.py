@@ -1,8 +1,10 @@
-"""Figures from records: every case as a dot, Dice by label, accuracy against seconds. Nothing is recomputed."""
+"""Figures from records: every case as a dot, Dice by label, accuracy against seconds and against regularity. Nothing is
+recomputed.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["draw_cases", "draw_labels", "draw_speed", "write_figures"]
+__all__ = ["draw_cases", "draw_labels", "draw_regularity", "draw_speed", "write_figures"]
 
 _OURS, _PEER, _NONE = "#0b6e99", "#8a8f98", "#c9ccd1"
 _SERIES = ("#0b6e99", "#d1811d", "#4f8f4f", "#a4508b", "#6b6f76", "#b5483a", "#3f5fa8", "#9a8436", "#4aa3a3", "#7d5fb2")
@@ -162,6 +164,51 @@ def draw_speed(records: Sequence[Record], title: str = "") -> Figure | None:
     return figure
 
 
+def draw_regularity(tasks: Mapping[str, Sequence[Record]]) -> Figure | None:
+    """Mean Dice against mean SDlogJ, one panel a task and one point a method; None where no record has both.
+
+    A line joins the methods that no other one beats in both: the Pareto front.
+
+    Args:
+        tasks: heading -> records of one dataset.
+    """
+    from matplotlib.figure import Figure
+
+    dice, uneven = (next(c for c in all_columns() if c.key == key) for key in ("dice", "sdlogj"))
+    panels = {}
+    for title, records in tasks.items():
+        rows = [r for r in records if r["status"] == "done" and r["method"] != "identity"]
+        both = [r for r in rows if r["metrics"].get("dice") and r["metrics"].get("sdlogj") is not None]
+        y, x = case_values(both, dice), case_values(both, uneven)
+        points = {name: (float(np.nanmean([*x[name].values()])), float(np.nanmean([*y[name].values()]))) for name in y}
+        if points:
+            panels[title] = points
+    if not panels:
+        return None
+    figure = Figure(figsize=(0.4 + 4.2 * len(panels), 3.6), layout="constrained")
+    for ax, (title, points) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
+        front = _front(points)
+        ax.plot(*np.transpose([points[name] for name in front]), color=_NONE, linewidth=1.2, zorder=1)
+        for name, at in points.items():
+            ax.scatter(*at, s=42, color=_colour(name), zorder=3)
+            ax.annotate(name, at, xytext=(6, 4), textcoords="offset points", fontsize=8)
+        ax.margins(x=0.25, y=0.15)
+        ax.set_xlabel("SDlogJ, uneven to the right (mean)")
+        ax.set_ylabel("Dice (mean)")
+        _plain(ax, "both")
+        ax.set_title(title, loc="left", fontsize=11)
+    return figure
+
+
+def _front(points: Mapping[str, tuple[float, float]]) -> list[str]:
+    """The methods that no other one beats in both, from the most even field on."""
+    front: list[str] = []
+    for name in sorted(points, key=lambda n: (points[n][0], -points[n][1])):
+        if not front or points[name][1] > points[front[-1]][1]:
+            front.append(name)
+    return front
+
+
 def _plain(ax: Axes, grid: str = "x") -> None:
     for side in ("top", "right"):
         ax.spines[side].set_visible(False)
@@ -186,6 +233,7 @@ def write_figures(records: Sequence[Record], folder: Path, title: str = "") -> l
         "cases": draw_cases(records, title),
         "labels": draw_labels(records, title),
         "speed": draw_speed(records, title),
+        "regularity": draw_regularity({title: records}),
     }
     paths = []
     for name, figure in figures.items():

@@ -10,6 +10,7 @@ Alzheimer's & Dementia 2016 (both smoothings).
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 
@@ -61,11 +62,16 @@ _CHANGES = 0.1
 _PLACE = 4.0
 """Standard deviation of that mean, in working voxels: what is finer is noise of interpolation."""
 _UNEXPLAINED = 1.5
-"""Standard deviation of the smoothing of the displacement where grey values explain nothing, in working voxels."""
+"""Standard deviation of the smoothing of the displacement where grey values explain nothing, in voxels of the last
+level,"""
+_COARSER = 1.4
+"""and how many times as long it is at each level before, whose voxels are twice as large."""
 _EXPLAINED = 0.3
 """LNCC^2 around a place from which nothing is smoothed for want of evidence."""
 _LEAST_DETERMINANT = 1e-2
 """Bounds the logarithm where the field folds."""
+_LAST = 8
+"""Steps at the end of a level whose mean is its result, between people."""
 _PATIENCE = 6
 """Steps without a lower objective after which steps become half as long,"""
 _SHORTEST = 0.1
@@ -91,7 +97,7 @@ def plan(problem: DenseProblem, config: FitConfig) -> list[Level]:
     for number in range(n_levels):
         shape = working_shape(problem, size / 2 ** (n_levels - 1 - number))
         most = flow.flow_iterations[min(number, len(flow.flow_iterations) - 1)]
-        run = partial(minimise_by_flow, most=most)
+        run = partial(minimise_by_flow, most=most, unexplained=_UNEXPLAINED * (_COARSER / 2) ** (n_levels - 1 - number))
         levels.append(Level(shape, flow_weights(flow), most, run, given_only=number > 0))
     return levels
 
@@ -120,7 +126,12 @@ def flow_weights(config: FlowConfig) -> Weights:
 
 
 def minimise_by_flow(
-    objective: Objective, start: Tensor, progress: Callable[[int], None], *, most: int
+    objective: Objective,
+    start: Tensor,
+    progress: Callable[[int], None],
+    *,
+    most: int,
+    unexplained: float,
 ) -> tuple[Tensor, int]:
     """Compose steps until the similarity no longer rises.
 
@@ -129,9 +140,12 @@ def minimise_by_flow(
         start: (d, *shape) displacement in voxels of the level, array order.
         progress: called with the steps done.
         most: steps at most.
+        unexplained: standard deviation of the smoothing where grey values explain nothing, in working voxels.
 
     Returns:
-        The displacement of the lowest objective, and the steps taken.
+        The displacement, and the steps taken. In one body, and where a user gives regions or landmarks, it is the one
+        of the lowest objective. Between people it is the mean of the last steps: the objective knows nothing of the
+        smoothings, and its lowest value would often be an early, less smooth one.
     """
     pixel = min(objective.spacing)
     size = per_axis([s / pixel for s in objective.spacing])
@@ -140,7 +154,7 @@ def minimise_by_flow(
     wide = [_CALM * pixel / s for s in objective.spacing]
     quiet = [_QUIET * objective.stiffness * pixel / s for s in objective.spacing]
     place = [_PLACE * pixel / s for s in objective.spacing]
-    unexplained = [_UNEXPLAINED * objective.stiffness * pixel / s for s in objective.spacing]
+    vague = [unexplained * objective.stiffness * pixel / s for s in objective.spacing]
     around = [_AROUND * s for s in update]
     v = start.detach().clone()
     best, lowest, missed = v, float("inf"), 0
@@ -148,6 +162,7 @@ def minimise_by_flow(
     # Embeddings know where, to a part of their cell: smaller voxels are the grey values' own.
     fade = min(1.0, (_CELL / objective.cell) ** 2)
     history: list[float] = []
+    last: deque[Tensor] = deque(maxlen=_LAST)
     guidance = 0.0, torch.zeros_like(v)
     for i in range(most):
         grey = objective.grey_values(v)
@@ -183,10 +198,12 @@ def minimise_by_flow(
                 v = smoothed_where_quiet(v, quiet, place)
             continue
         if grey.squared is not None and not objective.has_known:
-            v = smoothed_where_unexplained(v, unexplained, gaussian(grey.squared, around))
+            v = smoothed_where_unexplained(v, vague, gaussian(grey.squared, around))
         if i % _CALM_EVERY == 0:
             v = _calmed(v, wide, objective.stiffness)
-    return best, len(history)
+        if not objective.has_known:
+            last.append(v)
+    return torch.stack(list(last)).mean(0) if last else best, len(history)
 
 
 def smoothed_where_unexplained(v: Tensor, sigma: list[float], explained: Tensor) -> Tensor:
