@@ -179,7 +179,9 @@ def test_the_front_joins_the_methods_that_none_beats_in_dice_and_regularity() ->
         {"pair": "p", "method": name, "status": "done", "metrics": {"dice": {"1": dice}, "sdlogj": uneven}}
         for name, (dice, uneven) in measured.items()
     ]
-    figure = draw_regularity({"D": rows, "without labels": []})
+    second = [{**row, "pair": "q"} for row in rows]
+    easy = {"pair": "p", "method": "unfinished", "status": "done", "metrics": {"dice": {"1": 1.0}, "sdlogj": 0.0}}
+    figure = draw_regularity({"D": [*rows, *second, easy], "without labels": []})
     assert figure is not None
     assert len(figure.axes) == 1
     front = figure.axes[0].lines[0].get_xydata()

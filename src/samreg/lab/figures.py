@@ -167,7 +167,8 @@ def draw_speed(records: Sequence[Record], title: str = "") -> Figure | None:
 def draw_regularity(tasks: Mapping[str, Sequence[Record]]) -> Figure | None:
     """Mean Dice against mean SDlogJ, one panel a task and one point a method; None where no record has both.
 
-    A line joins the methods that no other one beats in both: the Pareto front.
+    A line joins the methods that no other one beats in both: the Pareto front. Methods that have finished fewer pairs
+    than others are left out.
 
     Args:
         tasks: heading -> records of one dataset.
@@ -180,7 +181,9 @@ def draw_regularity(tasks: Mapping[str, Sequence[Record]]) -> Figure | None:
         rows = [r for r in records if r["status"] == "done" and r["method"] != "identity"]
         both = [r for r in rows if r["metrics"].get("dice") and r["metrics"].get("sdlogj") is not None]
         y, x = case_values(both, dice), case_values(both, uneven)
-        points = {name: (float(np.nanmean([*x[name].values()])), float(np.nanmean([*y[name].values()]))) for name in y}
+        most = max(map(len, y.values()), default=0)
+        names = [name for name in y if len(y[name]) == most]
+        points = {n: (float(np.nanmean([*x[n].values()])), float(np.nanmean([*y[n].values()]))) for n in names}
         if points:
             panels[title] = points
     if not panels:
