@@ -12,7 +12,7 @@ import numpy as np
 
 from samreg.errors import InputError
 from samreg.files import written
-from samreg.lab.tables import all_columns, case_values
+from samreg.lab.tables import Column, all_columns, case_values
 from samreg.runs.records import Record
 
 if TYPE_CHECKING:
@@ -73,9 +73,13 @@ def draw_cases(records: Sequence[Record], title: str = "") -> Figure:
     return figure
 
 
+def _column(key: str) -> Column:
+    return next(c for c in all_columns() if c.key == key)
+
+
 def _by_first_column(rows: Sequence[Record], key: str) -> list[str]:
     """Methods from best to worst median, identity last."""
-    column = next(c for c in all_columns() if c.key == key)
+    column = _column(key)
     sign = 1.0 if column.better == "higher" else -1.0
     medians = {name: sign * float(np.nanmedian(list(v.values()))) for name, v in case_values(rows, column).items()}
     return sorted(medians, key=lambda name: (name == "identity", -medians[name]))
@@ -145,15 +149,13 @@ def draw_speed(records: Sequence[Record], title: str = "") -> Figure | None:
     if not rows:
         return None
     key = "dice" if any("dice" in r["metrics"] for r in rows) else "landmark_tre"
-    accuracy = next(c for c in all_columns() if c.key == key)
-    seconds = next(c for c in all_columns() if c.key == "seconds")
+    accuracy, seconds = _column(key), _column("seconds")
     y, x = case_values(rows, accuracy), case_values(rows, seconds)
     figure = Figure(figsize=(5.2, 3.6), layout="constrained")
     ax = figure.subplots()
     for name in y:
         a, b = (float(np.nanmedian(list(values[name].values()))) for values in (x, y))
-        ax.scatter(a, b, s=42, color=_colour(name), zorder=3)
-        ax.annotate(name, (a, b), xytext=(6, 4), textcoords="offset points", fontsize=8)
+        _named_point(ax, name, (a, b))
     ax.set_xscale("log")
     ax.margins(x=0.25, y=0.15)
     unit = "/".join(sorted({r.get("unit", "mm") for r in rows}))
@@ -175,7 +177,7 @@ def draw_regularity(tasks: Mapping[str, Sequence[Record]]) -> Figure | None:
     """
     from matplotlib.figure import Figure
 
-    dice, uneven = (next(c for c in all_columns() if c.key == key) for key in ("dice", "sdlogj"))
+    dice, uneven = _column("dice"), _column("sdlogj")
     panels = {}
     for title, records in tasks.items():
         rows = [r for r in records if r["status"] == "done" and r["method"] != "identity"]
@@ -193,8 +195,7 @@ def draw_regularity(tasks: Mapping[str, Sequence[Record]]) -> Figure | None:
         front = _front(points)
         ax.plot(*np.transpose([points[name] for name in front]), color=_NONE, linewidth=1.2, zorder=1)
         for name, at in points.items():
-            ax.scatter(*at, s=42, color=_colour(name), zorder=3)
-            ax.annotate(name, at, xytext=(6, 4), textcoords="offset points", fontsize=8)
+            _named_point(ax, name, at)
         ax.margins(x=0.25, y=0.15)
         ax.set_xlabel("SDlogJ, uneven to the right (mean)")
         ax.set_ylabel("Dice (mean)")
@@ -210,6 +211,11 @@ def _front(points: Mapping[str, tuple[float, float]]) -> list[str]:
         if not front or points[name][1] > points[front[-1]][1]:
             front.append(name)
     return front
+
+
+def _named_point(ax: Axes, name: str, at: tuple[float, float]) -> None:
+    ax.scatter(*at, s=42, color=_colour(name), zorder=3)
+    ax.annotate(name, at, xytext=(6, 4), textcoords="offset points", fontsize=8)
 
 
 def _plain(ax: Axes, grid: str = "x") -> None:

@@ -95,9 +95,10 @@ def plan(problem: DenseProblem, config: FitConfig) -> list[Level]:
     n_levels = 1 + max(0, round(float(np.log2(_COARSEST * size / config.work_size))))
     levels = []
     for number in range(n_levels):
-        shape = working_shape(problem, size / 2 ** (n_levels - 1 - number))
+        coarser = n_levels - 1 - number
+        shape = working_shape(problem, size / 2**coarser)
         most = flow.flow_iterations[min(number, len(flow.flow_iterations) - 1)]
-        run = partial(minimise_by_flow, most=most, unexplained=_UNEXPLAINED * (_COARSER / 2) ** (n_levels - 1 - number))
+        run = partial(minimise_by_flow, most=most, unexplained=_UNEXPLAINED * (_COARSER / 2) ** coarser)
         levels.append(Level(shape, flow_weights(flow), most, run, given_only=number > 0))
     return levels
 
@@ -145,7 +146,7 @@ def minimise_by_flow(
     Returns:
         The displacement, and the steps taken. In one body, and where a user gives regions or landmarks, it is the one
         of the lowest objective. Between people it is the mean of the last steps: the objective knows nothing of the
-        smoothings, and its lowest value would often be an early, less smooth one.
+        smoothings, and its lowest value may be an early, less smooth one.
     """
     pixel = min(objective.spacing)
     size = per_axis([s / pixel for s in objective.spacing])
