@@ -76,7 +76,7 @@ def test_who_leads_is_decided_by_grey_values(
     weight = FitConfig().flow.flow_feature_weight
     made: list[tuple[bool, float]] = []
 
-    def fit(problem: DenseProblem, config: FitConfig, _progress: Any = None) -> DenseFit:
+    def fit(problem: DenseProblem, config: FitConfig, _progress: Any = None, other_way: Any = None) -> DenseFit:
         made.append((problem.same_body, config.flow.flow_feature_weight / weight))
         at[float(len(made))] = next(shares)
         return DenseFit(torch.full_like(ZERO, len(made)))

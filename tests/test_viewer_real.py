@@ -38,6 +38,7 @@ IMAGES = {
 }
 PROMPT_S = 2.0
 """Processor seconds of a prompt after the first: one second of two cores."""
+FLICKERS = "() => /^flicker/.test(document.querySelector('.panel[data-role=result] figcaption b').textContent)"
 SAVED = "() => document.getElementById('saved').textContent === 'saved'"
 
 
@@ -354,6 +355,8 @@ def test_registered_again_and_saved(browser: Any, run: Path, name: str, tmp_path
         page.locator("#register").click()
         page.wait_for_function("() => /New result/.test(document.getElementById('job').textContent)", timeout=900_000)
         page.locator("#job button:has-text('Flicker')").click()
+        # The new image is fetched first, which takes a moment in a large volume.
+        page.wait_for_function(FLICKERS)
         shown = set()
         for _ in range(12):
             shown.add(page.locator(".panel[data-role=result] figcaption b").inner_text())

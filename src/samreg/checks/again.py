@@ -28,5 +28,4 @@ def _given(finished: Finished) -> PairedRois | None:
     origin, pairs = finished.images.fixed.origin, finished.pairs
     if (origin is not None and origin.classes) or not pairs.is_given.any():
         return None
-    known = pairs.select(np.flatnonzero(pairs.is_given))
-    return PairedRois(known.moving, known.fixed, known.similarity, known.weights)
+    return pairs.select(np.flatnonzero(pairs.is_given)).swapped

@@ -130,12 +130,14 @@ def _judged(
     may_be_one = not told and (start.alike or correlation(problem.start) > _NEARLY_ONE)
     dense = fit_dense(one_body, alone, progress) if may_be_one else None
     if dense is None or correlation(dense.displacement) <= ONE_ANATOMY:
-        dense = fit_dense(problem, config, progress)
+        # Regions and points that a user gives leave nothing to accident.
+        other_way = problem.swapped if config.flow.both_ways and not told and problem.may_be_swapped else None
+        dense = fit_dense(problem, config, progress, other_way)
         found = correlation(dense.displacement)
         if found > ONE_ANATOMY:
             dense = fit_dense(replace(one_body, start=dense.displacement), alone)
         elif found > _MUCH and not start.alike and not told:
-            dense = fit_dense(problem, _led(config, _LESS, 1.0))
+            dense = fit_dense(problem, _led(config, _LESS, 1.0), other_way=other_way)
     if told or not start.alike or has_earned_its_place(pyramid, problem.affine, dense.displacement):
         return dense, ()
     return replace(dense, displacement=torch.zeros_like(dense.displacement)), (_UNEARNED,)

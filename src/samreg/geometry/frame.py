@@ -7,7 +7,7 @@ x_moving = A (x + v(x)), exactly what the composite transform "affine, then fiel
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -15,14 +15,19 @@ from torch import Tensor
 
 from samreg.geometry.field import DisplacementField
 from samreg.geometry.grid import Grid, apply_affine
+from samreg.geometry.ops.displacement import rescale
 from samreg.geometry.ops.resample import sample, sample_border
 from samreg.types import Matrix
 
-__all__ = ["Frame", "from_field", "to_field"]
+__all__ = ["Frame", "from_field", "halfway", "inverted", "to_field"]
 
 _FIT_POINTS = 1 << 16  # of the least squares; enough for an affine map
 _WORST_CONDITION = 1e3
 _SLACK = 1e-3  # voxels by which rounding may leave a grid
+_THINNED = 150_000
+"""Voxels at which smooth displacements are inverted: a second on one core."""
+_COARSER = 1.05
+"""Ratio of voxel sizes that are tried for them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +43,15 @@ class Frame:
     fixed: Grid
     moving: Grid
     affine: Matrix
+
+    def thinned(self, voxels: int = _THINNED) -> Frame:
+        """The same images on grids of so many voxels at most, isotropic as far as their slices allow."""
+        return replace(self, fixed=_thinned(self.fixed, voxels), moving=_thinned(self.moving, voxels))
+
+    @property
+    def back(self) -> Frame:
+        """The other way: indices of `moving` to indices of `fixed`."""
+        return Frame(self.moving, self.fixed, np.linalg.inv(self.affine))
 
     @property
     def joint(self) -> Matrix:
@@ -78,6 +92,15 @@ class Frame:
         return sample_border(moving, at, mode) if border else sample(moving, at, mode)
 
 
+def _thinned(grid: Grid, voxels: int) -> Grid:
+    pixel = grid.finest_spacing
+    shape = grid.shape
+    while np.prod(shape) > voxels:
+        pixel *= _COARSER
+        shape = tuple(max(1, round(n * s / max(s, pixel))) for n, s in zip(grid.shape, grid.array_spacing, strict=True))
+    return grid.with_shape(shape)
+
+
 def to_field(displacement: Tensor, grid: Grid, affine: Matrix) -> DisplacementField:
     """u(x) = A (x + v(x)) - x of a displacement in fixed voxels.
 
@@ -111,10 +134,52 @@ def from_field(field: DisplacementField, grid: Grid) -> tuple[Matrix, Tensor]:
     x = grid.voxel_centres().reshape(-1, d)
     y = field.transform_points(x)
     affine = _nearest_affine(x, y)
+    return affine, _beside(affine, x, y, grid)
+
+
+def _beside(affine: Matrix, x: np.ndarray, y: np.ndarray, grid: Grid) -> Tensor:
+    """The v of y = A (x + v(x)) at the voxel centres x (n, d) of a grid, (d, *shape) in voxels, array order."""
     moved = apply_affine(np.linalg.inv(affine), y) - x
     voxels = (moved @ np.asarray(grid.direction)) / np.asarray(grid.spacing)
-    v = np.moveaxis(voxels[:, ::-1].reshape(*grid.shape, d), -1, 0)
-    return affine, torch.as_tensor(np.ascontiguousarray(v, dtype=np.float32))
+    v = np.moveaxis(voxels[:, ::-1].reshape(*grid.shape, grid.ndim), -1, 0)
+    return torch.as_tensor(np.ascontiguousarray(v, dtype=np.float32))
+
+
+def inverted(displacement: Tensor, frame: Frame) -> tuple[Tensor, Tensor]:
+    """The displacement that leads back, beside the inverse affine map.
+
+    Args:
+        displacement: (d, *frame.fixed.shape) in voxels of the fixed grid, array order.
+        frame: of the displacement.
+
+    Returns:
+        (d, *frame.moving.shape) in voxels of the moving grid, array order; (*frame.moving.shape) whether it was found
+        there: not where the displacement folds.
+    """
+    there, back = frame.fixed, frame.moving
+    field, result = to_field(displacement, there, frame.affine).inverse_on(back)
+    x = back.voxel_centres()
+    rows = x.reshape(-1, back.ndim)
+    v = _beside(np.linalg.inv(frame.affine), rows, (x + field.u).reshape(rows.shape), back)
+    return v.to(displacement), torch.as_tensor(result.converged.reshape(back.shape)).to(displacement.device)
+
+
+def halfway(there: Tensor, back: Tensor, frame: Frame) -> Tensor:
+    """The mean of a displacement and of the inverse of another one that was found the other way.
+
+    Where the other one cannot be inverted, the first stays as it is.
+
+    Args:
+        there: (d, *shape) in its own voxels on the fixed grid, array order.
+        back: (d, *shape) in its own voxels on the moving grid, beside the inverse affine map.
+        frame: of both images; at how many voxels the two are compared.
+
+    Returns:
+        (d, *there.shape) the first displacement and half of the way, in its own voxels.
+    """
+    v, found = inverted(rescale(back, frame.moving.shape), frame.back)
+    half = 0.5 * (v - rescale(there, frame.fixed.shape)) * found
+    return there + rescale(half, there.shape[1:])
 
 
 def _nearest_affine(x: np.ndarray, y: np.ndarray) -> Matrix:

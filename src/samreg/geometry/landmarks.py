@@ -49,6 +49,11 @@ class Landmarks:
     def __len__(self) -> int:
         return len(self.fixed)
 
+    @property
+    def swapped(self) -> Landmarks:
+        """The same with the images in each other's place."""
+        return Landmarks(self.moving, self.fixed, self.weight)
+
     def within(self, grid: Grid, other: Grid) -> tuple[Landmarks, tuple[str, ...]]:
         """Those that lie in the fixed image, and what the user should know.
 

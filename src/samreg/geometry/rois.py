@@ -326,6 +326,11 @@ class PairedRois:
         )
 
     @property
+    def swapped(self) -> PairedRois:
+        """The same with the images in each other's place."""
+        return replace(self, fixed=self.moving, moving=self.fixed)
+
+    @property
     def weights(self) -> np.ndarray:
         """(K,) confidence of each pair; never None."""
         return np.asarray(self.confidence, dtype=np.float32)

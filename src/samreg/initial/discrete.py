@@ -122,8 +122,8 @@ def coupled_convex(cost: Tensor, search: Search) -> Tensor:
     return u
 
 
-def make_consistent(u: Tensor, v: Tensor, to_moving: Frame, to_fixed: Frame, rounds: int = 15) -> Tensor:
-    """The first of two displacements after both have been drawn towards each other's inverse.
+def make_consistent(u: Tensor, v: Tensor, to_moving: Frame, to_fixed: Frame, rounds: int = 15) -> tuple[Tensor, Tensor]:
+    """Two displacements, drawn towards each other's inverse.
 
     Each round takes half of the way that a cell is off after both displacements. Where the two contradict each other,
     both shrink: a displacement that only one direction finds is not kept.
@@ -138,12 +138,12 @@ def make_consistent(u: Tensor, v: Tensor, to_moving: Frame, to_fixed: Frame, rou
         rounds: how often.
 
     Returns:
-        (d, *fixed shape) in fixed cells.
+        Both, as they were given.
     """
     for _ in range(rounds):
         gap, other = u + _carried(v, to_moving, u), v + _carried(u, to_fixed, v)
         u, v = u - 0.5 * gap, v - 0.5 * other
-    return u
+    return u, v
 
 
 def _carried(vectors: Tensor, frame: Frame, u: Tensor) -> Tensor:

@@ -92,6 +92,18 @@ class ImagePair:
         return self.fixed.inside, self.moving.inside
 
     @property
+    def swapped(self) -> ImagePair:
+        """The same with the images in each other's place."""
+        return replace(
+            self,
+            fixed=self.moving,
+            moving=self.fixed,
+            fixed_grey=self.moving_grey,
+            moving_grey=self.fixed_grey,
+            landmarks=None if self.landmarks is None else self.landmarks.swapped,
+        )
+
+    @property
     def segmented(self) -> bool:
         """Whether a segmenter has seen the images, so that there are embeddings."""
         return self.fixed.features is not None

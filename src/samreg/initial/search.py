@@ -139,8 +139,8 @@ def one_way(found: Descriptors, affine: Matrix, stack_axis: int | None, only_coa
     return rescale(u, f_grid.shape)
 
 
-def both_ways(found: Descriptors, affine: Matrix, forward: Tensor) -> Tensor:
-    """`one_way`, made consistent with the same search from the moving image: what is not confirmed shrinks.
+def both_ways(found: Descriptors, affine: Matrix, forward: Tensor) -> tuple[Tensor, Tensor]:
+    """`one_way` and the same search from the moving image, made consistent: what is not confirmed shrinks.
 
     For images that share no stack of slices.
 
@@ -150,7 +150,7 @@ def both_ways(found: Descriptors, affine: Matrix, forward: Tensor) -> Tensor:
         forward: what `one_way` found for the same.
 
     Returns:
-        (d, *shape) in cells of the fixed feature grid, array order.
+        (d, *shape) in cells of the fixed feature grid, and the way back in cells of the moving one, array order.
     """
     inverse = np.linalg.inv(affine)
     backward = one_way(found.swapped, inverse, None)

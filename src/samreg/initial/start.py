@@ -11,7 +11,7 @@ from torch import Tensor
 
 from samreg.config import RegisterConfig
 from samreg.geometry.field import DisplacementField
-from samreg.geometry.frame import from_field
+from samreg.geometry.frame import Frame, from_field, halfway
 from samreg.geometry.grid import apply_affine
 from samreg.geometry.landmarks import Landmarks
 from samreg.geometry.ops.devices import on_device
@@ -137,13 +137,19 @@ def _searched(
     if not config.fit.is_dense:
         return start
     cells = one_way(found, start.affine, images.stack_axis)
+    back = None
     if not images.same_slices:
-        cells = both_ways(found, start.affine, cells)
+        cells, back = both_ways(found, start.affine, cells)
     guide = on_grid(cells, found.fixed_grid, images.fixed_grid)
     start = replace(start, guide=guide, displacement=guide if search else zero)
-    if search and not images.same_slices and config.fit.elastic.similarity_weight > 0:
+    if search and back is not None and config.fit.elastic.similarity_weight > 0:
         # Pairs between people are checked against the images brought near each other, not against the search alone.
         guide = refine(images, start, config)
+        if config.fit.transform == "ddf" and config.fit.flow.both_ways and not start.alike:
+            back = on_grid(back, found.moving_grid, images.moving_grid)
+            frame = Frame(images.fixed_grid, images.moving_grid, start.affine)
+            other = Start(frame.back.affine, back, back, found.swapped)
+            guide = halfway(guide, refine(images.swapped, other, config), frame.thinned())
         start = replace(start, guide=guide, displacement=guide, rough=True)
     return _judged(start) if search else start
 
