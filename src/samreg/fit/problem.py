@@ -9,10 +9,8 @@ from torch import Tensor
 
 from samreg.config import FitConfig
 from samreg.fit.terms.regions import Shares
-from samreg.geometry.frame import Frame, inverted
 from samreg.geometry.grid import Grid
 from samreg.geometry.landmarks import Landmarks
-from samreg.geometry.ops.displacement import rescale
 from samreg.geometry.rois import PairedRois
 from samreg.initial.descriptors import Descriptors
 from samreg.initial.problem import ImagePair
@@ -105,27 +103,24 @@ class DenseProblem:
     landmarks: Landmarks | None = None
     same_body: bool = False
 
-    @property
-    def may_be_swapped(self) -> bool:
-        """Whether `swapped` makes sense: two people, and regions and motion that are not bound to the fixed slices."""
-        return not self.same_body and self.slice_axis is None and self.frozen_axis is None
+    def swapped(self, start: Tensor) -> DenseProblem:
+        """The same with the images in each other's place.
 
-    @property
-    def swapped(self) -> DenseProblem:
-        """The same with the images in each other's place; it starts from the inverse of the start."""
-        frame = Frame(self.fixed_grid, self.moving_grid, self.affine)
-        thin = frame.thinned()
-        start, _ = inverted(rescale(self.start, thin.fixed.shape), thin)
+        For two people, and regions and motion that are not bound to the slices of the fixed image.
+
+        Args:
+            start: (d, *moving_grid.shape) displacement in moving voxels to start from, beside the inverse affine map.
+        """
         return replace(
             self,
             fixed=self.moving,
             moving=self.fixed,
             fixed_grid=self.moving_grid,
             moving_grid=self.fixed_grid,
-            affine=frame.back.affine,
+            affine=np.linalg.inv(self.affine),
             pairs=self.pairs.swapped,
             descriptors=None if self.descriptors is None else self.descriptors.swapped,
-            start=rescale(start, self.moving_grid.shape),
+            start=start.to(self.start),
             inside=(self.inside[1], self.inside[0]),
             landmarks=None if self.landmarks is None else self.landmarks.swapped,
         )

@@ -131,7 +131,8 @@ def _judged(
     dense = fit_dense(one_body, alone, progress) if may_be_one else None
     if dense is None or correlation(dense.displacement) <= ONE_ANATOMY:
         # Regions and points that a user gives leave nothing to accident.
-        other_way = problem.swapped if config.flow.both_ways and not told and problem.may_be_swapped else None
+        bound = problem.slice_axis is not None or problem.frozen_axis is not None
+        other_way = None if start.back is None or told or bound else problem.swapped(start.back)
         dense = fit_dense(problem, config, progress, other_way)
         found = correlation(dense.displacement)
         if found > ONE_ANATOMY:

@@ -45,7 +45,8 @@ class Start:
         affine: (d + 1, d + 1) fixed world to moving world.
         guide: (d, *fixed shape) displacement in fixed voxels, array order: where the embeddings put things. Pairs are
             checked against it.
-        displacement: (d, *fixed shape) what the dense fit starts from: the guide, or zero where none is wanted.
+        displacement: (d, *fixed shape) what the dense fit starts from: the guide, or what led to it, or zero where none
+            is wanted.
         descriptors: the embeddings of both images as comparable vectors; None where no setting asks for them.
         record: how the affine map was chosen; None where it was not searched for.
         rough: whether a rough fit brought the images near each other.
@@ -53,6 +54,8 @@ class Start:
         pyramid: both images, as the refinement saw them; None where there was none.
         alike: whether both images show one anatomy behind the affine map: edges and grey values agree.
         given: whether it is a transform that the user gave, which the dense fit keeps in all its detail.
+        back: (d, *moving shape) displacement in moving voxels, array order, beside the inverse affine map: what the fit
+            of the swapped images starts from; None where the images are registered one way.
         notes: what the user should know, one sentence each.
     """
 
@@ -66,12 +69,14 @@ class Start:
     pyramid: GreyPyramid | None = None
     alike: bool = False
     given: bool = False
+    back: Tensor | None = None
     notes: tuple[str, ...] = ()
 
     def on_host(self) -> Start:
         """The same with its tensors on the CPU, where whoever looks at it works."""
         found = None if self.descriptors is None else self.descriptors.to(torch.device("cpu"))
-        return replace(self, guide=self.guide.cpu(), displacement=self.displacement.cpu(), descriptors=found)
+        back = None if self.back is None else self.back.cpu()
+        return replace(self, guide=self.guide.cpu(), displacement=self.displacement.cpu(), back=back, descriptors=found)
 
 
 RoughFit = Callable[[ImagePair, Start, RegisterConfig], Tensor]
@@ -137,21 +142,35 @@ def _searched(
     if not config.fit.is_dense:
         return start
     cells = one_way(found, start.affine, images.stack_axis)
-    back = None
+    cells_back = None
     if not images.same_slices:
-        cells, back = both_ways(found, start.affine, cells)
+        cells, cells_back = both_ways(found, start.affine, cells)
     guide = on_grid(cells, found.fixed_grid, images.fixed_grid)
     start = replace(start, guide=guide, displacement=guide if search else zero)
-    if search and back is not None and config.fit.elastic.similarity_weight > 0:
+    if search and cells_back is not None and config.fit.elastic.similarity_weight > 0:
         # Pairs between people are checked against the images brought near each other, not against the search alone.
         guide = refine(images, start, config)
-        if config.fit.transform == "ddf" and config.fit.flow.both_ways and not start.alike:
-            back = on_grid(back, found.moving_grid, images.moving_grid)
-            frame = Frame(images.fixed_grid, images.moving_grid, start.affine)
-            other = Start(frame.back.affine, back, back, found.swapped)
-            guide = halfway(guide, refine(images.swapped, other, config), frame.thinned())
         start = replace(start, guide=guide, displacement=guide, rough=True)
+        told = given is not None or images.landmarks is not None
+        if config.fit.transform == "ddf" and config.fit.flow.both_ways and not start.alike and not told:
+            start = _met(images, start, on_grid(cells_back, found.moving_grid, images.moving_grid), config, refine)
     return _judged(start) if search else start
+
+
+def _met(images: ImagePair, start: Start, back: Tensor, config: RegisterConfig, refine: RoughFit) -> Start:
+    """The start with the rough fit of the swapped images; pairs are checked against the mean of both.
+
+    Args:
+        images: both.
+        start: behind the rough fit.
+        back: (d, *moving shape) displacement in moving voxels that the embeddings give the other way.
+        config: of the registration.
+        refine: the rough fit.
+    """
+    frame = Frame(images.fixed_grid, images.moving_grid, start.affine)
+    found = None if start.descriptors is None else start.descriptors.swapped
+    back = refine(images.swapped, Start(frame.back.affine, back, back, found), config)
+    return replace(start, guide=halfway(start.displacement, back, frame.thinned()), back=back)
 
 
 def _judged(start: Start) -> Start:
