@@ -10,7 +10,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from samreg.config import FitConfig, FlowConfig, RegisterConfig, SegmentConfig
+from samreg.config import FitConfig, RegisterConfig, SegmentConfig
 from samreg.fit import transform
 from samreg.fit.levels import DenseFit, fit_dense
 from samreg.fit.problem import DenseProblem
@@ -214,9 +214,10 @@ def _regions(values: np.ndarray) -> Regions:
     return replace(Regions.none(Image(values, GRID)), features=FeatureVolume(cells, GRID.with_shape((16, 16))))
 
 
-@pytest.mark.parametrize("both", [False, True])
-def test_pairs_are_checked_halfway_between_the_rough_fits_of_both_ways(both: bool) -> None:
-    config = RegisterConfig(segment=SegmentConfig(device="cpu"), fit=FitConfig(flow=FlowConfig(both_ways=both)))
+@pytest.mark.parametrize("transform_name", ["ddf", "ffd"])
+def test_pairs_are_checked_halfway_between_the_rough_fits_of_both_ways(transform_name: str) -> None:
+    both = transform_name == "ddf"
+    config = RegisterConfig(segment=SegmentConfig(device="cpu"), fit=FitConfig(transform=transform_name))
     a, b = (np.random.default_rng(seed).random((64, 64), dtype=np.float32) for seed in (1, 2))
     images = ImagePair.of(_regions(a), _regions(b), config)
     asked: list[bool] = []

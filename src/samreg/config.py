@@ -180,9 +180,6 @@ class FlowConfig:
     """Weight of the similarity of the segmenter's embeddings in the flow."""
     flow_iterations: tuple[int, ...] = (40, 40, 30)
     """Steps of the flow at most at each level, coarse to fine; levels beyond take the last number."""
-    both_ways: bool = True
-    """Register two people both ways, moving onto fixed and fixed onto moving, and go on from the mean of the two; the
-    last level is fitted once."""
 
     def __post_init__(self) -> None:
         for name in ("flow_roi_weight", "flow_feature_weight"):
@@ -326,8 +323,7 @@ def preset(name: str) -> RegisterConfig:
     if name == "regions":
         return replace(base, fit=replace(_EQUATION_2, elastic=replace(_EQUATION_2.elastic, smoothness=0.01)))
     if name == "fast":
-        flow = FlowConfig(flow_iterations=(20, 20, 15), both_ways=False)
-        fit = replace(base.fit, flow=flow, elastic=ElasticConfig(max_iterations=25))
+        fit = replace(base.fit, flow=FlowConfig(flow_iterations=(20, 20, 15)), elastic=ElasticConfig(max_iterations=25))
         proposals = ProposalConfig(mask_rules="fast", max_rois=10)
         segment = replace(base.segment, proposals=proposals)
         return replace(base, segment=segment, match=replace(base.match, method="mutual"), fit=fit)

@@ -152,7 +152,7 @@ def _searched(
         guide = refine(images, start, config)
         start = replace(start, guide=guide, displacement=guide, rough=True)
         told = given is not None or images.landmarks is not None
-        if config.fit.transform == "ddf" and config.fit.flow.both_ways and not start.alike and not told:
+        if config.fit.transform == "ddf" and not start.alike and not told:
             start = _met(images, start, on_grid(cells_back, found.moving_grid, images.moving_grid), config, refine)
     return _judged(start) if search else start
 
