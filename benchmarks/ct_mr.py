@@ -36,15 +36,16 @@ def main() -> None:
     parser.add_argument("--root", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
-    args.out.mkdir(parents=True, exist_ok=True)
+    out = args.out.resolve()  # paths of the table are read from its folder
+    out.mkdir(parents=True, exist_ok=True)
     ct_root, mr_root = (args.root.resolve() / name for name in ("abdomen_ct_btcv", "abdomen_mr_chaos"))
     rows = []
     for a, b in zip(CT, MR, strict=True):
-        ct = ct_root / f"img{a}.nii.gz", common(ct_root / f"label{a}.nii.gz", FROM_BTCV, args.out / f"ct{a}.nii.gz")
+        ct = ct_root / f"img{a}.nii.gz", common(ct_root / f"label{a}.nii.gz", FROM_BTCV, out / f"ct{a}.nii.gz")
         mr = mr_root / f"img{b}.nii.gz", mr_root / f"label{b}.nii.gz"
         for name, fixed, moving in ((f"ct{a}-mr{b}", ct, mr), (f"mr{b}-ct{a}", mr, ct)):
             rows.append((name, fixed[0], moving[0], fixed[1], moving[1], "no"))
-    with (args.out / "pairs.csv").open("w", newline="", encoding="utf-8") as file:
+    with (out / "pairs.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([COLUMNS, *rows])
 
 
