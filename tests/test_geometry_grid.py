@@ -183,3 +183,17 @@ def test_a_stack_of_thick_slices(shape: tuple[int, ...], spacing: tuple[float, .
     assert grid.is_thick_stack() is thick
     if thick:
         assert not grid.is_thick_stack((axis + 1) % 3)
+
+
+def test_the_shape_at_a_length_keeps_axes_whose_voxels_are_larger() -> None:
+    grid = Grid((10, 100, 200), (0.5, 1.0, 8.0))
+    assert grid.shape_at(0.1) == grid.shape
+    assert grid.shape_at(2.0) == (10, 50, 50)
+    assert grid.shape_at(1e6) == (1, 1, 1)
+
+
+def test_a_length_within_a_bound_is_the_first_that_fits() -> None:
+    grid = Grid((10, 100, 200), (0.5, 1.0, 8.0))
+    pixel = grid.pixel_within(25_000, 0.5)
+    assert np.prod(grid.shape_at(pixel)) <= 25_000 < np.prod(grid.shape_at(pixel / 1.05))
+    assert grid.pixel_within(200_000, 0.5) == 0.5

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from samreg.checks.finished import Finished
 from samreg.fit.rough import bring_near
 from samreg.fit.transform import FittedTransform, fit_transform
 from samreg.geometry.rois import PairedRois
-from samreg.initial.problem import ImagePair
 from samreg.initial.start import find_start
 from samreg.pairs.find import find_pairs
 
@@ -18,7 +19,7 @@ __all__ = ["swapped_fit"]
 def swapped_fit(finished: Finished) -> FittedTransform:
     """The registration with the images in each other's place, same settings; its field is on the moving grid."""
     config, known = finished.config, _given(finished)
-    images = ImagePair.of(finished.images.moving, finished.images.fixed, config)
+    images = replace(finished.images.swapped, landmarks=None)
     start = find_start(images, config, bring_near, known)
     return fit_transform(images, find_pairs(images, start, config.match, known), start, config.fit)
 

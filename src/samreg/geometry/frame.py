@@ -26,8 +26,6 @@ _WORST_CONDITION = 1e3
 _SLACK = 1e-3  # voxels by which rounding may leave a grid
 _THINNED = 150_000
 """Voxels at which smooth displacements are inverted: a second on one core."""
-_COARSER = 1.05
-"""Ratio of voxel sizes that are tried for them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,12 +91,7 @@ class Frame:
 
 
 def _thinned(grid: Grid, voxels: int) -> Grid:
-    pixel = grid.finest_spacing
-    shape = grid.shape
-    while np.prod(shape) > voxels:
-        pixel *= _COARSER
-        shape = tuple(max(1, round(n * s / max(s, pixel))) for n, s in zip(grid.shape, grid.array_spacing, strict=True))
-    return grid.with_shape(shape)
+    return grid.with_shape(grid.shape_at(grid.pixel_within(voxels, grid.finest_spacing)))
 
 
 def to_field(displacement: Tensor, grid: Grid, affine: Matrix) -> DisplacementField:

@@ -16,6 +16,8 @@ _ORTHONORMAL_TOLERANCE = 1e-3
 _SAME_TOLERANCE = 1e-3
 _THICK_RATIO = 4.0
 """Slices at least this many times as far apart as their pixels make a stack of thick slices."""
+_LARGER = 1.05
+"""Ratio of the lengths that are tried for voxels."""
 
 
 def apply_affine(matrix: Matrix, points: np.ndarray) -> np.ndarray:
@@ -229,6 +231,26 @@ class Grid:
             spacing=tuple(np.asarray(self.spacing) * factor),
             origin=tuple(self.index_to_world(first[None])[0]),
         )
+
+    def shape_at(self, pixel: float) -> tuple[int, ...]:
+        """Number of voxels along each array axis, for the same extent, where none is smaller than a length.
+
+        Args:
+            pixel: the length, in world units; axes whose voxels are larger keep theirs.
+        """
+        return tuple(max(1, round(n * s / max(s, pixel))) for n, s in zip(self.shape, self.array_spacing, strict=True))
+
+    def pixel_within(self, voxels: int, least: float) -> float:
+        """The length at which `shape_at` gives so many voxels at most.
+
+        Args:
+            voxels: the bound.
+            least: length to begin with, in world units; it grows by a twentieth at a time.
+        """
+        pixel = least
+        while np.prod(self.shape_at(pixel)) > voxels:
+            pixel *= _LARGER
+        return pixel
 
     def slice_grid(self, axis: int) -> Grid:
         """The 2D grid of one slice across array axis `axis`: its own plane, origin 0, axes x, y."""

@@ -168,7 +168,7 @@ def global_search(pyramid: GreyPyramid, keep: int = 5) -> list[Candidate]:
 
 def _contours(values: Tensor, grid: Grid, pixel: float, counts: Tensor | None) -> tuple[Tensor, Grid]:
     """Edges at a resolution, without the slow part that only says where there is something."""
-    shape = tuple(max(1, round(n * s / max(s, pixel))) for n, s in zip(grid.shape, grid.array_spacing, strict=True))
+    shape = grid.shape_at(pixel)
     small = grid.with_shape(shape)
     # The edges of a finer image: thin structures count.
     e = edges(gaussian(values, [0.25 * pixel / s for s in grid.array_spacing]), grid)[None]

@@ -103,9 +103,7 @@ class GreyPyramid:
         self.counts = [None if m is None else torch.as_tensor(np.asarray(m, dtype=np.float32))[None] for m in inside]
         self._levels: dict[float, GreyLevel] = {}
         coarsest = max(n * s for n, s in zip(fixed_grid.shape, fixed_grid.array_spacing, strict=True)) / _COARSEST
-        own = max(grid.finest_spacing for grid in self.grids)
-        while np.prod(_shape(fixed_grid, own)) > most:
-            own *= 1.05
+        own = fixed_grid.pixel_within(most, max(grid.finest_spacing for grid in self.grids))
         n_levels = max(1, 1 + round(np.log2(max(1.0, coarsest / own))))
         self.pixels = [own * 2.0**k for k in reversed(range(n_levels))]
 
@@ -114,7 +112,7 @@ class GreyPyramid:
         pixel = self.pixels[number]
         if pixel not in self._levels:
             (fixed, moving), (grid, other) = self.values, self.grids
-            small = grid.with_shape(_shape(grid, pixel))
+            small = grid.with_shape(grid.shape_at(pixel))
             # Linear interpolation between voxels half as far apart is nearly that of a spline.
             spacing = [max(pixel / _OVERSAMPLED, s / _MOST_OVERSAMPLED) for s in other.array_spacing]
             sizes = zip(other.shape, other.array_spacing, spacing, strict=True)
@@ -129,10 +127,6 @@ class GreyPyramid:
                 None if self.counts[1] is None else resize(self.counts[1], dense.shape),
             )
         return self._levels[pixel]
-
-
-def _shape(grid: Grid, pixel: float) -> tuple[int, ...]:
-    return tuple(max(1, round(n * s / max(s, pixel))) for n, s in zip(grid.shape, grid.array_spacing, strict=True))
 
 
 def resample(values: Tensor, grid: Grid, shape: tuple[int, ...], pixel: float) -> Tensor:

@@ -152,10 +152,9 @@ def both_ways(found: Descriptors, affine: Matrix, forward: Tensor) -> tuple[Tens
     Returns:
         (d, *shape) in cells of the fixed feature grid, and the way back in cells of the moving one, array order.
     """
-    inverse = np.linalg.inv(affine)
-    backward = one_way(found.swapped, inverse, None)
-    frames = Frame(found.fixed_grid, found.moving_grid, affine), Frame(found.moving_grid, found.fixed_grid, inverse)
-    return make_consistent(forward, backward, *frames)
+    frame = Frame(found.fixed_grid, found.moving_grid, affine)
+    back = frame.back
+    return make_consistent(forward, one_way(found.swapped, back.affine, None), frame, back)
 
 
 @dataclass(frozen=True)
@@ -183,9 +182,7 @@ def _levels(grid: Grid, axis: int | None) -> list[_SearchLevel]:
     cell = min(grid.array_spacing)
     levels = []
     for size, radius in ((2.0, 4), (1.0, 2)):
-        shape = tuple(
-            max(1, round(n * s / max(s, size * cell))) for n, s in zip(grid.shape, grid.array_spacing, strict=True)
-        )
+        shape = grid.shape_at(size * cell)
         spacing = grid.with_shape(shape).array_spacing
         reach = size * cell
         search = Search(

@@ -72,5 +72,5 @@ class EmbeddingTerm:
 def _thinned(values: Tensor, grid: Grid) -> tuple[Tensor, Grid]:
     """The components on nearly isotropic cells: thin slices repeat what their neighbours show."""
     cell = sorted(grid.array_spacing)[len(grid.shape) // 2]
-    shape = [max(1, round(n * s / max(s, cell))) for n, s in zip(grid.shape, grid.array_spacing, strict=True)]
+    shape = grid.shape_at(cell)
     return functional.normalize(resize(values, shape), dim=0), grid.with_shape(shape)
