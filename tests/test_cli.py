@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -168,6 +169,24 @@ class TestFront:
         monkeypatch.setattr("samreg.cli._command", interrupt)
         assert main(["models"]) == 130
         assert "interrupted" in said(capfd)
+
+    def test_an_interrupt_that_python_drops_is_raised_again(
+        self, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        class Freed:
+            def __del__(self) -> None:
+                raise KeyboardInterrupt
+
+        def work(*_: object) -> None:
+            Freed()
+            for _ in range(3000):
+                time.sleep(0.01)
+
+        monkeypatch.setattr("samreg.cli._command", work)
+        before = sys.unraisablehook
+        assert main(["models"]) == 130
+        assert said(capfd).strip() == "samreg: interrupted; nothing was written"
+        assert sys.unraisablehook is before
 
     def test_models_names_every_family_in_full(self, capsys: pytest.CaptureFixture[str]) -> None:
         from samreg.segmenters.registry import families

@@ -17,6 +17,7 @@ PASS, or some pairs of a batch failed; 130 interrupted. An error is one line on 
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import dataclasses
 import errno
@@ -24,9 +25,10 @@ import os
 import re
 import signal
 import sys
+import threading
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import FrameType
 from typing import Any
 
@@ -88,15 +90,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         return _fail(str(error), 2)
     begin(())
-    previous, started = _on_terminate(), time.monotonic()
+    started = time.monotonic()
     notes: list[str] = []
     said: list[str] = []
     status = 1
     try:
-        status = _run(arguments, notes, said)
+        with _interruptible():
+            status = _run(arguments, notes, said)
     finally:
-        if previous is not None:
-            signal.signal(signal.SIGTERM, previous)
         if current().json:
             with contextlib.suppress(BrokenPipeError):
                 _print(current().line(arguments[0], status, time.monotonic() - started, notes, " ".join(said)))
@@ -179,16 +180,37 @@ def _overview() -> str:
     )
 
 
-def _on_terminate() -> Any:
-    """Make SIGTERM end the work as Ctrl-C does, so that nothing half-written stays; returns the handler it replaces."""
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Make SIGTERM end the work as Ctrl-C does, so that nothing half-written stays, and lose neither of the two.
+
+    Python drops an exception of a signal that comes while it frees an object, or while a module is imported; it only
+    tells `sys.unraisablehook`. Such an interruption is raised again a moment later.
+    """
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
+    def dropped(what: sys.UnraisableHookArgs) -> None:
+        if issubclass(what.exc_type, KeyboardInterrupt):
+            # SIGTERM, since a job in the background ignores SIGINT. Not at once: an exception here is dropped as well.
+            again = threading.Timer(0.001, _thread.interrupt_main, (signal.SIGTERM,))
+            again.daemon = True
+            again.start()
+        else:
+            otherwise(what)
+
+    if threading.current_thread() is not threading.main_thread():  # which alone handles signals
+        yield
+        return
+    otherwise, sys.unraisablehook = sys.unraisablehook, dropped
+    previous = signal.signal(signal.SIGTERM, stop)
     try:
-        return signal.signal(signal.SIGTERM, stop)
-    except ValueError:  # not the main thread, which handles signals
-        return None
+        yield
+    finally:
+        if previous is not None:  # None: set by something that is not Python
+            signal.signal(signal.SIGTERM, previous)
+        sys.unraisablehook = otherwise
 
 
 def _print(text: str) -> None:
