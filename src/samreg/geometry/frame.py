@@ -71,14 +71,15 @@ class Frame:
 
     def held(self, index: Tensor) -> Tensor | None:
         """1 where the moving grid holds displaced fixed indices (d, *any), else 0, (1, *any); None if it holds all."""
-        return self._holds(self.moving_index(index))
+        return self.holds(self.moving_index(index))
 
     def warp_held(self, moving: Tensor, index: Tensor) -> tuple[Tensor, Tensor | None]:
         """`warp` with edge values beyond, and `held`: where an index lies is found once."""
         at = self.moving_index(index)
-        return sample_border(moving, at), self._holds(at)
+        return sample_border(moving, at), self.holds(at)
 
-    def _holds(self, at: Tensor) -> Tensor | None:
+    def holds(self, at: Tensor) -> Tensor | None:
+        """`held` of moving indices (*any, d), (x, y, z)."""
         inside = torch.ones(at.shape[:-1], dtype=torch.bool, device=at.device)
         for x, n in zip(at.unbind(-1), reversed(self.moving.shape), strict=True):
             inside &= (x >= -0.5 - _SLACK) & (x <= n - 0.5 + _SLACK)

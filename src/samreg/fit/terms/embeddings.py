@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -11,6 +13,7 @@ from samreg.geometry.frame import Frame
 from samreg.geometry.grid import Grid
 from samreg.geometry.ops.displacement import per_axis
 from samreg.geometry.ops.resample import resize, sample_border
+from samreg.geometry.ops.rows import Rows
 from samreg.initial.descriptors import Descriptors
 from samreg.types import Matrix
 
@@ -18,6 +21,8 @@ __all__ = ["EmbeddingTerm"]
 
 _CHANNELS = 16
 """Principal components of the embedding that drive the fit; the search before it used more."""
+_LEAST = 1e-12
+"""Squared length below which a vector has none."""
 
 
 class EmbeddingTerm:
@@ -34,15 +39,16 @@ class EmbeddingTerm:
 
     def __init__(self, descriptors: Descriptors, level: Grid, affine: Matrix) -> None:
         leading = descriptors.leading(_CHANNELS)
-        self.fixed, grid = _thinned(leading.fixed, leading.fixed_grid)
-        self.moving, other = _thinned(leading.moving, leading.moving_grid)
+        fixed, grid = _thinned(leading.fixed, leading.fixed_grid)
+        moving, other = _thinned(leading.moving, leading.moving_grid)
         self.frame = Frame(grid, other, affine)
+        self.fixed, self.moving = Rows(fixed).table, Rows(moving)
         # Cells that do not count hold 0 throughout.
-        counts = [(v.square().sum(0, keepdim=True) > 0).float() for v in (self.fixed, self.moving)]
+        counts = [(v.square().sum(0, keepdim=True) > 0).float() for v in (fixed, moving)]
         self.counts = None if all(bool(c.all()) for c in counts) else counts
         # Where the cells of the embedding lie among the voxels of the level, and a voxel's length in cells.
         to_level = Frame(grid, level, np.eye(grid.ndim + 1))
-        self.cells = to_level.moving_index(to_level.identity())
+        self.cells = None if grid.shape == level.shape else to_level.moving_index(to_level.identity())
         self.cell = sorted(grid.array_spacing)[grid.ndim // 2] / level.finest_spacing
         self.scale = per_axis([a / b for a, b in zip(level.array_spacing, grid.array_spacing, strict=True)])
 
@@ -53,20 +59,45 @@ class EmbeddingTerm:
             u: (d, *level shape) in voxels of the level, array order.
             trust: (1, *level shape) weight of the embeddings at each voxel; 1 by default.
         """
-        cells = self.frame.identity() + sample_border(u, self.cells) * self.scale
-        warped = self.frame.warp(self.moving, cells)
-        length = warped.square().sum(0).clamp(min=1e-12).sqrt()
-        cost = 1 - (self.fixed * warped).sum(0) / length
-        held = self.frame.held(cells.detach())
+        cells = self.frame.identity() + self._at_cells(u) * self.scale
+        at = self.frame.moving_index(cells)
+        cosine: Tensor = _Cosine.apply(self.moving.at(at).flatten(0, -2), self.fixed)
+        cost = 1 - cosine.reshape(cells.shape[1:])
+        held = self.frame.holds(at.detach())
         if held is not None:
             cost = cost * held[0]
         if trust is not None:
-            cost = cost * sample_border(trust, self.cells)[0]
+            cost = cost * self._at_cells(trust)[0]
         if self.counts is None:
             return cost.mean()
         with torch.no_grad():
-            weight = (self.counts[0] * self.frame.warp(self.counts[1], cells))[0]
+            weight = (self.counts[0] * sample_border(self.counts[1], at))[0]
         return (cost * weight).sum() / weight.sum().clamp(min=1e-6)
+
+    def _at_cells(self, values: Tensor) -> Tensor:
+        """(c, *level shape) at the cells of the embedding."""
+        return values if self.cells is None else sample_border(values, self.cells)
+
+
+class _Cosine(torch.autograd.Function):
+    """Cosines of vectors (n, c) with unit vectors (n, c), (n,), differentiable in the first.
+
+    By formula, d cos / d w = f / |w| - cos w / |w|^2: autograd goes through the vectors three times as often.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, vectors: Tensor, units: Tensor) -> Tensor:
+        ones = units.new_ones(units.shape[1])
+        length = (vectors.square() @ ones).clamp(min=_LEAST).sqrt()
+        cosine = (units * vectors) @ ones / length
+        ctx.save_for_backward(vectors, units, length, cosine)
+        return cosine
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, None]:
+        vectors, units, length, cosine = ctx.saved_tensors
+        share = slopes[0] / length
+        return (units * share[:, None]).addcmul_(vectors, (-share * cosine / length)[:, None]), None
 
 
 def _thinned(values: Tensor, grid: Grid) -> tuple[Tensor, Grid]:
