@@ -29,13 +29,14 @@ from samreg.geometry.ops.smoothing import gaussian
 from samreg.geometry.phantom import phantom
 from samreg.geometry.rois import PairedRois, RoiSet
 from samreg.initial.affine import Candidate
+from samreg.initial.agreement import best_agreement
 from samreg.initial.descriptors import Descriptors
 from samreg.initial.edges import edge_agreement
 from samreg.initial.hypotheses import best_start, global_search
 from samreg.initial.problem import ImagePair
 from samreg.initial.pyramid import GreyPyramid, resample
 from samreg.initial.refine import nearest_of_kind, plausible_map, refine
-from samreg.initial.search import affine_start
+from samreg.initial.search import affine_start, compared
 from samreg.initial.start import find_start
 from samreg.pipeline import register_regions
 from samreg.regions.regions import FeatureVolume, Regions
@@ -304,7 +305,10 @@ def test_images_of_two_bodies_start_from_the_embeddings() -> None:
     start = find_start(images, config, lambda _images, start, _config: start.guide)
     assert start.record is not None
     assert not start.alike
-    assert np.array_equal(start.affine, affine_start(Descriptors.of(*_features(a, b)), images, 0)[0])
+    found = Descriptors.of(*_features(a, b))
+    _, affine, costs = best_agreement(found, compared(found, images), affine_start(found, images, 0)[2])
+    assert np.array_equal(start.affine, affine)
+    assert start.record.costs == costs
     copy = find_start(ImagePair.of(a, a, config), config, lambda _images, start, _config: start.guide)
     assert copy.alike
 

@@ -1,7 +1,6 @@
 """Affine, discrete and dense fits against known truth."""
 
 import dataclasses
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,11 +20,9 @@ from samreg.geometry.grid import Grid
 from samreg.geometry.ops.displacement import warp
 from samreg.geometry.ops.smoothing import gaussian
 from samreg.geometry.rois import PairedRois, Roi, RoiSet
-from samreg.initial import search as search_module
 from samreg.initial.affine import Candidate, choose, fit_affine, fit_rigid, mutual_matches, ransac_affine
 from samreg.initial.descriptors import Descriptors, joint_descriptors
 from samreg.initial.discrete import Search, coupled_convex, descriptor_cost, make_consistent
-from samreg.initial.search import affine_start
 from samreg.regions.regions import FeatureVolume
 
 OBLIQUE = Grid((14, 16, 18), (1.5, 2.0, 2.5), (10, -20, 30), ((0.8, -0.6, 0), (0.6, 0.8, 0), (0, 0, -1)))
@@ -385,37 +382,3 @@ def test_to_field_is_the_affine_map_of_the_inner_displacement() -> None:
     expected = matrix[:3, :3] @ inner + matrix[:3, 3]
     x = OBLIQUE.index_to_world(np.asarray([[7.0, 6.0, 5.0]]))[0]
     assert np.allclose(x + u.u[at], expected, atol=1e-3)
-
-
-def _texture_pair(shift: float) -> tuple[Descriptors, Any]:
-    """Embeddings of one texture in two images whose headers lie `shift` mm apart, and the images' grey values."""
-    grid = Grid((12, 14, 16), (2.0, 2.0, 3.0))
-    away = Grid(grid.shape, grid.spacing, (shift, 0.0, 0.0))
-    volume = _embedding(grid)
-    grey = np.zeros(grid.shape, dtype=np.float32)
-    grey[2:-2, 2:-2, 2:-2] = 1
-    images = SimpleNamespace(fixed_grid=grid, moving_grid=away, fixed_grey=grey, moving_grey=grey)
-    return Descriptors.of(volume, FeatureVolume(volume.data, away)), images
-
-
-def test_a_search_judges_candidates_where_embeddings_explain_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    found, images = _texture_pair(30.0)
-    assert affine_start(found, images, 0)[1].chosen != "tissue"  # the embeddings say enough
-    monkeypatch.setattr(search_module, "_MIN_INLIERS", 2.0)
-    monkeypatch.setattr(search_module, "_UNSURE", -1.0)
-    costs = {0.0: 0.7, 30.0: 0.5}
-    monkeypatch.setattr(search_module, "_cost_behind_search", lambda _f, m, _k: costs[round(float(m[0, 3]), 3)])
-    matrix, record, candidates = affine_start(found, images, 0)
-    assert record.chosen == "centres"  # the same map as that of the tissue, which comes later
-    assert record.costs == {"headers": 0.7, "centres": 0.5, "tissue": 0.5}
-    assert matrix[0, 3] == pytest.approx(30.0)
-    assert candidates[0].name == "centres"
-
-
-def test_a_map_that_is_a_little_off_costs_less_behind_a_search_than_one_that_is_far_away() -> None:
-    found, images = _texture_pair(0.0)
-    mask = torch.as_tensor(images.fixed_grey > 0)
-    near, far = np.eye(4), np.eye(4)
-    near[0, 3], far[0, 3] = 6.0, 30.0
-    right, a, b = (search_module._cost_behind_search(found, m, mask) for m in (np.eye(4), near, far))
-    assert right < a < 0.5 * b

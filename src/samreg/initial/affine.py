@@ -15,6 +15,7 @@ from samreg.geometry.grid import Grid
 from samreg.types import Matrix, Points
 
 __all__ = [
+    "OUTSIDE_COST",
     "SCALES",
     "WORTH",
     "AffineChoice",
@@ -34,7 +35,7 @@ SCALES = (0.6, 1.6)
 """How much smaller and larger one body may be than another along an axis."""
 WORTH = 0.03
 """Relative gain in cost that another candidate has to bring."""
-_OUTSIDE_COST = 0.8
+OUTSIDE_COST = 0.8
 
 
 def fit_affine(fixed: Points, moving: Points, weights: np.ndarray | None = None, ridge: float = 1e-3) -> Matrix:
@@ -250,5 +251,5 @@ def mean_cost(frame: Frame, index: Tensor, fixed: Tensor, mask: Tensor, moving: 
     inside = ((at >= -0.5) & (at <= size - 0.5)).all(-1)
     warped = functional.normalize(frame.warp(moving, index), dim=0)
     inside &= warped.any(0)
-    cost = torch.where(inside, 1 - (fixed * warped).sum(0), torch.tensor(_OUTSIDE_COST))
+    cost = torch.where(inside, 1 - (fixed * warped).sum(0), torch.tensor(OUTSIDE_COST))
     return float(cost[mask].mean()) if bool(mask.any()) else float(cost.mean())

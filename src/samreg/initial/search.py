@@ -13,7 +13,7 @@ from samreg.geometry.frame import Frame
 from samreg.geometry.grid import Grid
 from samreg.geometry.ops.displacement import per_axis, rescale
 from samreg.geometry.ops.resample import resize
-from samreg.initial.affine import WORTH, Candidate, choose, mean_cost, mutual_matches, ransac_affine
+from samreg.initial.affine import Candidate, choose, mutual_matches, ransac_affine
 from samreg.initial.descriptors import Descriptors
 from samreg.initial.discrete import Search, coupled_convex, descriptor_cost, make_consistent
 from samreg.initial.problem import ImagePair
@@ -25,6 +25,7 @@ __all__ = [
     "TISSUE",
     "affine_start",
     "both_ways",
+    "compared",
     "embedding_cost",
     "on_grid",
     "one_way",
@@ -36,17 +37,10 @@ TISSUE = 0.03
 MATCH_TOLERANCE = 0.06
 """Distance up to which a match agrees with an affine map, as a share of the fixed image's diagonal."""
 _MIN_INLIERS = 0.08
-_UNSURE = 0.7
-"""Cost of the best candidate from which candidates are judged behind a search. Matches between people have .64 to .66
-in abdomens of one modality and .26 to .5 in brains, lungs and hippocampi; CT and MR have .73 to .93, prostates .7 to
-.8."""
 
 
 def affine_start(found: Descriptors, images: ImagePair, seed: int) -> tuple[Matrix, StartRecord, list[Candidate]]:
     """The affine map that explains the embeddings best: headers, image centres, or what mutual matches agree on.
-
-    Where none explains them well, as between CT and MR, the centres of tissue are a candidate too, and each is judged
-    by what a coarse search makes of it: a map that is some centimetres off costs as much as one that is far away.
 
     Args:
         found: of both images.
@@ -54,13 +48,11 @@ def affine_start(found: Descriptors, images: ImagePair, seed: int) -> tuple[Matr
         seed: of the random samples.
 
     Returns:
-        (d + 1, d + 1) fixed world to moving world, how it was chosen, and all candidates, the chosen one first.
+        (d + 1, d + 1) fixed world to moving world, how it was chosen, and all candidates, the chosen one first: these,
+        and the centres of tissue.
     """
     fixed_grid, moving_grid = images.fixed_grid, images.moving_grid
-    masks = (
-        tissue_cells(images.fixed_grey, fixed_grid, found.fixed_grid) & found.fixed.any(0),
-        tissue_cells(images.moving_grey, moving_grid, found.moving_grid) & found.moving.any(0),
-    )
+    masks = compared(found, images)
     middle = np.eye(fixed_grid.ndim + 1)
     middle[:-1, -1] = np.asarray(moving_grid.centre) - np.asarray(fixed_grid.centre)
     candidates = [Candidate("headers", np.eye(fixed_grid.ndim + 1)), Candidate("centres", middle)]
@@ -70,19 +62,19 @@ def affine_start(found: Descriptors, images: ImagePair, seed: int) -> tuple[Matr
     if share >= _MIN_INLIERS:
         candidates.append(Candidate("matches", matrix))
     choice = choose(candidates, found.fixed, found.fixed_grid, masks[0], found.moving, found.moving_grid)
-    name, costs = choice.name, choice.costs
-    if costs[name] > _UNSURE:
-        tissue = np.eye(fixed_grid.ndim + 1)
-        tissue[:-1, -1] = _middle(found.moving_grid, masks[1]) - _middle(found.fixed_grid, masks[0])
-        candidates.append(Candidate("tissue", tissue))
-        costs = {}
-        for c in candidates:
-            same = next((d.name for d in candidates if d.name in costs and np.allclose(d.matrix, c.matrix)), None)
-            costs[c.name] = costs[same] if same else _cost_behind_search(found, c.matrix, masks[0])
-        best = min(costs, key=lambda candidate: costs[candidate])
-        name = best if costs[best] < costs[name] * (1 - WORTH) else name
-    candidates.sort(key=lambda candidate: candidate.name != name)
-    return candidates[0].matrix, StartRecord(name, costs, len(p), share), candidates
+    tissue = np.eye(fixed_grid.ndim + 1)
+    tissue[:-1, -1] = _middle(found.moving_grid, masks[1]) - _middle(found.fixed_grid, masks[0])
+    candidates.append(Candidate("tissue", tissue))
+    candidates.sort(key=lambda candidate: candidate.name != choice.name)
+    return choice.matrix, StartRecord(choice.name, choice.costs, len(p), share), candidates
+
+
+def compared(found: Descriptors, images: ImagePair) -> tuple[Tensor, Tensor]:
+    """Which cells of the fixed and of the moving image are compared: those that count and hold tissue."""
+    return (
+        tissue_cells(images.fixed_grey, images.fixed_grid, found.fixed_grid) & found.fixed.any(0),
+        tissue_cells(images.moving_grey, images.moving_grid, found.moving_grid) & found.moving.any(0),
+    )
 
 
 def _middle(grid: Grid, mask: Tensor) -> np.ndarray:
@@ -93,35 +85,27 @@ def _middle(grid: Grid, mask: Tensor) -> np.ndarray:
     return result
 
 
-def _cost_behind_search(found: Descriptors, affine: Matrix, mask: Tensor) -> float:
-    """Mean cost of the descriptors in the tissue of the fixed image behind a map and a coarse search from it."""
-    u = one_way(found, affine, None, only_coarsest=True)
-    frame = Frame(found.fixed_grid, found.moving_grid, affine)
-    return mean_cost(frame, frame.identity() + u, found.fixed, mask, found.moving)
-
-
 def embedding_cost(found: Descriptors, images: ImagePair, matrix: Matrix) -> float:
     """Mean cost of the descriptors in the tissue of the fixed image under a map (d + 1, d + 1); lower is better."""
-    mask = tissue_cells(images.fixed_grey, images.fixed_grid, found.fixed_grid) & found.fixed.any(0)
+    mask, _ = compared(found, images)
     one = [Candidate("map", matrix)]
     return choose(one, found.fixed, found.fixed_grid, mask, found.moving, found.moving_grid).costs["map"]
 
 
-def one_way(found: Descriptors, affine: Matrix, stack_axis: int | None, only_coarsest: bool = False) -> Tensor:
+def one_way(found: Descriptors, affine: Matrix, stack_axis: int | None) -> Tensor:
     """Large displacements by a discrete search, coarse to fine.
 
     Args:
         found: of both images.
         affine: (d + 1, d + 1) fixed world to moving world.
         stack_axis: array axis of a stack of thick slices that both images share; None if they share none.
-        only_coarsest: the coarsest level alone.
 
     Returns:
         (d, *shape) in cells of the fixed feature grid, array order.
     """
     f_grid, m_grid = found.fixed_grid, found.moving_grid
     u: Tensor | None = None
-    for level in _levels(f_grid, stack_axis)[: 1 if only_coarsest else None]:
+    for level in _levels(f_grid, stack_axis):
         grid = f_grid.with_shape(level.shape)
         fixed = functional.normalize(resize(found.fixed, level.shape), dim=0)
         coarse = [

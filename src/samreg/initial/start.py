@@ -17,13 +17,14 @@ from samreg.geometry.landmarks import Landmarks
 from samreg.geometry.ops.devices import on_device
 from samreg.geometry.rois import PairedRois
 from samreg.initial.affine import Candidate, fit_affine, fit_rigid
+from samreg.initial.agreement import best_agreement
 from samreg.initial.descriptors import Descriptors
 from samreg.initial.edges import agreement_behind
 from samreg.initial.hypotheses import best_start, moment_candidate
 from samreg.initial.overlaps import affine_of_pairs
 from samreg.initial.problem import ImagePair
 from samreg.initial.pyramid import GreyPyramid
-from samreg.initial.search import affine_start, both_ways, embedding_cost, on_grid, one_way
+from samreg.initial.search import affine_start, both_ways, compared, embedding_cost, on_grid, one_way
 from samreg.result import StartRecord
 from samreg.types import Matrix
 
@@ -141,6 +142,8 @@ def _searched(
         start = _refined(images, start, found, candidates, config)
     if not config.fit.is_dense:
         return start
+    if not images.same_slices and not start.alike and not start.notes:
+        start = _agreed(images, start, found, candidates)
     cells = one_way(found, start.affine, images.stack_axis)
     cells_back = None
     if not images.same_slices:
@@ -155,6 +158,13 @@ def _searched(
         if config.fit.transform == "ddf" and not start.alike and not told:
             start = _met(images, start, on_grid(cells_back, found.moving_grid, images.moving_grid), config, refine)
     return _judged(start) if search else start
+
+
+def _agreed(images: ImagePair, start: Start, found: Descriptors, candidates: list[Candidate]) -> Start:
+    """The start at the affine map under which the embeddings of two people agree best, from any of the candidates."""
+    name, matrix, costs = best_agreement(found, compared(found, images), candidates)
+    record = start.record or StartRecord("headers", {}, 0, 0.0)
+    return replace(start, affine=matrix, record=replace(record, chosen=name, costs=costs))
 
 
 def _met(images: ImagePair, start: Start, back: Tensor, config: RegisterConfig, refine: RoughFit) -> Start:

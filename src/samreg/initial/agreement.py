@@ -1,0 +1,125 @@
+"""The affine map under which the embeddings of two images agree best, from one that is near."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from samreg.geometry.grid import Grid
+from samreg.geometry.ops.rows import Rows
+from samreg.initial.affine import OUTSIDE_COST, Candidate, plausible
+from samreg.initial.descriptors import Descriptors
+from samreg.types import Matrix
+
+__all__ = ["agreeing_map", "best_agreement"]
+
+_CELLS = 8000
+"""Of each image that are compared, at most."""
+_STEPS = 80
+_LENGTH = 0.01
+"""Of the first steps: change of the linear part, and shift as a share of the fixed image's diagonal."""
+_LEAST = 1e-12
+"""Squared length below which a vector has none."""
+
+
+def best_agreement(
+    found: Descriptors, masks: tuple[Tensor, Tensor], candidates: Sequence[Candidate]
+) -> tuple[str, Matrix, dict[str, float]]:
+    """The best of the maps to which several candidates lead.
+
+    Args:
+        found: of both images.
+        masks: (*fixed shape) and (*moving shape), cells that hold tissue.
+        candidates: starts; those that share a map are followed once.
+
+    Returns:
+        Name of the candidate, the map it leads to, and the cost of each candidate behind its own map.
+    """
+    maps: dict[str, Matrix] = {}
+    costs: dict[str, float] = {}
+    for number, candidate in enumerate(candidates):
+        same = next((c.name for c in candidates[:number] if np.allclose(c.matrix, candidate.matrix)), None)
+        if same is None:
+            maps[candidate.name], costs[candidate.name] = agreeing_map(found, masks, candidate.matrix)
+        else:
+            maps[candidate.name], costs[candidate.name] = maps[same], costs[same]
+    name = min(costs, key=lambda n: costs[n])
+    return name, maps[name], costs
+
+
+def agreeing_map(found: Descriptors, masks: tuple[Tensor, Tensor], matrix: Matrix) -> tuple[Matrix, float]:
+    """The affine map near another one under which embeddings agree best, in the mean of both directions.
+
+    The cells of each image are looked up in the other one, so that neither map is preferred that shrinks an image nor
+    one that carries it away. Adam, from the map that is given.
+
+    Args:
+        found: of both images.
+        masks: (*fixed shape) and (*moving shape), cells that hold tissue.
+        matrix: (d + 1, d + 1) fixed world to moving world.
+
+    Returns:
+        The map, and its mean of 1 - cosine, with a cost of its own for what the other image does not hold. It is the
+        given one if the other scales by more than bodies do.
+    """
+    grid = found.fixed_grid
+    d, size = grid.ndim, float(np.linalg.norm(grid.extent))
+    there = _Looked(found.fixed, grid, masks[0], found.moving, found.moving_grid)
+    back = _Looked(found.moving, found.moving_grid, masks[1], found.fixed, grid)
+    device = found.fixed.device
+    first = torch.as_tensor(matrix, dtype=torch.float32, device=device)
+    centre = torch.tensor(grid.centre, dtype=torch.float32, device=device)
+    last = torch.tensor([[0.0] * d + [1.0]], device=device)
+    change = torch.zeros(d, d + 1, device=device, requires_grad=True)
+    optimiser = torch.optim.Adam([change], lr=_LENGTH)
+    best, lowest = matrix, float("inf")
+    for _ in range(_STEPS):
+        linear = torch.eye(d, device=device) + change[:, :d]
+        shift = centre + size * change[:, d] - linear @ centre
+        tried = first @ torch.cat([torch.cat([linear, shift[:, None]], 1), last])
+        cost = 0.5 * (there.cost(tried) + back.cost(torch.linalg.inv(tried)))
+        if float(cost.detach()) < lowest:
+            best, lowest = tried.detach().double().numpy(force=True), float(cost.detach())
+        optimiser.zero_grad()
+        cost.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+    if not plausible(best[None, :d, :d])[0]:
+        return matrix, lowest
+    return best, lowest
+
+
+class _Looked:
+    """Cells of one image that are looked up in the other one.
+
+    Args:
+        vectors: (c, *shape) unit descriptors of the one.
+        grid: their cells.
+        mask: (*shape) cells that hold tissue.
+        others: (c, *other shape) of the other one.
+        other_grid: their cells.
+    """
+
+    def __init__(self, vectors: Tensor, grid: Grid, mask: Tensor, others: Tensor, other_grid: Grid) -> None:
+        cells = torch.nonzero(mask.flatten())[:, 0]
+        if len(cells) > _CELLS:
+            cells = cells[torch.linspace(0, len(cells) - 1, _CELLS).long()]
+        index = np.stack(np.unravel_index(cells.numpy(force=True), grid.shape)[::-1], -1).astype(float)
+        self.vectors = vectors.flatten(1)[:, cells].T.contiguous()
+        self.points = torch.as_tensor(grid.index_to_world(index), dtype=torch.float32, device=vectors.device)
+        self.others = Rows(others)
+        self.to_index = torch.as_tensor(np.linalg.inv(other_grid.matrix), dtype=torch.float32, device=vectors.device)
+        self.most = torch.tensor(other_grid.shape[::-1], device=vectors.device) - 0.5
+
+    def cost(self, matrix: Tensor) -> Tensor:
+        """Mean of 1 - cosine under a map (d + 1, d + 1) of world points; 0 where nothing is compared."""
+        d = len(self.most)
+        to_cells = self.to_index @ matrix
+        at = self.points @ to_cells[:d, :d].T + to_cells[:d, d]
+        inside = ((at >= -0.5) & (at <= self.most)).all(-1)
+        found = self.others.at(at)
+        length = found.square().sum(1).clamp(min=_LEAST).sqrt()
+        cost = torch.where(inside, 1 - (found * self.vectors).sum(1) / length, OUTSIDE_COST)
+        return cost.sum() / max(1, len(cost))

@@ -1,0 +1,105 @@
+"""The affine map between people: where the embeddings of both images agree best, from wherever a candidate starts."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from samreg.geometry.frame import Frame
+from samreg.geometry.grid import Grid
+from samreg.geometry.ops.smoothing import gaussian
+from samreg.initial.affine import Candidate
+from samreg.initial.agreement import agreeing_map, best_agreement
+from samreg.initial.descriptors import Descriptors
+from samreg.initial.search import affine_start, compared
+from samreg.regions.regions import FeatureVolume
+
+GRIDS = {
+    2: (Grid((40, 44), (2.0, 2.0)), Grid((38, 46), (2.1, 2.0), (5.0, -3.0))),
+    3: (Grid((18, 26, 28), (2.0, 2.0, 3.0)), Grid((20, 28, 24), (2.2, 2.0, 2.8), (-4.0, 2.0, 3.0))),
+}
+
+
+def _true_map(d: int) -> np.ndarray:
+    """Fixed world to moving world: a little turned, scaled and shifted."""
+    matrix = np.eye(d + 1)
+    matrix[:d, :d] += 0.06 * np.random.default_rng(2).standard_normal((d, d)) + 0.08 * np.eye(d)
+    matrix[:d, d] = (3.0, -4.0, 2.0)[:d]
+    return matrix
+
+
+def _texture(d: int) -> tuple[Descriptors, tuple[torch.Tensor, torch.Tensor], np.ndarray]:
+    """The same texture on two grids that a map joins, the cells that count, and the map."""
+    fixed_grid, moving_grid = GRIDS[d]
+    noise = torch.randn((16, *moving_grid.shape), generator=torch.Generator().manual_seed(0))
+    moving = gaussian(noise, (2.5,) * d)
+    frame = Frame(fixed_grid, moving_grid, _true_map(d))
+    fixed = frame.warp(moving, frame.identity())
+    held = frame.held(frame.identity())
+    counts = torch.ones(fixed_grid.shape, dtype=torch.bool) if held is None else held[0] > 0
+    found = Descriptors.of(*(FeatureVolume(v.numpy(), g) for v, g in ((fixed, fixed_grid), (moving, moving_grid))))
+    return found, (counts, torch.ones(moving_grid.shape, dtype=torch.bool)), frame.affine
+
+
+def _off(a: np.ndarray, b: np.ndarray, grid: Grid) -> float:
+    """Mean distance of what two maps make of the voxels of a grid."""
+    x = grid.voxel_centres().reshape(-1, grid.ndim)
+    y, z = (x @ m[:-1, :-1].T + m[:-1, -1] for m in (a, b))
+    return float(np.linalg.norm(y - z, axis=1).mean())
+
+
+@pytest.mark.parametrize("d", [2, 3])
+def test_a_map_that_is_near_is_led_to_the_right_one(d: int) -> None:
+    found, masks, true = _texture(d)
+    start = np.eye(d + 1)
+    matrix, cost = agreeing_map(found, masks, start)
+    assert _off(start, true, found.fixed_grid) > 4.0
+    assert _off(matrix, true, found.fixed_grid) < 0.4
+    assert cost < 0.2
+
+
+def test_candidates_that_lead_to_the_same_map_end_alike_and_the_best_one_is_taken() -> None:
+    found, masks, true = _texture(2)
+    near, far = true.copy(), np.eye(3)
+    near[0, 2] += 3.0
+    far[:2, 2] = 40.0
+    candidates = [Candidate(n, m) for n, m in (("far", far), ("again", far), ("headers", np.eye(3)), ("near", near))]
+    name, matrix, costs = best_agreement(found, masks, candidates)
+    assert list(costs) == ["far", "again", "headers", "near"]
+    assert costs["far"] == costs["again"] > costs["near"] + 0.2
+    assert costs["headers"] == pytest.approx(costs["near"], abs=0.01)
+    assert name in ("headers", "near")
+    assert _off(matrix, true, found.fixed_grid) < 0.4
+
+
+def test_no_map_scales_by_more_than_bodies_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    found, masks, _ = _texture(2)
+    monkeypatch.setattr("samreg.initial.agreement.plausible", lambda m: np.zeros(len(m), dtype=bool))
+    start = np.eye(3)
+    assert agreeing_map(found, masks, start)[0] is start
+
+
+def test_both_directions_count() -> None:
+    """Swapped images lead to the inverse map."""
+    found, masks, _ = _texture(3)
+    there, cost = agreeing_map(found, masks, np.eye(4))
+    back, same = agreeing_map(found.swapped, masks[::-1], np.eye(4))
+    assert _off(there, np.linalg.inv(back), found.fixed_grid) < 0.2
+    assert cost == pytest.approx(same, abs=0.01)
+
+
+def test_the_centres_of_tissue_are_a_candidate_but_not_the_first_choice() -> None:
+    found, _, _ = _texture(3)
+    grey = [np.ones(g.shape, dtype=np.float32) for g in (found.fixed_grid, found.moving_grid)]
+    images = SimpleNamespace(
+        fixed_grid=found.fixed_grid, moving_grid=found.moving_grid, fixed_grey=grey[0], moving_grey=grey[1]
+    )
+    matrix, record, candidates = affine_start(found, images, 0)
+    assert {c.name for c in candidates} == {"headers", "centres", "matches", "tissue"}
+    assert candidates[0].name == record.chosen == "matches"
+    assert candidates[0].matrix is matrix
+    assert set(record.costs) == {"headers", "centres", "matches"}
+    assert all(bool(mask.all()) for mask in compared(found, images))
