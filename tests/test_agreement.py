@@ -11,11 +11,14 @@ import torch
 from samreg.geometry.frame import Frame
 from samreg.geometry.grid import Grid
 from samreg.geometry.ops.smoothing import gaussian
+from samreg.initial import start as start_module
 from samreg.initial.affine import Candidate
 from samreg.initial.agreement import agreeing_map, best_agreement
 from samreg.initial.descriptors import Descriptors
-from samreg.initial.search import affine_start, compared
+from samreg.initial.search import affine_start, behind_search, compared
+from samreg.initial.start import Start
 from samreg.regions.regions import FeatureVolume
+from samreg.result import StartRecord
 
 GRIDS = {
     2: (Grid((40, 44), (2.0, 2.0)), Grid((38, 46), (2.1, 2.0), (5.0, -3.0))),
@@ -61,18 +64,16 @@ def test_a_map_that_is_near_is_led_to_the_right_one(d: int) -> None:
     assert cost < 0.2
 
 
-def test_candidates_that_lead_to_the_same_map_end_alike_and_the_best_one_is_taken() -> None:
+def test_the_best_of_the_maps_to_which_candidates_lead() -> None:
     found, masks, true = _texture(2)
-    near, far = true.copy(), np.eye(3)
-    near[0, 2] += 3.0
+    far = np.eye(3)
     far[:2, 2] = 40.0
-    candidates = [Candidate(n, m) for n, m in (("far", far), ("again", far), ("headers", np.eye(3)), ("near", near))]
-    name, matrix, costs = best_agreement(found, masks, candidates)
-    assert list(costs) == ["far", "again", "headers", "near"]
-    assert costs["far"] == costs["again"] > costs["near"] + 0.2
-    assert costs["headers"] == pytest.approx(costs["near"], abs=0.01)
-    assert name in ("headers", "near")
-    assert _off(matrix, true, found.fixed_grid) < 0.4
+    lost, cost = agreeing_map(found, masks, far)
+    assert _off(lost, true, found.fixed_grid) > 10.0
+    assert cost > agreeing_map(found, masks, np.eye(3))[1] + 0.2
+    for order in ([far, np.eye(3)], [np.eye(3), far, far]):
+        matrix = best_agreement(found, masks, [Candidate(str(i), m) for i, m in enumerate(order)])
+        assert _off(matrix, true, found.fixed_grid) < 0.4
 
 
 def test_no_map_scales_by_more_than_bodies_do(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,3 +104,52 @@ def test_the_centres_of_tissue_are_a_candidate_but_not_the_first_choice() -> Non
     assert candidates[0].matrix is matrix
     assert set(record.costs) == {"headers", "centres", "matches"}
     assert all(bool(mask.all()) for mask in compared(found, images))
+
+
+def test_a_map_that_is_a_little_off_costs_less_behind_a_search_than_one_that_is_far_away() -> None:
+    found, _, true = _texture(3)
+    grey = [np.ones(g.shape, dtype=np.float32) for g in (found.fixed_grid, found.moving_grid)]
+    images = SimpleNamespace(
+        fixed_grid=found.fixed_grid, moving_grid=found.moving_grid, fixed_grey=grey[0], moving_grey=grey[1]
+    )
+    near, far = true.copy(), true.copy()
+    near[0, 3] += 6.0
+    far[0, 3] += 40.0
+    maps = [Candidate(n, m) for n, m in (("right", true), ("near", near), ("far", far), ("again", far))]
+    costs = behind_search(found, images, maps)
+    assert list(costs) == ["right", "near", "far", "again"]
+    assert costs["right"] < costs["near"] < 0.5 * costs["far"]
+    assert costs["far"] == costs["again"]
+
+
+@pytest.mark.parametrize(
+    ("cost", "behind", "chosen"),
+    [
+        (0.6, {"headers": 0.5, "agreement": 0.45}, "agreement"),
+        (0.6, {"headers": 0.5, "agreement": 0.49}, "headers"),  # not better by 3 %
+        (0.8, {"headers": 0.5, "centres": 0.4, "tissue": 0.4, "agreement": 0.39}, "centres"),
+        (0.8, {"headers": 0.5, "centres": 0.49, "tissue": 0.6, "agreement": 0.49}, "headers"),
+        (0.8, {"headers": 0.5, "centres": 0.4, "tissue": 0.4, "agreement": 0.3}, "agreement"),
+    ],
+)
+def test_a_search_chooses_the_start_between_people(
+    cost: float, behind: dict[str, float], chosen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    candidates = [Candidate(n, np.eye(4) + i) for i, n in enumerate(("headers", "centres", "tissue"))]
+    led = np.eye(4) * 1.1
+    asked: list[list[str]] = []
+
+    def costs(_found: object, _images: object, tried: list[Candidate]) -> dict[str, float]:
+        asked.append([c.name for c in tried])
+        return behind
+
+    monkeypatch.setattr(start_module, "compared", lambda *_: None)
+    monkeypatch.setattr(start_module, "best_agreement", lambda *_: led)
+    monkeypatch.setattr(start_module, "behind_search", costs)
+    nothing = torch.zeros(3, 2, 2, 2)
+    before = Start(np.eye(4), nothing, nothing, record=StartRecord("headers", {"headers": cost}, 5, 0.5))
+    start = start_module._agreed(None, before, None, candidates)
+    assert asked == [list(behind)]
+    assert start.record == StartRecord(chosen, behind, 5, 0.5)
+    wanted = {c.name: c.matrix for c in candidates} | {"agreement": led}
+    assert start.affine is wanted[chosen]

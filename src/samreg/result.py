@@ -87,8 +87,8 @@ class StartRecord:
 
     Args:
         chosen: name of the candidate.
-        costs: mean descriptor cost of each candidate, by name; lower is better. Behind a coarse search from each, where
-            none explained the embeddings without.
+        costs: mean descriptor cost of each candidate, by name; lower is better. Between people, behind a coarse search
+            from each; `agreement` is the map under which the embeddings agree best.
         n_matches: cells of the embeddings that are each other's most similar cell.
         agreeing: weighted share of these that agree with one affine map, in [0, 1].
         tried: candidates that grey values refined, by name, the winner first; empty where they refined none.

@@ -16,7 +16,7 @@ from samreg.types import Matrix
 
 __all__ = ["agreeing_map", "best_agreement"]
 
-_CELLS = 8000
+_CELLS = 4000
 """Of each image that are compared, at most."""
 _STEPS = 80
 _LENGTH = 0.01
@@ -25,29 +25,16 @@ _LEAST = 1e-12
 """Squared length below which a vector has none."""
 
 
-def best_agreement(
-    found: Descriptors, masks: tuple[Tensor, Tensor], candidates: Sequence[Candidate]
-) -> tuple[str, Matrix, dict[str, float]]:
-    """The best of the maps to which several candidates lead.
+def best_agreement(found: Descriptors, masks: tuple[Tensor, Tensor], candidates: Sequence[Candidate]) -> Matrix:
+    """The best of the maps to which several candidates lead; arguments as of `agreeing_map`.
 
-    Args:
-        found: of both images.
-        masks: (*fixed shape) and (*moving shape), cells that hold tissue.
-        candidates: starts; those that share a map are followed once.
-
-    Returns:
-        Name of the candidate, the map it leads to, and the cost of each candidate behind its own map.
+    From far away a map may be led nowhere. Those that are near each other mostly lead to the same one.
     """
-    maps: dict[str, Matrix] = {}
-    costs: dict[str, float] = {}
+    led: list[tuple[Matrix, float]] = []
     for number, candidate in enumerate(candidates):
-        same = next((c.name for c in candidates[:number] if np.allclose(c.matrix, candidate.matrix)), None)
-        if same is None:
-            maps[candidate.name], costs[candidate.name] = agreeing_map(found, masks, candidate.matrix)
-        else:
-            maps[candidate.name], costs[candidate.name] = maps[same], costs[same]
-    name = min(costs, key=lambda n: costs[n])
-    return name, maps[name], costs
+        if not any(np.allclose(c.matrix, candidate.matrix) for c in candidates[:number]):
+            led.append(agreeing_map(found, masks, candidate.matrix))
+    return min(led, key=lambda pair: pair[1])[0]
 
 
 def agreeing_map(found: Descriptors, masks: tuple[Tensor, Tensor], matrix: Matrix) -> tuple[Matrix, float]:

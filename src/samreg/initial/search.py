@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,7 @@ from samreg.geometry.frame import Frame
 from samreg.geometry.grid import Grid
 from samreg.geometry.ops.displacement import per_axis, rescale
 from samreg.geometry.ops.resample import resize
-from samreg.initial.affine import Candidate, choose, mutual_matches, ransac_affine
+from samreg.initial.affine import Candidate, choose, mean_cost, mutual_matches, ransac_affine
 from samreg.initial.descriptors import Descriptors
 from samreg.initial.discrete import Search, coupled_convex, descriptor_cost, make_consistent
 from samreg.initial.problem import ImagePair
@@ -24,6 +25,7 @@ __all__ = [
     "MATCH_TOLERANCE",
     "TISSUE",
     "affine_start",
+    "behind_search",
     "both_ways",
     "compared",
     "embedding_cost",
@@ -85,6 +87,35 @@ def _middle(grid: Grid, mask: Tensor) -> np.ndarray:
     return result
 
 
+def behind_search(found: Descriptors, images: ImagePair, candidates: Sequence[Candidate]) -> dict[str, float]:
+    """What a coarse search makes of each candidate: mean cost of the descriptors in tissue, in both directions.
+
+    An affine map that is some centimetres off may cost as much as one that is far away; behind a search they part.
+
+    Args:
+        found: of both images.
+        images: the same images.
+        candidates: starts; those that share a map are followed once.
+    """
+    masks = compared(found, images)
+    costs: dict[str, float] = {}
+    for c in candidates:
+        same = next((d.name for d in candidates if d.name in costs and np.allclose(d.matrix, c.matrix)), None)
+        if same is None:
+            there = _cost_behind_search(found, c.matrix, masks[0])
+            back = _cost_behind_search(found.swapped, np.linalg.inv(c.matrix), masks[1])
+            costs[c.name] = 0.5 * (there + back)
+        else:
+            costs[c.name] = costs[same]
+    return costs
+
+
+def _cost_behind_search(found: Descriptors, affine: Matrix, mask: Tensor) -> float:
+    u = one_way(found, affine, None, only_coarsest=True)
+    frame = Frame(found.fixed_grid, found.moving_grid, affine)
+    return mean_cost(frame, frame.identity() + u, found.fixed, mask, found.moving)
+
+
 def embedding_cost(found: Descriptors, images: ImagePair, matrix: Matrix) -> float:
     """Mean cost of the descriptors in the tissue of the fixed image under a map (d + 1, d + 1); lower is better."""
     mask, _ = compared(found, images)
@@ -92,20 +123,21 @@ def embedding_cost(found: Descriptors, images: ImagePair, matrix: Matrix) -> flo
     return choose(one, found.fixed, found.fixed_grid, mask, found.moving, found.moving_grid).costs["map"]
 
 
-def one_way(found: Descriptors, affine: Matrix, stack_axis: int | None) -> Tensor:
+def one_way(found: Descriptors, affine: Matrix, stack_axis: int | None, only_coarsest: bool = False) -> Tensor:
     """Large displacements by a discrete search, coarse to fine.
 
     Args:
         found: of both images.
         affine: (d + 1, d + 1) fixed world to moving world.
         stack_axis: array axis of a stack of thick slices that both images share; None if they share none.
+        only_coarsest: the coarsest level alone.
 
     Returns:
         (d, *shape) in cells of the fixed feature grid, array order.
     """
     f_grid, m_grid = found.fixed_grid, found.moving_grid
     u: Tensor | None = None
-    for level in _levels(f_grid, stack_axis):
+    for level in _levels(f_grid, stack_axis)[: 1 if only_coarsest else None]:
         grid = f_grid.with_shape(level.shape)
         fixed = functional.normalize(resize(found.fixed, level.shape), dim=0)
         coarse = [
