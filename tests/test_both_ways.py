@@ -234,5 +234,7 @@ def test_pairs_are_checked_halfway_between_the_rough_fits_of_both_ways(transform
     assert torch.allclose(start.guide[:, 32, 32], expected, atol=0.02)
     assert torch.allclose(start.displacement, torch.tensor(3.0))
     assert (start.back is not None) == both
+    assert start.record is not None
+    assert start.record.both_ways == both
     if start.back is not None:
         assert torch.allclose(start.back, torch.tensor(-1.0))

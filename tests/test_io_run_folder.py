@@ -155,7 +155,7 @@ def test_what_json_cannot_hold_is_written_all_the_same(tmp_path: Path) -> None:
     run = write_run(result, tmp_path / "run")
     manifest = json.loads((run / "manifest.json").read_text("utf-8"), parse_constant=lambda name: pytest.fail(name))
     costs = {"headers": None, "centres": None}
-    wanted = {"chosen": "headers", "costs": costs, "n_matches": 3, "agreeing": 0.5, "tried": {}}
+    wanted = {"chosen": "headers", "costs": costs, "n_matches": 3, "agreeing": 0.5, "tried": {}, "both_ways": False}
     assert manifest["provenance"]["affine"] == wanted
     assert manifest["losses"] == {"rois": None}
     assert len(read_run(run).pairs) == 8

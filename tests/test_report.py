@@ -32,11 +32,12 @@ from samreg.report.batch_page import stills
 from samreg.report.checks import tone
 from samreg.report.evaluation import add_numbers
 from samreg.report.maps import jacobian_colours
+from samreg.report.methods import paragraph
 from samreg.report.outlines import outline
 from samreg.report.png import encode
 from samreg.report.slices import black_and_white, body_in_slices, plane_of, shown_window
 from samreg.report.structures import result_structures
-from samreg.result import Origin, PromptRecord
+from samreg.result import Origin, PromptRecord, StartRecord
 from worlds import GRIDS
 
 
@@ -207,6 +208,12 @@ def test_numbers_have_the_digits_that_mean_something() -> None:
     page = render_registration(result)
     for text in ("&lt; 0.1</td>", "64.7</td>", "0.873</td>"):
         assert text in page
+
+
+@pytest.mark.parametrize("both", [True, False])
+def test_methods_text_says_whether_both_directions_were_fitted(both: bool) -> None:
+    result = replace(true_result(2), start=StartRecord("headers", {}, 0, 0.0, both_ways=both))
+    assert ("both directions were fitted" in paragraph(result, {})) == both
 
 
 def test_methods_text_says_how_many_pairs_with_a_weight_are_not_counted_as_used() -> None:

@@ -92,6 +92,7 @@ class StartRecord:
         n_matches: cells of the embeddings that are each other's most similar cell.
         agreeing: weighted share of these that agree with one affine map, in [0, 1].
         tried: candidates that grey values refined, by name, the winner first; empty where they refined none.
+        both_ways: whether the images were also fitted in each other's place, and the last level started from the mean.
     """
 
     chosen: str
@@ -99,6 +100,7 @@ class StartRecord:
     n_matches: int
     agreeing: float
     tried: Mapping[str, TriedStart] = dataclasses.field(default_factory=dict)
+    both_ways: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

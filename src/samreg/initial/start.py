@@ -195,7 +195,8 @@ def _met(images: ImagePair, start: Start, back: Tensor, config: RegisterConfig, 
     frame = Frame(images.fixed_grid, images.moving_grid, start.affine)
     found = None if start.descriptors is None else start.descriptors.swapped
     back = refine(images.swapped, Start(frame.back.affine, back, back, found), config)
-    return replace(start, guide=halfway(start.displacement, back, frame.thinned()), back=back)
+    record = None if start.record is None else replace(start.record, both_ways=True)
+    return replace(start, guide=halfway(start.displacement, back, frame.thinned()), back=back, record=record)
 
 
 def _judged(start: Start) -> Start:

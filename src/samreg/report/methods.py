@@ -75,6 +75,8 @@ def paragraph(result: RegistrationResult, made: Mapping[str, Any], background: i
         text = f"The transform was {_TRANSFORMS.get(fit.transform, fit.transform)}"
         if dense and fit.similarity == "lncc":
             text += f", driven by the pairs and by local normalised cross-correlation {cite(_LNCC)}"
+        if result.start is not None and result.start.both_ways:
+            text += "; both directions were fitted, and the last level started from the mean of the two"
         sentences.append(text + ".")
     sentences.append(f"Settings: {describe(result.config)}, seed {result.config.seed}.")
     packages = ", ".join(f"{key} {made[key]}" for key in ("python", "torch", "openvino", "SimpleITK") if made.get(key))
