@@ -43,6 +43,13 @@ def test_rows_at_whole_indices_are_the_values() -> None:
     assert torch.equal(torch.movedim(found, -1, 0), values)
 
 
+def test_what_is_no_number_or_endless_is_looked_up_somewhere_in_the_image() -> None:
+    values, _ = _world([3, 4, 5], 0)
+    points = torch.tensor([[float("nan"), 0.0, 0.0], [float("inf"), 9.0, 1.0], [-float("inf"), -1e30, 1e30]]).double()
+    found = Rows(values).at(points)
+    assert torch.equal(found, torch.stack([values[:, 0, 0, 0], values[:, 1, 3, 4], values[:, 2, 0, 0]]))
+
+
 @pytest.mark.parametrize("zero", [False, True])
 def test_the_derivative_of_a_cosine(zero: bool) -> None:
     random = torch.Generator().manual_seed(1)

@@ -54,8 +54,8 @@ def agreeing_map(found: Descriptors, masks: tuple[Tensor, Tensor], matrix: Matri
     """
     grid = found.fixed_grid
     d, size = grid.ndim, float(np.linalg.norm(grid.extent))
-    there = _Looked(found.fixed, grid, masks[0], found.moving, found.moving_grid)
-    back = _Looked(found.moving, found.moving_grid, masks[1], found.fixed, grid)
+    there = _LookedUp(found.fixed, grid, masks[0], found.moving, found.moving_grid)
+    back = _LookedUp(found.moving, found.moving_grid, masks[1], found.fixed, grid)
     device = found.fixed.device
     first = torch.as_tensor(matrix, dtype=torch.float32, device=device)
     centre = torch.tensor(grid.centre, dtype=torch.float32, device=device)
@@ -78,7 +78,7 @@ def agreeing_map(found: Descriptors, masks: tuple[Tensor, Tensor], matrix: Matri
     return best, lowest
 
 
-class _Looked:
+class _LookedUp:
     """Cells of one image that are looked up in the other one.
 
     Args:

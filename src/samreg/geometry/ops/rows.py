@@ -91,7 +91,7 @@ def _cells(points: Tensor, shape: Sequence[int]) -> tuple[Tensor, list[Tensor]]:
     low: Tensor | None = None
     parts = []
     for x, n in zip(points, shape, strict=True):
-        x = x.clamp(0, n - 1)
+        x = x.nan_to_num(0.0).clamp_(0, n - 1)  # what is no number has no corner to look up
         corner = x.floor().clamp_(max=max(n - 2, 0))
         parts.append(x.sub_(corner))
         corner = corner.to(torch.int32)
