@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from samreg.fit.solvers.adam import Adam
+from samreg.geometry.ops.adam import Adam
 
 
 @settings(deadline=None)
@@ -28,7 +28,7 @@ def test_the_steps_are_those_of_torch(seed: int, lr: float, steps: int) -> None:
 _FITS = """
 import sys
 import torch
-from samreg.fit.solvers.adam import Adam
+from samreg.geometry.ops.adam import Adam
 from samreg.geometry.ops.cells import bracket
 
 Adam(torch.zeros(3), 0.1).step(torch.ones(3))

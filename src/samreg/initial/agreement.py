@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from samreg.geometry.grid import Grid
+from samreg.geometry.ops.adam import Adam
 from samreg.geometry.ops.rows import Rows
 from samreg.initial.affine import OUTSIDE_COST, Candidate, plausible
 from samreg.initial.descriptors import Descriptors
@@ -30,10 +31,11 @@ def best_agreement(found: Descriptors, masks: tuple[Tensor, Tensor], candidates:
 
     From far away a map may be led nowhere. Those that are near each other mostly lead to the same one.
     """
+    both = _BothWays(found, masks)
     led: list[tuple[Matrix, float]] = []
     for number, candidate in enumerate(candidates):
         if not any(np.allclose(c.matrix, candidate.matrix) for c in candidates[:number]):
-            led.append(agreeing_map(found, masks, candidate.matrix))
+            led.append(_led(both, candidate.matrix))
     return min(led, key=lambda pair: pair[1])[0]
 
 
@@ -52,27 +54,38 @@ def agreeing_map(found: Descriptors, masks: tuple[Tensor, Tensor], matrix: Matri
         The map, and its mean of 1 - cosine, with a cost of its own for what the other image does not hold. It is the
         given one if the other scales by more than bodies do.
     """
-    grid = found.fixed_grid
-    d, size = grid.ndim, float(np.linalg.norm(grid.extent))
-    there = _LookedUp(found.fixed, grid, masks[0], found.moving, found.moving_grid)
-    back = _LookedUp(found.moving, found.moving_grid, masks[1], found.fixed, grid)
-    device = found.fixed.device
-    first = torch.as_tensor(matrix, dtype=torch.float32, device=device)
-    centre = torch.tensor(grid.centre, dtype=torch.float32, device=device)
-    last = torch.tensor([[0.0] * d + [1.0]], device=device)
-    change = torch.zeros(d, d + 1, device=device, requires_grad=True)
-    optimiser = torch.optim.Adam([change], lr=_LENGTH)
+    return _led(_BothWays(found, masks), matrix)
+
+
+class _BothWays:
+    """Cells of each image that are looked up in the other one; arguments as of `agreeing_map`."""
+
+    def __init__(self, found: Descriptors, masks: tuple[Tensor, Tensor]) -> None:
+        self.grid, self.device = found.fixed_grid, found.fixed.device
+        self.there = _LookedUp(found.fixed, found.fixed_grid, masks[0], found.moving, found.moving_grid)
+        self.back = _LookedUp(found.moving, found.moving_grid, masks[1], found.fixed, found.fixed_grid)
+
+    def cost(self, matrix: Tensor) -> Tensor:
+        """Mean of 1 - cosine under a map (d + 1, d + 1) of world points and under its inverse."""
+        return 0.5 * (self.there.cost(matrix) + self.back.cost(torch.linalg.inv(matrix)))
+
+
+def _led(both: _BothWays, matrix: Matrix) -> tuple[Matrix, float]:
+    d, size = both.grid.ndim, float(np.linalg.norm(both.grid.extent))
+    first = torch.as_tensor(matrix, dtype=torch.float32, device=both.device)
+    centre = torch.tensor(both.grid.centre, dtype=torch.float32, device=both.device)
+    last = torch.tensor([[0.0] * d + [1.0]], device=both.device)
+    change = torch.zeros(d, d + 1, device=both.device, requires_grad=True)
+    optimiser = Adam(change, _LENGTH)
     best, lowest = matrix, float("inf")
     for _ in range(_STEPS):
-        linear = torch.eye(d, device=device) + change[:, :d]
+        linear = torch.eye(d, device=both.device) + change[:, :d]
         shift = centre + size * change[:, d] - linear @ centre
         tried = first @ torch.cat([torch.cat([linear, shift[:, None]], 1), last])
-        cost = 0.5 * (there.cost(tried) + back.cost(torch.linalg.inv(tried)))
+        cost = both.cost(tried)
         if float(cost.detach()) < lowest:
             best, lowest = tried.detach().double().numpy(force=True), float(cost.detach())
-        optimiser.zero_grad()
-        cost.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
+        optimiser.step(torch.autograd.grad(cost, change)[0])
     if not plausible(best[None, :d, :d])[0]:
         return matrix, lowest
     return best, lowest

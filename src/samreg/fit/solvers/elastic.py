@@ -16,8 +16,8 @@ from samreg.config import ElasticConfig, FitConfig
 from samreg.fit.level import Level
 from samreg.fit.objective import Objective, has_converged
 from samreg.fit.problem import DenseProblem, Weights, working_shape
-from samreg.fit.solvers.adam import Adam
 from samreg.fit.terms.regions import Shares
+from samreg.geometry.ops.adam import Adam
 from samreg.geometry.ops.bspline import ControlGrid
 from samreg.geometry.ops.displacement import exponential, logarithm
 
