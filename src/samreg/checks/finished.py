@@ -20,7 +20,7 @@ from samreg.geometry.image import Image
 from samreg.geometry.rois import PairedRois
 from samreg.initial.overlaps import pair_overlaps
 from samreg.initial.problem import ImagePair
-from samreg.initial.search import TISSUE, on_grid, tissue_cells
+from samreg.initial.search import TISSUE, compared_fixed, on_grid
 from samreg.initial.start import Start
 from samreg.regions.regions import Regions
 from samreg.result import Agreement
@@ -119,7 +119,7 @@ class Finished:
         found = self.start.descriptors
         if found is None or not self.config.fit.is_dense:
             return None
-        tissue = tissue_cells(self.images.fixed_grey, self.images.fixed_grid, found.fixed_grid) & found.fixed.any(0)
+        tissue = compared_fixed(found, self.images)
         frame = Frame(found.fixed_grid, found.moving_grid, self.start.affine)
         moved = on_grid(self.fitted.displacement, self.images.fixed_grid, found.fixed_grid)
         warped = functional.normalize(frame.warp(found.moving, frame.identity() + moved), dim=0)

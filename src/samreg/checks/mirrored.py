@@ -6,7 +6,7 @@ import numpy as np
 
 from samreg.checks.finished import Finished
 from samreg.initial.affine import Candidate, choose
-from samreg.initial.search import tissue_cells
+from samreg.initial.search import compared_fixed
 from samreg.result import CheckResult
 from samreg.types import Matrix
 
@@ -44,7 +44,7 @@ def mirror_gains(finished: Finished) -> dict[int, float]:
     found, images = finished.start.descriptors, finished.images
     if found is None:
         return {}
-    mask = tissue_cells(images.fixed_grey, images.fixed_grid, found.fixed_grid) & found.fixed.any(0)
+    mask = compared_fixed(found, images)
     middle = finished.body_points("moving", 2_000).mean(axis=0)
     candidates = [Candidate("as it is", finished.start.affine)]
     grid = images.moving_grid

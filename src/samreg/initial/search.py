@@ -28,6 +28,7 @@ __all__ = [
     "behind_search",
     "both_ways",
     "compared",
+    "compared_fixed",
     "embedding_cost",
     "on_grid",
     "one_way",
@@ -73,10 +74,13 @@ def affine_start(found: Descriptors, images: ImagePair, seed: int) -> tuple[Matr
 
 def compared(found: Descriptors, images: ImagePair) -> tuple[Tensor, Tensor]:
     """Which cells of the fixed and of the moving image are compared: those that count and hold tissue."""
-    return (
-        tissue_cells(images.fixed_grey, images.fixed_grid, found.fixed_grid) & found.fixed.any(0),
-        tissue_cells(images.moving_grey, images.moving_grid, found.moving_grid) & found.moving.any(0),
-    )
+    moving = tissue_cells(images.moving_grey, images.moving_grid, found.moving_grid) & found.moving.any(0)
+    return compared_fixed(found, images), moving
+
+
+def compared_fixed(found: Descriptors, images: ImagePair) -> Tensor:
+    """`compared` of the fixed image alone."""
+    return tissue_cells(images.fixed_grey, images.fixed_grid, found.fixed_grid) & found.fixed.any(0)
 
 
 def _middle(grid: Grid, mask: Tensor) -> np.ndarray:
@@ -118,7 +122,7 @@ def _cost_behind_search(found: Descriptors, affine: Matrix, mask: Tensor) -> flo
 
 def embedding_cost(found: Descriptors, images: ImagePair, matrix: Matrix) -> float:
     """Mean cost of the descriptors in the tissue of the fixed image under a map (d + 1, d + 1); lower is better."""
-    mask, _ = compared(found, images)
+    mask = compared_fixed(found, images)
     one = [Candidate("map", matrix)]
     return choose(one, found.fixed, found.fixed_grid, mask, found.moving, found.moving_grid).costs["map"]
 

@@ -36,7 +36,6 @@ _FAR = 0.05
 """Distance of landmarks under a start, as a share of the fixed image's diagonal, from which the start is doubted."""
 _JUDGED_AT = (1, 2)
 """Levels at which edges judge where the embeddings put things: 1/48 and 1/96 of the image."""
-
 _UNSURE = 0.7
 """Cost of the first candidate from which it is not taken for the best one. Matches between people have .64 to .66 in
 abdomens of one modality and .26 to .5 in brains, lungs and hippocampi; CT and MR have .73 to .93, prostates .7 to
@@ -138,13 +137,16 @@ def _searched(
         return start
     found = Descriptors.of(fixed, moving)
     start = replace(start, descriptors=found)
-    candidates = [Candidate("headers", start.affine)]
+    candidates = looked_at = [Candidate("headers", start.affine)]
     if not images.same_slices:
         affine, record, candidates = affine_start(found, images, config.seed)
         start = with_landmarks(replace(start, affine=affine, record=record), images)
         candidates = [Candidate("start", start.affine), *candidates] if start.notes else candidates
+        # Grey values look at the centres of tissue only where the embeddings do not say where the images lie.
+        unsure = record.costs[record.chosen] > _UNSURE
+        looked_at = [c for c in candidates if unsure or c.name != "tissue"]
     if not images.same_slices or not config.fit.is_dense:
-        start = _refined(images, start, found, candidates, config)
+        start = _refined(images, start, found, looked_at, config)
     if not config.fit.is_dense:
         return start
     if not images.same_slices and not start.alike and not start.notes:
