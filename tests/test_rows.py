@@ -7,9 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from samreg.fit.terms.embeddings import _Cosine
 from samreg.geometry.ops.resample import sample_border
-from samreg.geometry.ops.rows import Rows
+from samreg.geometry.ops.rows import Rows, cosines
 
 SHAPES = st.lists(st.integers(1, 6), min_size=2, max_size=3)
 
@@ -57,8 +56,8 @@ def test_the_derivative_of_a_cosine(zero: bool) -> None:
     vectors = torch.randn(7, 4, generator=random, dtype=torch.float64)
     if zero:
         vectors[2] = 0.0
-        assert float(_Cosine.apply(vectors, units)[2]) == 0.0
+        assert float(cosines(vectors, units)[2]) == 0.0
         return
     vectors.requires_grad_(True)
-    assert torch.allclose(_Cosine.apply(vectors, units), torch.nn.functional.cosine_similarity(vectors, units))
-    assert torch.autograd.gradcheck(lambda v: _Cosine.apply(v, units), (vectors,))
+    assert torch.allclose(cosines(vectors, units), torch.nn.functional.cosine_similarity(vectors, units))
+    assert torch.autograd.gradcheck(lambda v: cosines(v, units), (vectors,))

@@ -27,6 +27,7 @@ __all__ = [
     "mutual_matches",
     "plausible",
     "ransac_affine",
+    "same_map",
 ]
 
 _MAX_CELLS = 4000
@@ -190,6 +191,11 @@ class Candidate:
 
     name: str
     matrix: Matrix
+
+
+def same_map(candidate: Candidate, others: Sequence[Candidate]) -> Candidate | None:
+    """The first of other candidates that is the same map; None if there is none."""
+    return next((c for c in others if np.allclose(c.matrix, candidate.matrix)), None)
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from samreg.geometry.grid import Grid
 from samreg.geometry.ops.adam import Adam
-from samreg.geometry.ops.rows import Rows
-from samreg.initial.affine import OUTSIDE_COST, Candidate, plausible
+from samreg.geometry.ops.rows import Rows, cosines
+from samreg.initial.affine import OUTSIDE_COST, Candidate, plausible, same_map
 from samreg.initial.descriptors import Descriptors
 from samreg.types import Matrix
 
@@ -22,8 +22,6 @@ _CELLS = 4000
 _STEPS = 80
 _LENGTH = 0.01
 """Of the first steps: change of the linear part, and shift as a share of the fixed image's diagonal."""
-_LEAST = 1e-12
-"""Squared length below which a vector has none."""
 
 
 def best_agreement(found: Descriptors, masks: tuple[Tensor, Tensor], candidates: Sequence[Candidate]) -> Matrix:
@@ -34,7 +32,7 @@ def best_agreement(found: Descriptors, masks: tuple[Tensor, Tensor], candidates:
     both = _BothWays(found, masks)
     led: list[tuple[Matrix, float]] = []
     for number, candidate in enumerate(candidates):
-        if not any(np.allclose(c.matrix, candidate.matrix) for c in candidates[:number]):
+        if same_map(candidate, candidates[:number]) is None:
             led.append(_led(both, candidate.matrix))
     return min(led, key=lambda pair: pair[1])[0]
 
@@ -119,7 +117,5 @@ class _LookedUp:
         to_cells = self.to_index @ matrix
         at = self.points @ to_cells[:d, :d].T + to_cells[:d, d]
         inside = ((at >= -0.5) & (at <= self.most)).all(-1)
-        found = self.others.at(at)
-        length = found.square().sum(1).clamp(min=_LEAST).sqrt()
-        cost = torch.where(inside, 1 - (found * self.vectors).sum(1) / length, OUTSIDE_COST)
+        cost = torch.where(inside, 1 - cosines(self.others.at(at), self.vectors), OUTSIDE_COST)
         return cost.sum() / max(1, len(cost))

@@ -14,7 +14,7 @@ from samreg.geometry.frame import Frame
 from samreg.geometry.grid import Grid
 from samreg.geometry.ops.displacement import per_axis, rescale
 from samreg.geometry.ops.resample import resize
-from samreg.initial.affine import Candidate, choose, mean_cost, mutual_matches, ransac_affine
+from samreg.initial.affine import Candidate, choose, mean_cost, mutual_matches, ransac_affine, same_map
 from samreg.initial.descriptors import Descriptors
 from samreg.initial.discrete import Search, coupled_convex, descriptor_cost, make_consistent
 from samreg.initial.problem import ImagePair
@@ -103,14 +103,14 @@ def behind_search(found: Descriptors, images: ImagePair, candidates: Sequence[Ca
     """
     masks = compared(found, images)
     costs: dict[str, float] = {}
-    for c in candidates:
-        same = next((d.name for d in candidates if d.name in costs and np.allclose(d.matrix, c.matrix)), None)
+    for number, c in enumerate(candidates):
+        same = same_map(c, candidates[:number])
         if same is None:
             there = _cost_behind_search(found, c.matrix, masks[0])
             back = _cost_behind_search(found.swapped, np.linalg.inv(c.matrix), masks[1])
             costs[c.name] = 0.5 * (there + back)
         else:
-            costs[c.name] = costs[same]
+            costs[c.name] = costs[same.name]
     return costs
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -13,7 +11,7 @@ from samreg.geometry.frame import Frame
 from samreg.geometry.grid import Grid
 from samreg.geometry.ops.displacement import per_axis
 from samreg.geometry.ops.resample import resize, sample_border
-from samreg.geometry.ops.rows import Rows
+from samreg.geometry.ops.rows import Rows, cosines
 from samreg.initial.descriptors import Descriptors
 from samreg.types import Matrix
 
@@ -21,8 +19,6 @@ __all__ = ["EmbeddingTerm"]
 
 _CHANNELS = 16
 """Principal components of the embedding that drive the fit; the search before it used more."""
-_LEAST = 1e-12
-"""Squared length below which a vector has none."""
 
 
 class EmbeddingTerm:
@@ -61,7 +57,7 @@ class EmbeddingTerm:
         """
         cells = self.frame.identity() + self._at_cells(u) * self.scale
         at = self.frame.moving_index(cells)
-        cosine: Tensor = _Cosine.apply(self.moving.at(at).flatten(0, -2), self.fixed)
+        cosine = cosines(self.moving.at(at).flatten(0, -2), self.fixed)
         cost = 1 - cosine.reshape(cells.shape[1:])
         held = self.frame.holds(at.detach())
         if held is not None:
@@ -77,27 +73,6 @@ class EmbeddingTerm:
     def _at_cells(self, values: Tensor) -> Tensor:
         """(c, *level shape) at the cells of the embedding."""
         return values if self.cells is None else sample_border(values, self.cells)
-
-
-class _Cosine(torch.autograd.Function):
-    """Cosines of vectors (n, c) with unit vectors (n, c), (n,), differentiable in the first.
-
-    By formula, d cos / d w = f / |w| - cos w / |w|^2: autograd goes through the vectors three times as often.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, vectors: Tensor, units: Tensor) -> Tensor:
-        ones = units.new_ones(units.shape[1])
-        length = (vectors.square() @ ones).clamp(min=_LEAST).sqrt()
-        cosine = (units * vectors) @ ones / length
-        ctx.save_for_backward(vectors, units, length, cosine)
-        return cosine
-
-    @staticmethod
-    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, None]:
-        vectors, units, length, cosine = ctx.saved_tensors
-        share = slopes[0] / length
-        return (units * share[:, None]).addcmul_(vectors, (-share * cosine / length)[:, None]), None
 
 
 def _thinned(values: Tensor, grid: Grid) -> tuple[Tensor, Grid]:

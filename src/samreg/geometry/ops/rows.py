@@ -1,6 +1,6 @@
 """Many channels at continuous indices. The channels of a voxel lie side by side, so that one is not looked up for each.
 
-On a processor this takes a quarter of the time of `grid_sample` and of its derivative.
+On a processor a look takes a quarter of the time of `grid_sample`, and with its derivative less than half.
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ from torch.nn import functional
 
 from samreg.geometry.ops.resample import sample_border
 
-__all__ = ["Rows"]
+__all__ = ["Rows", "cosines"]
+
+_LEAST = 1e-12
+"""Squared length below which a vector has none."""
 
 
 class Rows:
@@ -58,6 +61,30 @@ class Rows:
             .T.contiguous()
             for axis in range(1, 1 + len(self.shape))
         )
+
+
+def cosines(vectors: Tensor, units: Tensor) -> Tensor:
+    """Cosines of vectors (n, c) with unit vectors (n, c), (n,), differentiable in the first."""
+    found: Tensor = _Cosine.apply(vectors, units)
+    return found
+
+
+class _Cosine(torch.autograd.Function):
+    """By formula, d cos / d w = f / |w| - cos w / |w|^2: autograd goes through the vectors three times as often."""
+
+    @staticmethod
+    def forward(ctx: Any, vectors: Tensor, units: Tensor) -> Tensor:
+        ones = units.new_ones(units.shape[1])
+        length = (vectors.square() @ ones).clamp(min=_LEAST).sqrt()
+        cosine = (units * vectors) @ ones / length
+        ctx.save_for_backward(vectors, units, length, cosine)
+        return cosine
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, None]:
+        vectors, units, length, cosine = ctx.saved_tensors
+        share = slopes[0] / length
+        return (units * share[:, None]).addcmul_(vectors, (-share * cosine / length)[:, None]), None
 
 
 class _Sampled(torch.autograd.Function):
