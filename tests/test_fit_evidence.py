@@ -134,6 +134,16 @@ def test_an_image_that_is_the_other_one_resampled_is_known(order: int, contrast:
     assert apart(shift=0.5) == pytest.approx(0.5, rel=0.3)
 
 
+def test_a_copy_that_is_half_blank_is_a_copy_of_the_other_half() -> None:
+    a = _texture(0)
+    copy, grid, affine = _turned(a, 3)
+    copy[:, :33] = 0.0
+    assert apart_if_resampled(GreyPyramid(a, GRID, copy, grid, 10_000), affine) < RESAMPLED
+    bent, _, _ = _turned(a, 3, bend=0.5)
+    bent[:, :33] = 0.0
+    assert apart_if_resampled(GreyPyramid(a, GRID, bent, grid, 10_000), affine) > RESAMPLED
+
+
 def test_images_that_hardly_overlap_or_hold_nothing_are_no_copies() -> None:
     a = _texture(0)
     away = np.eye(3)

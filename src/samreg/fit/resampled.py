@@ -19,7 +19,7 @@ and .04 behind a map that is a little off; copies bent by half a voxel have .14 
 values .17 to .97 (brain, hippocampus, heart, prostate, CT; a bent heart, whose slices are thick, .05)."""
 _MOST_POINTS = 200_000
 _LEAST_SHARE = 0.2
-"""Share of the smaller image that both have to hold."""
+"""Share of what one image shows, the one that shows less, that both have to show."""
 _SMOOTH = 0.5
 """Standard deviation, in voxels of the copy, of the smoothing that keeps a coarse one from aliasing."""
 _HOPELESS = 1.0
@@ -76,10 +76,12 @@ def _apart(original: _Side, copy: _Side, joint: Matrix) -> float:
         seen &= copy.counts.ravel()[chosen]
     if original.counts is not None:
         seen &= ndimage.map_coordinates(original.counts, at, order=0, mode="nearest")
-    # Values outside a window were clipped: they say nothing.
-    seen &= (wanted > 0) & (wanted < 1)
-    held = original.values.size / abs(float(np.linalg.det(joint))) / step
-    if int(seen.sum()) < max(2, _LEAST_SHARE * min(len(chosen), held)):
+    # Values outside a window were clipped: they say nothing. One image may be blank where the other is not.
+    unclipped = (wanted > 0) & (wanted < 1)
+    nearest = ndimage.map_coordinates(original.values, at, order=0, mode="nearest")
+    seen &= unclipped & (nearest > 0) & (nearest < 1)
+    held = int(((original.values > 0) & (original.values < 1)).sum()) / abs(float(np.linalg.det(joint))) / step
+    if int(seen.sum()) < max(2, _LEAST_SHARE * min(int(unclipped.sum()), held)):
         return float("inf")
     at, wanted = at[:, seen], wanted[seen].astype(np.float64)
     ratio = np.linalg.norm(joint[:-1, :-1], axis=1)[::-1]

@@ -281,7 +281,8 @@ def _copied(pyramid: GreyPyramid, matrix: Matrix, kind: Kind) -> float:
     # Values outside a window were clipped, by each image at its own ends.
     unclipped = inside & (f > 0) & (f < 1)
     seen = unclipped & (w > 0) & (w < 1)
-    if not bool(seen.any()) or int(seen.sum()) < _LEAST_COUNTS * int(unclipped.sum()):
+    # One image may be blank where the other is not.
+    if not bool(seen.any()) or int(seen.sum()) < _LEAST_OVERLAP * int(unclipped.sum()):
         return 0.0
     x, y = (v[seen].double() - v[seen].double().mean() for v in (f, w))
     left = 1 - float((x @ y) ** 2 / ((x @ x) * (y @ y)).clamp(min=1e-12))
