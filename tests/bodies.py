@@ -16,6 +16,7 @@ OBLIQUE = Grid(
 # Isotropic: what tools that count in voxels work on is the grid itself.
 CUBE = Grid((30, 32, 34), (1.5, 1.5, 1.5), (5, 6, 7), OBLIQUE.direction)
 STACK = Grid((7, 40, 44), (1.5, 1.5, 8.0), (-20, 10, 5))
+FLAT = Grid((52, 60), (1.4, 1.6), (12, -30), ((0.96, 0.28), (0.28, -0.96)))
 
 
 def phantom(grid: Grid, seed: int = 0) -> np.ndarray:

@@ -81,14 +81,15 @@ def _solve_slices(fixed: Image, moving: Image, *, intra_subject: bool, threads: 
 
 
 def _method(name: str, metric: str, text: str) -> Method:
+    counts = ["x".join(map(str, _ITERATIONS[d])) for d in (3, 2)]
     settings = {
         "affine": "rigid, then affine with mutual information (SyNRA; between subjects only)",
-        "deformable": f"SyN, {text}, {'x'.join(map(str, _ITERATIONS[3]))} iterations",
+        "deformable": f"SyN, {text}, {counts[0]} iterations ({counts[1]} in 2D)",
     }
-    return Method(name, partial(_solve, metric=metric), settings, "antspyx", "ants", _INSTALL)
+    return Method(name, partial(_solve, metric=metric), settings, "antspyx", "ants", _INSTALL, dimensions=(2, 3))
 
 
-ANTS = _method("ants", "CC", f"cross-correlation of radius {_CC_RADIUS[3]}")
+ANTS = _method("ants", "CC", f"cross-correlation of radius {_CC_RADIUS[3]} ({_CC_RADIUS[2]} in 2D)")
 ANTS_MI = _method("ants-mi", "mattes", f"mutual information of {_MI_BINS} bins")
 ANTS_2D = Method(
     "ants2d",

@@ -145,6 +145,7 @@ ELASTIX = Method(
     "itk-elastix",
     "itk",
     _INSTALL,
+    dimensions=(2, 3),
 )
 
 ELASTIX_2D = Method(

@@ -24,26 +24,28 @@ __all__ = ["GREEDY"]
 
 _ITERATIONS = "100x100x50"
 _METRIC = "NCC 4x4x4"
+_METRIC_2D = "NCC 4x4"
 _SIGMAS = "3mm 1mm"
 
 
 def _solve(fixed: Image, moving: Image, *, intra_subject: bool, threads: int) -> DisplacementField:
-    from picsl_greedy import Greedy3D
+    from picsl_greedy import Greedy2D, Greedy3D
 
-    tool = Greedy3D()
+    d = fixed.grid.ndim
+    tool = Greedy2D() if d == 2 else Greedy3D()
     work = with_interpolated_slices(fixed)
     images = {"fixed": to_sitk(work), "moving": to_sitk(moving)}
-    common = f"-threads {threads} -float"
-    affine = np.eye(4)
+    common, metric = f"-threads {threads} -float", _METRIC if d == 3 else _METRIC_2D
+    affine = np.eye(d + 1)
     start = ""
     if not intra_subject:
         # Not NMI: on each of three prostates tried, its map scaled one image by ten and more.
-        command = f"-i fixed moving -a -dof 12 -m {_METRIC} -n 200x100x50 -ia-image-centers -o affine {common}"
+        command = f"-i fixed moving -a -dof 12 -m {metric} -n 200x100x50 -ia-image-centers -o affine {common}"
         quiet(tool.execute, command, **images, affine=None)
         affine = ras_to_lps(np.asarray(tool["affine"]))
         start = "-it affine"
     # Sigmas in voxels would smooth a thick slice into its neighbours; millimetres do not.
-    command = f"-i fixed moving {start} -m {_METRIC} -n {_ITERATIONS} -s {_SIGMAS} -o warp {common}"
+    command = f"-i fixed moving {start} -m {metric} -n {_ITERATIONS} -s {_SIGMAS} -o warp {common}"
     quiet(tool.execute, command, **images, warp=None)
     return after_affine(at_voxels(field_from_sitk(tool["warp"], work.grid), fixed.grid), affine)
 
@@ -60,4 +62,5 @@ GREEDY = Method(
     "picsl-greedy",
     "picsl_greedy",
     install_command("peers", "picsl-greedy"),
+    dimensions=(2, 3),
 )

@@ -43,7 +43,8 @@ MOST_ANISOTROPIC = 2.5
 FEWEST_SLICES = 16
 """Slices below which it adds some, however thin: a pyramid that halves twice then still has four."""
 
-_RAS_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_RAS_LPS = {2: np.diag([-1.0, -1.0, 1.0]), 3: np.diag([-1.0, -1.0, 1.0, 1.0])}
+"""By dimension."""
 
 
 def to_sitk(image: Image) -> sitk.Image:
@@ -84,8 +85,9 @@ def after_affine(warp: DisplacementField, affine: Matrix) -> DisplacementField:
 
 
 def ras_to_lps(matrix: Matrix) -> Matrix:
-    """A homogeneous 4 x 4 map of RAS points as a map of LPS points; the inverse of itself."""
-    result: Matrix = _RAS_LPS @ np.asarray(matrix, dtype=float) @ _RAS_LPS
+    """A homogeneous (d + 1, d + 1) map of RAS points as a map of LPS points; the inverse of itself."""
+    flip = _RAS_LPS[len(matrix) - 1]
+    result: Matrix = flip @ np.asarray(matrix, dtype=float) @ flip
     return result
 
 
