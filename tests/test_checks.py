@@ -34,7 +34,7 @@ from samreg.checks import (
     start,
     swapped,
 )
-from samreg.checks.finished import Finished, body_of
+from samreg.checks.finished import Finished
 from samreg.checks.judge import judge
 from samreg.checks.registry import EXPENSIVE, EXPENSIVE_IN_VOLUMES, run_checks
 from samreg.checks.score import score_of
@@ -49,6 +49,7 @@ from samreg.geometry.phantom import phantom
 from samreg.initial.descriptors import Descriptors
 from samreg.initial.problem import ImagePair
 from samreg.initial.start import Start
+from samreg.regions.slices import body_of
 from samreg.report import render_registration
 from samreg.result import CheckResult, verdict_of
 

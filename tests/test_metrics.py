@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from samreg import DisplacementField, Grid, metrics
+from samreg import DisplacementField, Grid, Image, metrics
 from samreg.errors import GeometryError
 from samreg.geometry.rois import Roi, RoiSet
 from samreg.lab.pseudo_rois import _warped
+from samreg.metrics import FieldCase
 from samreg.metrics.score import measure
 from worlds import GRIDS
 
@@ -178,6 +179,28 @@ def test_folding_is_counted_before_any_clipping() -> None:
     assert metrics.folding_fraction(determinant) == 0.5
     assert metrics.sdlogj(determinant) == pytest.approx(np.std(np.log([1.0, 2.0])))
     assert np.isnan(metrics.sdlogj(np.asarray([-1.0])))
+
+
+def test_what_is_implausible_is_counted_in_the_body_alone() -> None:
+    grid = Grid((8, 10), (1.0, 2.0))
+    determinant = np.ones(grid.shape)
+    determinant[:, 0] = 0.1
+    determinant[0, 5:7] = 0.2, 3.5
+    determinant[1, 5:7] = 0.31, 2.9
+    body = np.zeros(grid.shape, dtype=bool)
+    body[:2, 5:7] = True
+    assert metrics.implausible_fraction(determinant, body) == 0.5
+    assert np.isnan(metrics.implausible_fraction(determinant, np.zeros_like(body)))
+    # The body of an image is what is bright, with the holes in it.
+    ring = np.zeros((20, 20), dtype=np.float32)
+    ring[2:12, 2:12] = 100.0
+    ring[4:10, 4:10] = 0.0
+    u = np.zeros((20, 20, 2), dtype=np.float32)
+    u[..., 0] = 3.0 * np.maximum(np.arange(20) - 5.0, 0.0)
+    image = Image(ring, Grid((20, 20), (1.0, 1.0)))
+    found = measure(FieldCase(DisplacementField(u, image.grid), image))["implausible_fraction"]
+    assert found == pytest.approx(0.6)  # columns 6 to 11 of 2 to 11 grow fourfold
+    assert "implausible_fraction" not in measure(FieldCase(DisplacementField(u, image.grid)))
 
 
 def test_learn2reg_variant_adds_three_and_clips() -> None:

@@ -141,7 +141,9 @@ def test_the_records_of_a_pair_leave_out_what_was_given(tmp_path: Path) -> None:
     one, two = mask(STACK, 0, *BOX), mask(STACK, 0, *OTHER)
     pairs = paired(STACK, [one, two], [one, two], [1.0, 1.0])
     pairs = dataclasses.replace(pairs, given=np.asarray([True, False]))
-    found = score(record, DisplacementField.identity(STACK), STACK, pairs, 0)
+    image = Image(labels.astype(np.float32), STACK)
+    found = score(record, DisplacementField.identity(STACK), image, STACK, pairs, 0)
     assert found["pair_recall"] == {"1": 0.0, "2": 1.0}
     assert (found["pair_precision"], found["n_pairs"]) == (1.0, 1.0)
-    assert "pair_recall" not in score(record, DisplacementField.identity(STACK), STACK)
+    assert found["implausible_fraction"] == 0.0
+    assert "pair_recall" not in score(record, DisplacementField.identity(STACK), image, STACK)

@@ -8,7 +8,6 @@ from functools import cached_property
 from typing import Literal
 
 import numpy as np
-from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
@@ -20,13 +19,14 @@ from samreg.geometry.image import Image
 from samreg.geometry.rois import PairedRois
 from samreg.initial.overlaps import pair_overlaps
 from samreg.initial.problem import ImagePair
-from samreg.initial.search import TISSUE, compared_fixed, on_grid
+from samreg.initial.search import compared_fixed, on_grid
 from samreg.initial.start import Start
 from samreg.regions.regions import Regions
+from samreg.regions.slices import body_of
 from samreg.result import Agreement
 from samreg.types import MaskArray, Points, ScalarArray
 
-__all__ = ["Embeddings", "Finished", "body_of", "every"]
+__all__ = ["Embeddings", "Finished", "every"]
 
 _BODY_SIZE = 128
 """Voxels along an axis with which a body is measured at most."""
@@ -142,13 +142,3 @@ class Finished:
 def every(shape: tuple[int, ...]) -> tuple[slice, ...]:
     """The slices that leave at most 128 voxels along each axis."""
     return tuple(slice(None, None, -(-n // _BODY_SIZE)) for n in shape)
-
-
-def body_of(grey: ScalarArray) -> MaskArray:
-    """Where an image shows a body: above the background, holes filled; everywhere if nothing is above it.
-
-    Args:
-        grey: grey values in [0, 1].
-    """
-    body: MaskArray = ndimage.binary_fill_holes(grey > TISSUE)
-    return body if body.any() else np.ones(grey.shape, dtype=bool)

@@ -18,12 +18,12 @@ from samreg.initial.affine import Candidate, choose, mean_cost, mutual_matches, 
 from samreg.initial.descriptors import Descriptors
 from samreg.initial.discrete import Search, coupled_convex, descriptor_cost, make_consistent
 from samreg.initial.problem import ImagePair
+from samreg.regions.slices import TISSUE
 from samreg.result import StartRecord
 from samreg.types import Matrix, ScalarArray
 
 __all__ = [
     "MATCH_TOLERANCE",
-    "TISSUE",
     "affine_start",
     "behind_search",
     "both_ways",
@@ -35,8 +35,6 @@ __all__ = [
     "tissue_cells",
 ]
 
-TISSUE = 0.03
-"""Grey value in [0, 1] above which a place is not background."""
 MATCH_TOLERANCE = 0.06
 """Distance up to which a match agrees with an affine map, as a share of the fixed image's diagonal."""
 _MIN_INLIERS = 0.08

@@ -170,7 +170,7 @@ def evaluate_pair(
         if reason:
             return record | {"status": "not_applicable", "error": reason}
         output = method.run(fixed, moving, intra_subject=pair.intra_subject, threads=threads)
-        found = score(pair, output.field, moving.grid, output.pairs, output.slice_axis)
+        found = score(pair, output.field, fixed, moving.grid, output.pairs, output.slice_axis)
         if pseudo_rois:
             found |= score_pseudo_rois(fixed, moving, output.field, pseudo_rois)
         record |= {

@@ -16,7 +16,7 @@ from samreg.metrics.distance import (
 from samreg.metrics.metric import FieldCase, LabelCase, Metric, PairsCase, PointCase, all_metrics
 from samreg.metrics.overlap import dice, lost_labels
 from samreg.metrics.paired import pair_precision, pair_recall
-from samreg.metrics.regularity import folding_fraction, sdlogj, sdlogj_l2r
+from samreg.metrics.regularity import folding_fraction, implausible_fraction, sdlogj, sdlogj_l2r
 from samreg.metrics.values import label_values, mean, single_number
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "dice",
     "folding_fraction",
     "hd95",
+    "implausible_fraction",
     "label_values",
     "lost_labels",
     "mean",

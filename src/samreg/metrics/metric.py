@@ -17,6 +17,7 @@ from samreg import plugins
 from samreg.errors import ConfigError, PluginError
 from samreg.geometry.field import DisplacementField
 from samreg.geometry.grid import Grid
+from samreg.geometry.image import Image
 from samreg.geometry.rois import PairedRois
 from samreg.metrics.label_overlaps import LabelOverlaps
 from samreg.metrics.values import label_values
@@ -36,6 +37,7 @@ BUILT_IN = {
     "hd95": "samreg.metrics.distance:HD95",
     "folding_fraction": "samreg.metrics.regularity:FOLDING_FRACTION",
     "sdlogj": "samreg.metrics.regularity:SDLOGJ",
+    "implausible_fraction": "samreg.metrics.regularity:IMPLAUSIBLE_FRACTION",
     "sdlogj_l2r": "samreg.metrics.regularity:SDLOGJ_L2R",
     "lost_labels": "samreg.metrics.overlap:LOST_LABELS",
     "pair_recall": "samreg.metrics.paired:PAIR_RECALL",
@@ -53,9 +55,11 @@ class FieldCase:
 
     Args:
         field: on the fixed grid.
+        fixed: the fixed image; None where a metric has to do without it.
     """
 
     field: DisplacementField
+    fixed: Image | None = None
 
     @cached_property
     def determinant(self) -> np.ndarray:

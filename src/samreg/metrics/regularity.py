@@ -7,10 +7,22 @@ import numpy as np
 from samreg.errors import GeometryError
 from samreg.geometry.field import DisplacementField
 from samreg.metrics.metric import FieldCase, Metric
+from samreg.regions.slices import body_of, window
 
-__all__ = ["FOLDING_FRACTION", "SDLOGJ", "SDLOGJ_L2R", "folding_fraction", "sdlogj", "sdlogj_l2r"]
+__all__ = [
+    "FOLDING_FRACTION",
+    "IMPLAUSIBLE_FRACTION",
+    "SDLOGJ",
+    "SDLOGJ_L2R",
+    "folding_fraction",
+    "implausible_fraction",
+    "sdlogj",
+    "sdlogj_l2r",
+]
 
 _FEWEST_VOXELS = 5
+_PLAUSIBLE = 0.3, 3.0
+"""Jacobian determinants that organs of two people may need."""
 
 
 def folding_fraction(determinant: np.ndarray) -> float:
@@ -20,6 +32,21 @@ def folding_fraction(determinant: np.ndarray) -> float:
         determinant: det(I + grad u) at each voxel, as `DisplacementField.jacobian_determinant` gives it.
     """
     return float(np.mean(np.asarray(determinant) <= 0))
+
+
+def implausible_fraction(determinant: np.ndarray, body: np.ndarray) -> float:
+    """Share of the voxels of the body that shrink to less than 0.3 of their volume or grow to more than 3 times of it.
+
+    Args:
+        determinant: det(I + grad u) at each voxel.
+        body: booleans of the same shape.
+
+    Returns:
+        NaN if there is no body.
+    """
+    inside = np.asarray(determinant)[np.asarray(body, dtype=bool)]
+    low, high = _PLAUSIBLE
+    return float(((inside < low) | (inside > high)).mean()) if inside.size else float("nan")
 
 
 def sdlogj(determinant: np.ndarray) -> float:
@@ -69,6 +96,13 @@ def _folding_fraction(case: FieldCase) -> float:
     return folding_fraction(case.determinant)
 
 
+def _implausible_fraction(case: FieldCase) -> float | None:
+    image = case.fixed
+    if image is None:
+        return None
+    return implausible_fraction(case.determinant, body_of(window(image.with_data(image.grey()))))
+
+
 def _sdlogj(case: FieldCase) -> float:
     return sdlogj(case.determinant)
 
@@ -79,5 +113,6 @@ def _sdlogj_l2r(case: FieldCase) -> float | None:
 
 
 FOLDING_FRACTION = Metric("folding", "field", _folding_fraction, unit="%", better="lower", digits=3)
+IMPLAUSIBLE_FRACTION = Metric("implausible", "field", _implausible_fraction, unit="%", better="lower", digits=2)
 SDLOGJ = Metric("SDlogJ", "field", _sdlogj, digits=3)
 SDLOGJ_L2R = Metric("SDlogJ of Learn2Reg", "field", _sdlogj_l2r, digits=3, in_tables=False)

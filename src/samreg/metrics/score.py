@@ -10,6 +10,7 @@ from samreg.errors import DatasetError
 from samreg.files import to_json
 from samreg.geometry.field import DisplacementField
 from samreg.geometry.grid import Grid
+from samreg.geometry.image import Image
 from samreg.geometry.rois import PairedRois
 from samreg.io.tables import PairRecord
 from samreg.metrics.metric import FieldCase, LabelCase, PairsCase, PointCase, Value, all_metrics
@@ -32,13 +33,19 @@ def measure(case: FieldCase | LabelCase | PointCase | PairsCase) -> dict[str, Va
 
 
 def score(
-    pair: PairRecord, field: DisplacementField, moving: Grid, pairs: PairedRois | None = None, axis: int | None = None
+    pair: PairRecord,
+    field: DisplacementField,
+    fixed: Image,
+    moving: Grid,
+    pairs: PairedRois | None = None,
+    axis: int | None = None,
 ) -> dict[str, Any]:
     """Every metric that the pair has the material for.
 
     Args:
         pair: the pair; its labels and landmarks are read from its files.
         field: the transform, on the fixed grid.
+        fixed: the fixed image.
         moving: grid of the moving image.
         pairs: the pairs of regions of the registration; None for a method that has none.
         axis: array axis of the stack of thick slices that both images share; None where they share none.
@@ -53,7 +60,7 @@ def score(
     from samreg.io.images import read_labels
     from samreg.io.landmarks import read_landmarks
 
-    found = measure(FieldCase(field))
+    found = measure(FieldCase(field, fixed))
     if pair.fixed_labels is not None and pair.moving_labels is not None:
         fixed_labels, grid = read_labels(pair.fixed_labels)
         moving_labels, moving_grid = read_labels(pair.moving_labels)

@@ -6,13 +6,17 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from scipy import ndimage
 
 from samreg.errors import ConfigError
 from samreg.geometry.grid import Grid
 from samreg.geometry.image import Image
-from samreg.types import VoxelArray
+from samreg.types import MaskArray, ScalarArray, VoxelArray
 
-__all__ = ["SlicePlan", "nearest_masks", "plan_slices", "slice_step", "window"]
+__all__ = ["TISSUE", "SlicePlan", "body_of", "nearest_masks", "plan_slices", "slice_step", "window"]
+
+TISSUE = 0.03
+"""Grey value in [0, 1] above which a place is not background."""
 
 _BLACK_AND_WHITE = (0.5, 99.5)
 """Percentiles of the foreground."""
@@ -57,6 +61,16 @@ def window(image: Image, hounsfield: str = "auto") -> VoxelArray:
         low, high = float(data.min()), float(data.max())
     result: VoxelArray = np.clip((data - low) / max(high - low, 1e-12), 0.0, 1.0).astype(np.float32)
     return result
+
+
+def body_of(grey: ScalarArray) -> MaskArray:
+    """Where an image shows a body: above the background, holes filled; everywhere if nothing is above it.
+
+    Args:
+        grey: grey values in [0, 1].
+    """
+    body: MaskArray = ndimage.binary_fill_holes(grey > TISSUE)
+    return body if body.any() else np.ones(grey.shape, dtype=bool)
 
 
 def _looks_like_ct(image: Image) -> bool:

@@ -16,6 +16,7 @@ from samreg.geometry.field import DisplacementField
 from samreg.geometry.grid import Grid
 from samreg.geometry.image import Image
 from samreg.geometry.rois import PairedRois
+from samreg.regions.slices import TISSUE
 
 __all__ = [
     "Plane",
@@ -202,8 +203,6 @@ def shown_window(image: Image) -> tuple[float, float]:
 def body_in_slices(image: Image) -> np.ndarray:
     """(*shape) booleans: where an image shows a body, with what it encloses in each slice."""
     from scipy import ndimage
-
-    from samreg.initial.search import TISSUE  # loads torch
 
     low, high = black_and_white(image)
     body: np.ndarray = (image.grey() - low) / (high - low) > TISSUE

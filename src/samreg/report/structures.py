@@ -18,6 +18,7 @@ from samreg.geometry.image import Image
 from samreg.geometry.rois import PairedRois, RoiSet, flat_iou
 from samreg.io.palette import RGB, colours_apart
 from samreg.metrics.pair_overlap import structure_dice
+from samreg.regions.slices import body_of
 from samreg.report.slices import black_and_white, matching_axis
 from samreg.result import RegistrationResult
 
@@ -182,7 +183,7 @@ def amount_text(size: float, of: str, ndim: int) -> str:
 
 def body_mask(image: Image) -> tuple[tuple[slice, ...], np.ndarray]:
     """Where an image shows a body, and of which voxels that is said: every so many along each axis."""
-    from samreg.checks.finished import body_of, every  # loads torch, which a page that is only imported has no use for
+    from samreg.checks.finished import every  # loads torch, which a page that is only imported has no use for
 
     step = every(image.grid.shape)
     low, high = black_and_white(image)

@@ -298,7 +298,7 @@ def register_pair(key: str, pair: PairRecord, folder: Path, options: BatchOption
             "warnings": list(result.warnings),
         }
         if pair.fixed_labels or pair.fixed_points:
-            parts = result.moving.grid, result.pairs, result.stack_axis
+            parts = result.fixed, result.moving.grid, result.pairs, result.stack_axis
             record["metrics"] = {} if result.field is None else score(pair, result.field, *parts)
         json.dumps(record, allow_nan=False)
     except SamregError as error:
