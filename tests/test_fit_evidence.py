@@ -55,7 +55,7 @@ def test_an_image_without_contrast_explains_nothing() -> None:
     ("start", "fits", "alike", "expected"),
     [
         (0.4, [0.65], False, [(False, 1.0)]),  # people: embeddings lead
-        (0.4, [0.75, 0.8], False, [(False, 1.0), (False, 0.45)]),  # whose grey values say much
+        (0.4, [0.75, 0.8], False, [(False, 1.0), (False, 0.2)]),  # whose grey values say much
         (0.8, [0.9], False, [(True, 0.0)]),  # one body that has deformed
         (0.8, [0.8, 0.6], False, [(True, 0.0), (False, 1.0)]),  # it looked like one
         (0.4, [0.9, 0.95], False, [(False, 1.0), (True, 0.0)]),  # found only behind the fit

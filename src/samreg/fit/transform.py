@@ -39,7 +39,7 @@ have .56 to .82, lungs of two people .67, others less."""
 _MUCH = 0.7
 """Local correlation behind a fit from which grey values of two people say so much that embeddings need not lead as far.
 Brains have .73 to .77, lungs .78; abdomens .52 (MR) and .67 (CT), prostates .24 to .48."""
-_LESS = 0.45
+_LESS = 0.2
 """What is left of the weight of the embeddings then."""
 
 _SAME = "one image is the other one resampled behind the affine map: that alone is the result"
@@ -138,7 +138,7 @@ def _judged(
         if found > ONE_ANATOMY:
             dense = fit_dense(replace(one_body, start=dense.displacement), alone)
         elif found > _MUCH and not start.alike and not told:
-            dense = fit_dense(problem, _led(config, _LESS, 1.0), other_way=other_way)
+            dense = fit_dense(replace(problem, start=dense.displacement), _led(config, _LESS, 1.0))
     if told or not start.alike or has_earned_its_place(pyramid, problem.affine, dense.displacement):
         return dense, ()
     return replace(dense, displacement=torch.zeros_like(dense.displacement)), (_UNEARNED,)

@@ -61,7 +61,7 @@ _CHANGES = 0.1
 """|log det(I + grad v)|, the mean around a place, from which nothing is smoothed further in one body."""
 _PLACE = 4.0
 """Standard deviation of that mean, in working voxels: what is finer is noise of interpolation."""
-_UNEXPLAINED = 1.5
+_UNEXPLAINED = 1.1
 """Standard deviation of the smoothing of the displacement where grey values explain nothing, in voxels of the last
 level,"""
 _COARSER = 1.4
