@@ -170,9 +170,12 @@ class TestFront:
         assert main(["models"]) == 130
         assert "interrupted" in said(capfd)
 
+    @pytest.mark.parametrize("delay", [1e-3, 1e-5])  # the second comes while the first is still being dropped
     def test_an_interrupt_that_python_drops_is_raised_again(
-        self, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+        self, delay: float, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
     ) -> None:
+        monkeypatch.setattr("samreg.cli._AGAIN", delay)
+
         class Freed:
             def __del__(self) -> None:
                 raise KeyboardInterrupt

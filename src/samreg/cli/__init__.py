@@ -64,6 +64,8 @@ _OF_THE_MACHINE = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENAMETOOLONG, errno.ELOOP, errno.EADDRINUSE, errno.ESTALE),
 )
 """Errors of files, folders and ports: what the user gave, or what the machine has."""
+_AGAIN = 0.001
+"""Seconds after which an interruption that Python dropped comes again."""
 
 
 def command_names() -> list[str]:
@@ -187,16 +189,32 @@ def _interruptible() -> Iterator[None]:
     Python drops an exception of a signal that comes while it frees an object, or while a module is imported; it only
     tells `sys.unraisablehook`. Such an interruption is raised again a moment later.
     """
+    # A lock in a handler of signals could be held by what it interrupts.
+    comes_again = False
 
-    def stop(_number: int, _frame: FrameType | None) -> None:
+    def stop(_number: int, frame: FrameType | None) -> None:
+        nonlocal comes_again
+        while frame is not None:
+            if frame.f_code is dropped.__code__:  # an exception here would be dropped as well
+                return
+            frame = frame.f_back
+        comes_again = False
         raise KeyboardInterrupt
 
+    def again() -> None:
+        pause = _AGAIN
+        time.sleep(pause)
+        while comes_again:
+            # SIGTERM, since a job in the background ignores SIGINT.
+            _thread.interrupt_main(signal.SIGTERM)
+            pause *= 2  # leaves the main thread time to get out of where it would be dropped
+            time.sleep(pause)
+
     def dropped(what: sys.UnraisableHookArgs) -> None:
+        nonlocal comes_again
         if issubclass(what.exc_type, KeyboardInterrupt):
-            # SIGTERM, since a job in the background ignores SIGINT. Not at once: an exception here is dropped as well.
-            again = threading.Timer(0.001, _thread.interrupt_main, (signal.SIGTERM,))
-            again.daemon = True
-            again.start()
+            comes_again = True
+            threading.Thread(target=again, daemon=True).start()
         else:
             otherwise(what)
 
@@ -208,6 +226,7 @@ def _interruptible() -> Iterator[None]:
     try:
         yield
     finally:
+        comes_again = False
         if previous is not None:  # None: set by something that is not Python
             signal.signal(signal.SIGTERM, previous)
         sys.unraisablehook = otherwise

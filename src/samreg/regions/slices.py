@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy import ndimage
 
 from samreg.errors import ConfigError
 from samreg.geometry.grid import Grid
@@ -69,6 +68,8 @@ def body_of(grey: ScalarArray) -> MaskArray:
     Args:
         grey: grey values in [0, 1].
     """
+    from scipy import ndimage  # slow to load, and the command line loads this module before its first line
+
     body: MaskArray = ndimage.binary_fill_holes(grey > TISSUE)
     return body if body.any() else np.ones(grey.shape, dtype=bool)
 
