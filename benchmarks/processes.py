@@ -22,6 +22,8 @@ from pathlib import Path
 
 from benchmarks.speed import processor_name, without_regions
 
+from samreg.runs.threads import available_cores
+
 _LEFT_ALONE = ("SAMREG_THREADS", "OMP_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS")
 
 
@@ -39,7 +41,7 @@ def together(pair: tuple[Path, Path], folders: list[Path]) -> float:
     began = time.perf_counter()
     for process in [_start(pair, folder) for folder in folders]:
         if process.wait():
-            raise SystemExit(f"samreg ended with {process.returncode}: {' '.join(map(str, process.args))}")  # type: ignore[arg-type]
+            raise SystemExit(f"samreg register ended with {process.returncode}")
     return time.perf_counter() - began
 
 
@@ -52,11 +54,11 @@ def main() -> None:
     arguments = parser.parse_args()
     counts = [int(count) for count in arguments.counts.split(",")]
     pair = arguments.fixed, arguments.moving
-    print(f"{processor_name()}, {len(os.sched_getaffinity(0))} cores")
+    print(f"{processor_name()}, {available_cores()} cores")
     with tempfile.TemporaryDirectory(prefix="samreg-processes-") as name:
         folders = [Path(name) / str(number) for number in range(max(counts))]
         (folders[0] / "cache").mkdir(parents=True)
-        _start(pair, folders[0]).wait()  # compiles the networks
+        together(pair, folders[:1])  # compiles the networks
         for folder in folders[1:]:
             shutil.copytree(folders[0] / "cache", folder / "cache")
         seconds: dict[int, list[float]] = {count: [] for count in counts}

@@ -19,8 +19,9 @@ import SimpleITK as sitk
 
 from crashes import die, square_or_die
 from samreg.errors import ConfigError, InputError
+from samreg.io.tables import PairRecord
 from samreg.lab import tables
-from samreg.lab.benchmark import BenchmarkOptions, evaluate_pair, run_benchmark
+from samreg.lab.benchmark import BenchmarkOptions, evaluate_pair, record_key, run_benchmark
 from samreg.runs.records import RecordLog, read_records
 from samreg.runs.workers import run_tasks
 
@@ -323,3 +324,12 @@ def test_when_every_task_crashes_every_task_is_accounted_for() -> None:
     found: list[tuple[int, str]] = []
     run_tasks(die, [(i,) for i in range(3)], lambda i, _, error: found.append((i, error)), jobs=2, threads=0)
     assert sorted(found) == [(i, "the worker process died while it computed this") for i in range(3)]
+
+
+@pytest.mark.parametrize("task", ["abdomen_ct_btcv", "abdomen_mr_chaos", "acdc", "prostate_mr_promise12"])
+def test_the_recorded_peers_need_not_be_computed_again(task: str) -> None:
+    records = read_records(Path(__file__).parents[1] / "benchmarks" / "records" / task / "records.jsonl")
+    assert len(records) > 10
+    for record in records:
+        pair = PairRecord(record["pair"], Path(), Path())
+        assert record["key"] == record_key(record["dataset"], pair, record["method"])

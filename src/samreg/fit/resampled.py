@@ -8,7 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from samreg.geometry.frame import Frame
-from samreg.initial.pyramid import GreyPyramid
+from samreg.initial.pyramid import GreyPyramid, unclipped
 from samreg.types import MaskArray, Matrix, ScalarArray
 
 __all__ = ["RESAMPLED", "apart_if_resampled"]
@@ -77,11 +77,10 @@ def _apart(original: _Side, copy: _Side, joint: Matrix) -> float:
     if original.counts is not None:
         seen &= ndimage.map_coordinates(original.counts, at, order=0, mode="nearest")
     # Values outside a window were clipped: they say nothing. One image may be blank where the other is not.
-    unclipped = (wanted > 0) & (wanted < 1)
-    nearest = ndimage.map_coordinates(original.values, at, order=0, mode="nearest")
-    seen &= unclipped & (nearest > 0) & (nearest < 1)
-    held = int(((original.values > 0) & (original.values < 1)).sum()) / abs(float(np.linalg.det(joint))) / step
-    if int(seen.sum()) < max(2, _LEAST_SHARE * min(int(unclipped.sum()), held)):
+    shown, shows = unclipped(wanted), unclipped(original.values)
+    seen &= shown & ndimage.map_coordinates(shows, at, order=0, mode="nearest")
+    held = int(shows.sum()) / abs(float(np.linalg.det(joint))) / step
+    if int(seen.sum()) < max(2, _LEAST_SHARE * min(int(shown.sum()), held)):
         return float("inf")
     at, wanted = at[:, seen], wanted[seen].astype(np.float64)
     ratio = np.linalg.norm(joint[:-1, :-1], axis=1)[::-1]

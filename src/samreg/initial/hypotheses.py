@@ -21,7 +21,7 @@ from samreg.geometry.ops.resample import sample
 from samreg.geometry.ops.smoothing import gaussian
 from samreg.initial.affine import Candidate
 from samreg.initial.edges import edge_agreement
-from samreg.initial.pyramid import GreyPyramid, resample
+from samreg.initial.pyramid import GreyPyramid, resample, unclipped
 from samreg.initial.refine import Kind, Refined, nearest_of_kind, plausible_map, refine
 from samreg.result import TriedStart
 from samreg.types import Matrix
@@ -279,10 +279,10 @@ def _copied(pyramid: GreyPyramid, matrix: Matrix, kind: Kind) -> float:
     if pyramid.counts[1] is not None:
         inside &= sample(pyramid.counts[1], at, "nearest")[0] > 0
     # Values outside a window were clipped, by each image at its own ends.
-    unclipped = inside & (f > 0) & (f < 1)
-    seen = unclipped & (w > 0) & (w < 1)
+    shown = inside & unclipped(f)
+    seen = shown & unclipped(w)
     # One image may be blank where the other is not.
-    if not bool(seen.any()) or int(seen.sum()) < _LEAST_OVERLAP * int(unclipped.sum()):
+    if not bool(seen.any()) or int(seen.sum()) < _LEAST_OVERLAP * int(shown.sum()):
         return 0.0
     x, y = (v[seen].double() - v[seen].double().mean() for v in (f, w))
     left = 1 - float((x @ y) ** 2 / ((x @ x) * (y @ y)).clamp(min=1e-12))

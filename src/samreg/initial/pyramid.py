@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -16,7 +17,9 @@ from samreg.geometry.ops.resample import resize, sample_border
 from samreg.geometry.ops.smoothing import along, gaussian
 from samreg.types import MaskArray, Matrix, ScalarArray
 
-__all__ = ["GreyLevel", "GreyPyramid", "resample"]
+__all__ = ["GreyLevel", "GreyPyramid", "resample", "unclipped"]
+
+_Values = TypeVar("_Values", np.ndarray, Tensor)
 
 _WINDOW = 2.5
 """Half of a window's side, in working voxels."""
@@ -127,6 +130,11 @@ class GreyPyramid:
                 None if self.counts[1] is None else resize(self.counts[1], dense.shape),
             )
         return self._levels[pixel]
+
+
+def unclipped(values: _Values) -> _Values:
+    """Booleans: where grey values in [0, 1] are not at an end of their window, at which they say nothing."""
+    return (values > 0) & (values < 1)
 
 
 def resample(values: Tensor, grid: Grid, shape: tuple[int, ...], pixel: float) -> Tensor:

@@ -23,8 +23,8 @@ from samreg.lab.peers.itk_bridge import (
 __all__ = ["GREEDY"]
 
 _ITERATIONS = "100x100x50"
-_METRIC = "NCC 4x4x4"
-_METRIC_2D = "NCC 4x4"
+_METRIC = {2: "NCC 4x4", 3: "NCC 4x4x4"}
+"""By dimension."""
 _SIGMAS = "3mm 1mm"
 
 
@@ -35,7 +35,7 @@ def _solve(fixed: Image, moving: Image, *, intra_subject: bool, threads: int) ->
     tool = Greedy2D() if d == 2 else Greedy3D()
     work = with_interpolated_slices(fixed)
     images = {"fixed": to_sitk(work), "moving": to_sitk(moving)}
-    common, metric = f"-threads {threads} -float", _METRIC if d == 3 else _METRIC_2D
+    common, metric = f"-threads {threads} -float", _METRIC[d]
     affine = np.eye(d + 1)
     start = ""
     if not intra_subject:
@@ -54,9 +54,9 @@ GREEDY = Method(
     "greedy",
     _solve,
     {
-        "affine": f"12 degrees of freedom, {_METRIC}, from the image centres, 200x100x50 iterations "
+        "affine": f"12 degrees of freedom, {_METRIC[3]}, from the image centres, 200x100x50 iterations "
         "(between subjects only)",
-        "deformable": f"{_METRIC}, sigmas {_SIGMAS}, {_ITERATIONS} iterations; slices interpolated until they are "
+        "deformable": f"{_METRIC[3]}, sigmas {_SIGMAS}, {_ITERATIONS} iterations; slices interpolated until they are "
         f"at most {MOST_ANISOTROPIC:g} times as thick as a pixel and at least {FEWEST_SLICES}",
     },
     "picsl-greedy",
