@@ -19,7 +19,11 @@ from samreg import Image, preset, read_image
 from samreg.config import FitConfig
 from samreg.fit.levels import fit_dense
 from samreg.fit.problem import DenseProblem
-from samreg.fit.solvers.flow import smoothed_where_quiet, smoothed_where_unexplained
+from samreg.fit.solvers.flow import (
+    smoothed_where_quiet,
+    smoothed_where_unexplained,
+    smoothed_where_volumes_change,
+)
 from samreg.fit.terms.lncc import Lncc
 from samreg.geometry.frame import Frame
 from samreg.geometry.grid import Grid
@@ -433,3 +437,20 @@ def test_a_fixed_image_that_is_a_speck_of_the_moving_one_is_not_searched_for() -
     grain, room = Grid((1, 1, 9), (1.0, 0.001, 0.001)), Grid((2, 9, 1), (1.0, 1.0, 1000.0))
     values = [np.random.default_rng(0).normal(size=grid.shape).astype(np.float32) for grid in (grain, room)]
     assert global_search(GreyPyramid(values[0], grain, values[1], room, 4096)) == []
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0], ids=["swells", "shrinks"])
+def test_volumes_are_bound_of_the_whole_map(sign: float) -> None:
+    y, x = torch.meshgrid(torch.arange(48.0) - 23.5, torch.arange(48.0) - 23.5, indexing="ij")
+    bump = torch.exp(-(x.square() + y.square()) / 200)
+    before = sign * 0.3 * torch.stack([y * bump, x * bump])
+
+    def kept(scaled: float) -> float:
+        after = smoothed_where_volumes_change(before, [2.5, 2.5], 1.0, scaled)
+        return float(after.abs().sum() / before.abs().sum())
+
+    # What the affine map does already leaves the displacement less of it, and more of the opposite.
+    assert kept(sign * 0.7) < kept(0.0) < kept(-sign * 0.7) <= 1.0
+    # Units of length may differ: the affine map scales by thousands then, and the displacement is bound all the same.
+    assert kept(7.0) == kept(0.9)
+    assert kept(-7.0) == kept(-0.9) < 1.0

@@ -25,7 +25,14 @@ from samreg.fit.problem import DenseProblem, Weights, working_shape
 from samreg.geometry.ops.displacement import central_determinant, per_axis, warp
 from samreg.geometry.ops.smoothing import gaussian
 
-__all__ = ["flow_weights", "minimise_by_flow", "plan", "smoothed_where_quiet", "smoothed_where_unexplained"]
+__all__ = [
+    "flow_weights",
+    "minimise_by_flow",
+    "plan",
+    "smoothed_where_quiet",
+    "smoothed_where_unexplained",
+    "smoothed_where_volumes_change",
+]
 
 _GUIDANCE_EVERY = 2
 """Regions and embeddings are evaluated at every second step: they are smooth and costly, and a step moves half a voxel
@@ -53,7 +60,9 @@ _CALM_EVERY = 2
 _CALM = 2.5
 """Standard deviation of the smoothing of the displacement where its local volume changes much, in working voxels."""
 _LIMIT = 1.5
-"""|log det(I + grad v)| from which that smoothing is whole, at a stiffness of 1: volumes 4.5 times as large."""
+"""|log J| of the whole map from which that smoothing is whole, at a stiffness of 1: volumes 4.5 times as large."""
+_LEAST_LIMIT = 0.6
+"""What is left of it at least for the displacement, also where the affine map scales more (other units of length)."""
 _QUIET = 0.6
 """Standard deviation of the further smoothing of the displacement where the volume of one body hardly changes, in
 working voxels."""
@@ -201,7 +210,7 @@ def minimise_by_flow(
         if grey.squared is not None and not objective.has_known:
             v = smoothed_where_unexplained(v, vague, gaussian(grey.squared, around))
         if i % _CALM_EVERY == 0:
-            v = _calmed(v, wide, objective.stiffness)
+            v = smoothed_where_volumes_change(v, wide, objective.stiffness, objective.scaled)
         if not objective.has_known:
             last.append(v)
     return torch.stack(list(last)).mean(0) if last else best, len(history)
@@ -243,17 +252,22 @@ def _smoothed(v: Tensor, sigma: list[float], share: Tensor) -> Tensor:
     return v + share * (gaussian(v, sigma) - v)
 
 
-def _calmed(v: Tensor, sigma: list[float], stiffness: float) -> Tensor:
-    """A displacement, smoothed more the further its local volume is from what it was.
+def smoothed_where_volumes_change(v: Tensor, sigma: list[float], stiffness: float, scaled: float) -> Tensor:
+    """A displacement, smoothed more the further the volume is from what it was.
 
     The share of the smoothing at a voxel is (stiffness log det(I + grad v) / limit)^4, 1 at most: what hardly changes
     its volume is left alone, as in images of one person, and nothing is stretched or squeezed beyond what tissue does.
+    The limit is one of the whole map: what the affine map scales already is taken from it on that side, and added to it
+    on the other one.
 
     Args:
         v: (d, *shape) in voxels, array order.
         sigma: of the smoothing, in voxels along each array axis.
         stiffness: 0 smooths nothing.
+        scaled: logarithm of the factor by which the affine map changes all volumes.
     """
     log = central_determinant(v).clamp(min=_LEAST_DETERMINANT).log()
-    share = gaussian((log * (stiffness / _LIMIT)).pow(4).clamp(max=1)[None], [0.5 * s for s in sigma])
+    scaled = min(max(scaled, _LEAST_LIMIT - _LIMIT), _LIMIT - _LEAST_LIMIT)
+    towards = torch.where(log > 0, log / (_LIMIT - scaled), log / (_LIMIT + scaled))
+    share = gaussian((towards * stiffness).pow(4).clamp(max=1)[None], [0.5 * s for s in sigma])
     return _smoothed(v, sigma, share)
