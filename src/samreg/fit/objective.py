@@ -87,7 +87,7 @@ class Objective:
         self.grey_frame = alike if fits and _voxels_meet(alike) else dense
         self.spacing = fixed_grid.array_spacing
         self.frozen = problem.frozen_axis
-        self.scaled = float(np.linalg.slogdet(problem.affine[:-1, :-1])[1])
+        self.log_scale = float(np.linalg.slogdet(problem.affine[:-1, :-1])[1])
         self.field_smoothing = problem.field_smoothing * problem.stiffness
         self.stiffness, self.same_body = problem.stiffness, problem.same_body
         self.has_known = problem.landmarks is not None or bool(problem.pairs.is_given.any())

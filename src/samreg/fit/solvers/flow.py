@@ -210,7 +210,7 @@ def minimise_by_flow(
         if grey.squared is not None and not objective.has_known:
             v = smoothed_where_unexplained(v, vague, gaussian(grey.squared, around))
         if i % _CALM_EVERY == 0:
-            v = smoothed_where_volumes_change(v, wide, objective.stiffness, objective.scaled)
+            v = smoothed_where_volumes_change(v, wide, objective.stiffness, objective.log_scale)
         if not objective.has_known:
             last.append(v)
     return torch.stack(list(last)).mean(0) if last else best, len(history)
@@ -252,7 +252,7 @@ def _smoothed(v: Tensor, sigma: list[float], share: Tensor) -> Tensor:
     return v + share * (gaussian(v, sigma) - v)
 
 
-def smoothed_where_volumes_change(v: Tensor, sigma: list[float], stiffness: float, scaled: float) -> Tensor:
+def smoothed_where_volumes_change(v: Tensor, sigma: list[float], stiffness: float, log_scale: float) -> Tensor:
     """A displacement, smoothed more the further the volume is from what it was.
 
     The share of the smoothing at a voxel is (stiffness log det(I + grad v) / limit)^4, 1 at most: what hardly changes
@@ -264,10 +264,10 @@ def smoothed_where_volumes_change(v: Tensor, sigma: list[float], stiffness: floa
         v: (d, *shape) in voxels, array order.
         sigma: of the smoothing, in voxels along each array axis.
         stiffness: 0 smooths nothing.
-        scaled: logarithm of the factor by which the affine map changes all volumes.
+        log_scale: logarithm of the factor by which the affine map changes all volumes.
     """
     log = central_determinant(v).clamp(min=_LEAST_DETERMINANT).log()
-    scaled = min(max(scaled, _LEAST_LIMIT - _LIMIT), _LIMIT - _LEAST_LIMIT)
-    towards = torch.where(log > 0, log / (_LIMIT - scaled), log / (_LIMIT + scaled))
+    log_scale = min(max(log_scale, _LEAST_LIMIT - _LIMIT), _LIMIT - _LEAST_LIMIT)
+    towards = torch.where(log > 0, log / (_LIMIT - log_scale), log / (_LIMIT + log_scale))
     share = gaussian((towards * stiffness).pow(4).clamp(max=1)[None], [0.5 * s for s in sigma])
     return _smoothed(v, sigma, share)
