@@ -12,7 +12,7 @@ import numpy as np
 from samreg.errors import ConfigError, GeometryError
 from samreg.geometry.grid import Grid, check_pair
 from samreg.geometry.image import Image
-from samreg.geometry.inverse import InverseResult, point_inverse
+from samreg.geometry.inverse import InverseResult, grid_inverse, point_inverse
 from samreg.geometry.label_maps import layers
 from samreg.geometry.rois import Roi, RoiSet
 from samreg.notes import note
@@ -291,11 +291,8 @@ class DisplacementField:
         Returns:
             The field, and what `inverse_of_points` says of its voxel centres, in the order of the array.
         """
-        target = grid or self.grid
-        y = target.voxel_centres().reshape(-1, target.ndim)
-        result = self.inverse_of_points(y, iterations, tolerance)
-        v = (result.points - y).astype(np.float32).reshape(*target.shape, -1)
-        return DisplacementField(v, target), result
+        v, result = grid_inverse(self._in_voxels(), self.grid, grid or self.grid, iterations, tolerance)
+        return DisplacementField(v, grid or self.grid), result
 
     def inverse_of_points(self, points: Points, iterations: int = 30, tolerance: float = 1e-4) -> InverseResult:
         """The x with x + u(x) = point, by Newton steps on the local Jacobian, and where these fail by search.

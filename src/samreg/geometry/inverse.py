@@ -15,7 +15,14 @@ from samreg.types import Points
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["InverseResult", "point_inverse"]
+__all__ = ["InverseResult", "grid_inverse", "point_inverse"]
+
+_EVERY = 4
+"""Voxels of a grid from one whose inverse is found first to the next one."""
+_LONG = 4 * _EVERY
+"""Voxels of an axis from which not all of them are found first: along a short one slices are far apart."""
+_AT_ONCE = 1 << 18
+"""Voxels of a grid: the whole of a large one in double precision would take gigabytes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,3 +99,89 @@ def point_inverse(u: Tensor, grid: Grid) -> Callable[..., InverseResult]:
         return InverseResult(x, residual, residual <= tolerance, grid.contains(x))
 
     return carried
+
+
+def grid_inverse(
+    u: Tensor, grid: Grid, target: Grid, iterations: int = 30, tolerance: float = 1e-4
+) -> tuple[np.ndarray, InverseResult]:
+    """The inverse at each voxel centre of a grid.
+
+    The inverse changes little from voxel to voxel: that of every few voxels, interpolated, is where the Newton steps
+    of the others begin, which saves about half of them.
+
+    Args:
+        u: (d, *grid.shape) displacement in voxels of the grid, components in array order.
+        grid: the fixed grid.
+        target: grid of the result, usually the moving one.
+        iterations: at most so many Newton steps.
+        tolerance: residual in voxels of the fixed grid at which a point counts as solved.
+
+    Returns:
+        (*target.shape, d) float32 displacements in world units, (x, y, z); and, in the order of the array, how nearly
+        each voxel centre arrived.
+    """
+    import torch
+
+    from samreg.geometry.ops.inverse import Inverse, Inverter
+
+    inverter, begin = Inverter(u), _Begin(target)
+    begin.solve(lambda y: inverter(y, tolerance, iterations, search=False).index, grid)
+    n, d = target.n_voxels, target.ndim
+    v, points, residual = np.empty((n, d), np.float32), np.empty((n, d)), np.empty(n)
+    left: list[tuple[np.ndarray, Tensor, Tensor]] = []
+    for first in range(0, n, _AT_ONCE):
+        rows = np.arange(first, min(n, first + _AT_ONCE))
+        at = _indices(rows, target.shape)
+        y = target.index_to_world(at)
+        goal = torch.from_numpy(grid.world_to_index(y))
+        found = inverter(goal, tolerance, iterations, search=False, start=goal + begin(at))
+        points[rows] = grid.index_to_world(found.index.numpy())
+        v[rows], residual[rows] = points[rows] - y, found.residual.numpy()
+        open_ = inverter.unsettled(found, tolerance)
+        left.append((rows[open_.numpy()], goal[open_], found.index[open_]))
+    rows = np.concatenate([p[0] for p in left])
+    if len(rows):
+        goal, index = torch.cat([p[1] for p in left]), torch.cat([p[2] for p in left])
+        found = inverter.searched(goal, Inverse(index, torch.from_numpy(residual[rows])), tolerance)
+        points[rows] = grid.index_to_world(found.index.numpy())
+        v[rows] = points[rows] - target.index_to_world(_indices(rows, target.shape))
+        residual[rows] = found.residual.numpy()
+    result = InverseResult(points, residual, residual <= tolerance, grid.contains(points))
+    return v.reshape(*target.shape, d), result
+
+
+class _Begin:
+    """Where Newton steps begin: the inverse of every few voxels of a grid, interpolated."""
+
+    def __init__(self, target: Grid) -> None:
+        self._target = target
+        self._steps = [_EVERY if n >= _LONG else 1 for n in target.shape]
+
+    def solve(self, inverse: Callable[[Tensor], Tensor], grid: Grid) -> None:
+        """Find the inverse of every few voxels.
+
+        Args:
+            inverse: (n, d) indices of the fixed grid, (x, y, z), to those that are mapped there.
+            grid: the fixed grid.
+        """
+        import torch
+
+        axes = [np.arange(0.0, n, step) for n, step in zip(self._target.shape, self._steps, strict=True)]
+        at = np.stack(np.meshgrid(*axes, indexing="ij")[::-1], axis=-1).reshape(-1, len(axes))
+        goal = torch.from_numpy(grid.world_to_index(self._target.index_to_world(at)))
+        moved = (inverse(goal) - goal).T.reshape(len(axes), *(len(a) for a in axes))
+        self._moved = moved.float().contiguous()
+
+    def __call__(self, at: np.ndarray) -> Tensor:
+        """What is added to indices of the fixed grid, at (n, d) indices of the target, (x, y, z)."""
+        import torch
+
+        from samreg.geometry.ops.resample import sample_border
+
+        place = torch.from_numpy(at / np.asarray(self._steps[::-1])).float()
+        return sample_border(self._moved, place).T.double()
+
+
+def _indices(rows: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Indices (n, d), (x, y, z), of voxels given by their number in the array."""
+    return np.stack(np.unravel_index(rows, shape)[::-1], axis=-1).astype(float)

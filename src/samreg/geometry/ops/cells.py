@@ -6,7 +6,7 @@ not hold the point are left out, the others are halved along each axis until New
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -21,6 +21,7 @@ __all__ = ["beyond_a_fold", "bracket"]
 _BINS = 256  # at most, along each axis
 _TARGETS_AT_ONCE = 1 << 16
 _CELLS_AT_ONCE = 1 << 12
+_VOXELS_AT_ONCE = 1 << 21  # whose mapped cells are held
 _HALVINGS = 20
 _MOST_PAIRS = 1 << 18  # of a point and a part of a cell; beyond, the field folds over and over
 _NEWTON_STEPS = 6
@@ -41,20 +42,32 @@ def bracket(u: Tensor, targets: Tensor, tolerance: float, everywhere: bool = Tru
     """
     index, residual = torch.zeros_like(targets), targets.new_full((len(targets),), torch.inf)
     usable = torch.nonzero(torch.isfinite(targets).all(dim=1))[:, 0]
-    if not len(usable):
-        return index, residual
-    lattice = _Lattice.of(u, targets[usable])
-    low, high = (box.reshape(len(box), -1).T.contiguous() for box in (lattice.low, lattice.high))
-    inner = lattice.inner.reshape(-1)
     for first in range(0, len(usable), _TARGETS_AT_ONCE):
         left = usable[first : first + _TARGETS_AT_ONCE]
         bins = _Bins(targets[left])
-        near = torch.nonzero(bins.occupied(low, high))[:, 0]
-        for cells in (near[inner[near]], near[~inner[near]])[: 2 if everywhere else 1]:
-            found, error = _search(lattice, cells, low, high, bins, tolerance, residual[left])
+        for lattice in _lattices(u, targets[usable], everywhere):
+            if not bool((residual[left] > tolerance).any()):
+                break
+            low, high = (box.reshape(len(box), -1) for box in (lattice.low, lattice.high))
+            cells = torch.nonzero(bins.near(low, high))[:, 0]
+            low, high = low[:, cells].T, high[:, cells].T
+            some = bins.occupied(low, high)
+            found, error = _search(lattice, cells[some], low[some], high[some], bins, tolerance, residual[left])
             better = error < residual[left]
             index[left[better]], residual[left[better]] = found[better], error[better]
     return index, residual
+
+
+def _lattices(u: Tensor, targets: Tensor, everywhere: bool) -> Iterator[_Lattice]:
+    """The cells between voxel centres, some slices at a time, and then those beyond each face."""
+    n, reach = u.shape[1], _reach(u, targets)
+    rows = max(1, _VOXELS_AT_ONCE * n // u[0].numel())
+    for first in range(0, max(1, n - 1), rows):
+        yield _Lattice.within(u, reach, slice(first, first + rows + 1))
+    if everywhere:
+        for axis, side in product(range(len(u)), (0, 1)):
+            if u.shape[axis + 1] > 1:
+                yield _Lattice.beyond(u, reach, axis, side)
 
 
 def beyond_a_fold(u: Tensor, targets: Tensor) -> Tensor:
@@ -70,9 +83,9 @@ def beyond_a_fold(u: Tensor, targets: Tensor) -> Tensor:
     found = torch.zeros(len(targets), dtype=torch.bool)
     if not len(targets):
         return found
-    bins = _Bins(targets)
+    bins, reach = _Bins(targets), _reach(u, targets)
     for axis, side in product(range(len(u)), (0, 1)):
-        lattice = _Lattice.of(u, targets, (axis, side))
+        lattice = _Lattice.beyond(u, reach, axis, side)
         # The padding has the displacement of the edge: its derivative outwards is 0, however far the outer nodes are.
         folded = torch.nonzero((min_corner_jacobian(lattice.displaced) <= 0).reshape(-1))[:, 0]
         low, high = (box.reshape(len(box), -1)[:, folded].T for box in (lattice.low, lattice.high))
@@ -80,6 +93,11 @@ def beyond_a_fold(u: Tensor, targets: Tensor) -> Tensor:
             part = slice(first, first + _CELLS_AT_ONCE)
             found[bins.pairs(low[part], high[part], ~found)[1]] = True
     return found
+
+
+def _reach(u: Tensor, targets: Tensor) -> float:
+    """How far beyond the edges any target may come from, in voxels."""
+    return 2 + 2 * max(float(u.max()), -float(u.min())) + float(targets.abs().max()) + max(u.shape[1:])
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +113,6 @@ class _Lattice:
         mapped: (d, *m) x + u(x) at the nodes.
         low: (d, *m - 1) lower corner of the box of each mapped cell.
         high: the upper one.
-        inner: (*m - 1) whether the cell lies between voxel centres; without meaning beyond one face alone.
     """
 
     nodes: list[Tensor]
@@ -103,52 +120,66 @@ class _Lattice:
     mapped: Tensor
     low: Tensor
     high: Tensor
-    inner: Tensor
 
     @classmethod
-    def of(cls, u: Tensor, targets: Tensor, shell: tuple[int, int] | None = None) -> _Lattice:
-        """All cells, or those beyond one face alone: its axis, and 0 or 1 for its side."""
-        d, shape = len(u), u.shape[1:]
-        reach = 2 + 2 * float(u.abs().max()) + float(targets.abs().max()) + max(shape)
-        nodes, padded = [], u
-        if shell is not None:
-            axis, side = shell
-            padded = u.narrow(axis + 1, side * (shape[axis] - 1), 1)
-        padded = padded.double()
-        for axis, n in enumerate(padded.shape[1:]):
-            inside = torch.arange(shape[axis], dtype=torch.float64)
-            ends = inside[:1] - reach, inside, inside[-1:] + reach
-            if shell is not None and axis == shell[0]:
-                nodes.append(torch.cat([ends[0], inside[:1]] if shell[1] == 0 else [inside[-1:], ends[2]]))
-                padded = torch.cat([padded, padded], dim=axis + 1)
-                continue
-            nodes.append(torch.cat(ends))
-            padded = torch.cat([padded.narrow(axis + 1, 0, 1), padded, padded.narrow(axis + 1, n - 1, 1)], dim=axis + 1)
-        mapped = padded + torch.stack(torch.meshgrid(*nodes, indexing="ij"))
+    def within(cls, u: Tensor, reach: float, rows: slice) -> _Lattice:
+        """The cells between voxel centres of some slices; across a single voxel, those within its edges and beyond."""
+        part, nodes = u[:, rows].double(), []
+        for axis, n in enumerate(u.shape[1:]):
+            inside = torch.arange(n, dtype=torch.float64)
+            if n == 1:
+                nodes.append(_padded(inside, reach))
+                part = _edges_held(part, axis + 1)
+            else:
+                nodes.append(inside[rows] if axis == 0 else inside)
+        return cls._of(nodes, part)
+
+    @classmethod
+    def beyond(cls, u: Tensor, reach: float, axis: int, side: int) -> _Lattice:
+        """The cells beyond one face alone: its axis, and 0 or 1 for its side."""
+        nodes, padded = [], u.narrow(axis + 1, side * (u.shape[axis + 1] - 1), 1).double()
+        for a, n in enumerate(u.shape[1:]):
+            inside = torch.arange(n, dtype=torch.float64)
+            if a == axis:
+                nodes.append(_padded(inside, reach)[[0, 1] if side == 0 else [-2, -1]])
+                padded = torch.cat([padded, padded], dim=a + 1)
+            else:
+                nodes.append(_padded(inside, reach))
+                padded = _edges_held(padded, a + 1)
+        return cls._of(nodes, padded)
+
+    @classmethod
+    def _of(cls, nodes: list[Tensor], displaced: Tensor) -> _Lattice:
+        mapped = displaced + torch.stack(torch.meshgrid(*nodes, indexing="ij"))
         low = high = mapped
-        for axis in range(d):
-            m = mapped.shape[axis + 1]
-            low = torch.minimum(low.narrow(axis + 1, 0, m - 1), low.narrow(axis + 1, 1, m - 1))
-            high = torch.maximum(high.narrow(axis + 1, 0, m - 1), high.narrow(axis + 1, 1, m - 1))
-        inner = torch.zeros(low.shape[1:], dtype=torch.bool)
-        # Across a single voxel there are only the two outer cells; within its edges both are inside.
-        inner[tuple(slice(None) if n == 1 else slice(1, -1) for n in shape)] = True
-        return cls(nodes, padded, mapped, low, high, inner)
+        for axis in range(1, mapped.ndim):
+            m = mapped.shape[axis]
+            low = torch.minimum(low.narrow(axis, 0, m - 1), low.narrow(axis, 1, m - 1))
+            high = torch.maximum(high.narrow(axis, 0, m - 1), high.narrow(axis, 1, m - 1))
+        return cls(nodes, displaced, mapped, low, high)
 
     def corners(self, cells: Tensor) -> Tensor:
-        """Mapped corners (n, 2, ..., 2, d) of cells given by flat number."""
-        at = _unravelled(cells, self.inner.shape)
+        """Mapped corners (d, 2, ..., 2, n) of cells given by flat number."""
+        at = _unravelled(cells, self.low.shape[1:])
         d = len(self.mapped)
         bits = torch.tensor(list(product((0, 1), repeat=d)))
-        where = tuple(a[:, None] + bits[:, axis] for axis, a in enumerate(at))
-        values = torch.stack([component[where] for component in self.mapped], dim=-1)
-        return values.reshape(len(cells), *(2,) * d, d)
+        where = tuple(a + bits[:, axis, None] for axis, a in enumerate(at))
+        return torch.stack([component[where] for component in self.mapped]).reshape(d, *(2,) * d, len(cells))
 
     def index(self, cells: Tensor, inner: Tensor) -> Tensor:
         """Indices (n, d) of positions within cells."""
-        at = _unravelled(cells, self.inner.shape)
+        at = _unravelled(cells, self.low.shape[1:])
         ends = [(n[a], n[a + 1]) for n, a in zip(self.nodes, at, strict=True)]
         return torch.stack([a + inner[:, axis] * (b - a) for axis, (a, b) in enumerate(ends)], dim=-1)
+
+
+def _padded(nodes: Tensor, reach: float) -> Tensor:
+    return torch.cat([nodes[:1] - reach, nodes, nodes[-1:] + reach])
+
+
+def _edges_held(u: Tensor, axis: int) -> Tensor:
+    """With the displacement of both edges once more beyond them."""
+    return torch.cat([u.narrow(axis, 0, 1), u, u.narrow(axis, -1, 1)], dim=axis)
 
 
 def _unravelled(flat: Tensor, shape: Sequence[int]) -> list[Tensor]:
@@ -163,14 +194,17 @@ def _unravelled(flat: Tensor, shape: Sequence[int]) -> list[Tensor]:
 def _search(
     lattice: _Lattice, cells: Tensor, low: Tensor, high: Tensor, bins: _Bins, tolerance: float, known: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Positions and residuals of targets whose residual so far is above the tolerance, among some cells."""
+    """Positions and residuals of targets whose residual so far is above the tolerance, among some cells.
+
+    The boxes, from low to high, are those of these cells.
+    """
     index, residual = torch.zeros_like(bins.targets), known.clone()
     for first in range(0, len(cells), _CELLS_AT_ONCE):
-        some = cells[first : first + _CELLS_AT_ONCE]
-        cell, point = bins.pairs(low[some], high[some], residual > tolerance)
+        part = slice(first, first + _CELLS_AT_ONCE)
+        cell, point = bins.pairs(low[part], high[part], residual > tolerance)
         if not len(cell):
             continue
-        number = some[cell]
+        number = cells[part][cell]
         row, inner, error = _within(lattice.corners(number), bins.targets[point], point, tolerance)
         # Of several solutions the first one stays.
         order = torch.argsort(error, stable=True).flip(0)
@@ -186,8 +220,8 @@ class _Bins:
 
     def __init__(self, targets: Tensor) -> None:
         self.targets = targets
-        self.origin = targets.min(dim=0).values
-        extent = targets.max(dim=0).values - self.origin
+        self.origin, self.end = targets.min(dim=0).values, targets.max(dim=0).values
+        extent = self.end - self.origin
         self.width = (extent / _BINS).clamp(min=1)
         self.shape = tuple(int(n) + 1 for n in (extent / self.width).floor())
         flat = self._flat(self._bin(targets))
@@ -209,6 +243,13 @@ class _Bins:
         last = torch.tensor(self.shape) - 1
         a, b = self._bin(low).clamp(min=0), torch.minimum(self._bin(high), last)
         return a, (b - a + 1).clamp(min=0)
+
+    def near(self, low: Tensor, high: Tensor) -> Tensor:
+        """(n,) whether boxes, corners (d, n), meet the box around all targets."""
+        found = torch.ones(low.shape[1], dtype=torch.bool)
+        for a, b, first, last in zip(low, high, self.origin.tolist(), self.end.tolist(), strict=True):
+            found &= (a <= last + _SLACK * (1 + abs(last))) & (b >= first - _SLACK * (1 + abs(first)))
+        return found
 
     def occupied(self, low: Tensor, high: Tensor) -> Tensor:
         """(n,) whether any target lies in a bin that the box covers."""
@@ -260,13 +301,13 @@ def _within(corners: Tensor, targets: Tensor, point: Tensor, tolerance: float) -
     d = targets.shape[1]
     halves = torch.tensor(list(product((0.0, 0.5, 1.0), repeat=d)), dtype=torch.float64)
     children = torch.tensor(list(product((0.0, 0.5), repeat=d)), dtype=torch.float64)
-    pair = torch.arange(len(corners))
+    pair = torch.arange(corners.shape[-1])
     start = torch.zeros_like(targets)
     size = 1.0
     rows, places, errors = [], [], []
     solved = torch.zeros(int(point.max()) + 1, dtype=torch.bool)
     for _ in range(_HALVINGS):
-        place, error = _polish(corners[pair], targets[pair], start + size / 2)
+        place, error = _polish(corners[..., pair], targets[pair], start + size / 2)
         good = (error <= tolerance) & ((place >= -_SLACK) & (place <= 1 + _SLACK)).all(dim=1)
         rows.append(pair[good])
         places.append(place[good].clamp(0, 1))
@@ -278,7 +319,7 @@ def _within(corners: Tensor, targets: Tensor, point: Tensor, tolerance: float) -
             break
         at = start[:, None] + size * halves
         many = pair.repeat_interleave(len(halves))
-        mapped = interpolate(corners[many], at.reshape(-1, d))[0].reshape(len(pair), *(3,) * d, d)
+        mapped = interpolate(corners[..., many], at.reshape(-1, d).T)[0].T.reshape(len(pair), *(3,) * d, d)
         low = high = mapped
         for axis in range(1, d + 1):
             low = torch.minimum(low.narrow(axis, 0, 2), low.narrow(axis, 1, 2))
@@ -291,8 +332,9 @@ def _within(corners: Tensor, targets: Tensor, point: Tensor, tolerance: float) -
 
 def _polish(corners: Tensor, targets: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
     """A few Newton steps of the cell's polynomial, and their residual."""
+    goal, at = targets.T, place.T
     for _ in range(_NEWTON_STEPS):
-        value, slopes = interpolate(corners, place)
-        step = solve(slopes, targets - value)[0]
-        place = (place + torch.nan_to_num(step).clamp(-1, 1)).clamp(-0.5, 1.5)
-    return place, (targets - interpolate(corners, place)[0]).norm(dim=1)
+        value, slopes = interpolate(corners, at)
+        step = solve(slopes, goal - value)[0]
+        at = (at + torch.nan_to_num(step).clamp(-1, 1)).clamp(-0.5, 1.5)
+    return at.T, (goal - interpolate(corners, at)[0]).norm(dim=0)

@@ -1,4 +1,7 @@
-"""Multilinear interpolation inside a cell, with its exact derivatives, and small linear systems."""
+"""Multilinear interpolation inside a cell, with its exact derivatives, and small linear systems.
+
+Points come last in every array, so that one operation works on many numbers that lie beside each other.
+"""
 
 from __future__ import annotations
 
@@ -12,39 +15,43 @@ def interpolate(corners: Tensor, inner: Tensor) -> tuple[Tensor, Tensor]:
     """Value and derivatives of the multilinear polynomial of each cell.
 
     Args:
-        corners: (n, 2, ..., 2, c) values at the 2^d corners; axis 1 + a is 0 or 1 along axis a of the cell.
-        inner: (n, d) position in the cell, 0 to 1 along each axis; beyond, the polynomial continues.
+        corners: (c, 2, ..., 2, n) values at the 2^d corners; axis 1 + a is 0 or 1 along axis a of the cell.
+        inner: (d, n) position in the cell, 0 to 1 along each axis; beyond, the polynomial continues.
 
     Returns:
-        Values (n, c), and derivatives (n, c, d), the last axis the axis of the cell.
+        Values (c, n), and derivatives (c, d, n), axis 1 the axis of the cell.
     """
     value, slopes = corners, list[Tensor]()
-    for axis in range(inner.shape[1]):
-        share = inner[:, axis].reshape(-1, *[1] * (value.ndim - 2))
+    for share in inner:
         low, difference = value[:, 0], value[:, 1] - value[:, 0]
-        slopes = [s[:, 0] + share * (s[:, 1] - s[:, 0]) for s in slopes] + [difference]
-        value = low + share * difference
-    return value, torch.stack(slopes, dim=-1)
+        slopes = [torch.addcmul(s[:, 0], share, s[:, 1] - s[:, 0]) for s in slopes] + [difference]
+        value = torch.addcmul(low, share, difference)
+    return value, torch.stack(slopes, dim=1)
 
 
 def solve(matrices: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor]:
     """The x with matrix @ x = vector by Cramer's rule, which is faster than a factorisation of each, and determinants.
 
     Args:
-        matrices: (n, d, d), d = 2 or 3.
-        vectors: (n, d).
+        matrices: (d, d, n), d = 2 or 3.
+        vectors: (d, n).
 
     Returns:
-        x (n, d), not finite where the determinant is 0, and the determinants (n,).
+        x (d, n), not finite where the determinant is 0, and the determinants (n,).
     """
-    columns = matrices.unbind(dim=-1)
+    columns = matrices.unbind(dim=1)
     if len(columns) == 2:
-        (a, c), (b, e) = (column.unbind(dim=-1) for column in columns)
-        p, q = vectors.unbind(dim=-1)
+        (a, c), (b, e) = columns
+        p, q = vectors
         determinant = a * e - b * c
-        return torch.stack([e * p - b * q, a * q - c * p], dim=-1) / determinant[:, None], determinant
+        return torch.stack([e * p - b * q, a * q - c * p]) / determinant, determinant
     first, second, third = columns
-    across = torch.linalg.cross(second, third)
-    determinant = (first * across).sum(dim=-1)
-    parts = (across, torch.linalg.cross(third, first), torch.linalg.cross(first, second))
-    return torch.stack([(p * vectors).sum(dim=-1) for p in parts], dim=-1) / determinant[:, None], determinant
+    across = _cross(second, third)
+    determinant = (first * across).sum(dim=0)
+    parts = (across, _cross(third, first), _cross(first, second))
+    return torch.stack([(p * vectors).sum(dim=0) for p in parts]) / determinant, determinant
+
+
+def _cross(a: Tensor, b: Tensor) -> Tensor:
+    """Cross products of (3, n) vectors."""
+    return torch.stack([a[i - 2] * b[i - 1] - a[i - 1] * b[i - 2] for i in range(3)])
