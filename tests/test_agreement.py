@@ -15,7 +15,7 @@ from samreg.initial import start as start_module
 from samreg.initial.affine import Candidate
 from samreg.initial.agreement import agreeing_map, best_agreement
 from samreg.initial.descriptors import Descriptors
-from samreg.initial.search import affine_start, behind_search, compared
+from samreg.initial.search import Searched, affine_start, behind_search, both_ways, compared, one_way
 from samreg.initial.start import Start
 from samreg.regions.regions import FeatureVolume
 from samreg.result import StartRecord
@@ -116,10 +116,28 @@ def test_a_map_that_is_a_little_off_costs_less_behind_a_search_than_one_that_is_
     near[0, 3] += 6.0
     far[0, 3] += 40.0
     maps = [Candidate(n, m) for n, m in (("right", true), ("near", near), ("far", far), ("again", far))]
-    costs = behind_search(found, images, maps)
-    assert list(costs) == ["right", "near", "far", "again"]
-    assert costs["right"] < costs["near"] < 0.5 * costs["far"]
-    assert costs["far"] == costs["again"]
+    searched = behind_search(found, images, maps)
+    assert list(searched) == ["right", "near", "far", "again"]
+    assert searched["right"].cost < searched["near"].cost < 0.5 * searched["far"].cost
+    assert searched["far"] is searched["again"]
+
+
+def test_what_the_search_found_is_not_searched_again() -> None:
+    """The first level of both directions may be handed over, and gives the same as searching for it."""
+    found, _, true = _texture(3)
+    grey = [np.ones(g.shape, dtype=np.float32) for g in (found.fixed_grid, found.moving_grid)]
+    images = SimpleNamespace(
+        fixed_grid=found.fixed_grid, moving_grid=found.moving_grid, fixed_grey=grey[0], moving_grey=grey[1]
+    )
+    near = true.copy()
+    near[0, 3] += 6.0
+    known = behind_search(found, images, [Candidate("near", near)])["near"]
+    forward = one_way(found, near, None)
+    assert torch.equal(one_way(found, near, None, known.there), forward)
+    again, anew = (both_ways(found, near, forward, given) for given in (known.back, None))
+    assert all(torch.equal(a, b) for a, b in zip(again, anew, strict=True))
+    # A level that is handed over is used, not searched for.
+    assert not torch.equal(one_way(found, near, None, known.there + 3.0), forward)
 
 
 @pytest.mark.parametrize(
@@ -138,17 +156,19 @@ def test_a_search_chooses_the_start_between_people(
     candidates = [Candidate(n, np.eye(4) + i) for i, n in enumerate(("headers", "centres", "tissue"))]
     led = np.eye(4) * 1.1
     asked: list[list[str]] = []
+    searched = {name: Searched(cost, *torch.zeros(2, 3, 2, 2, 2)) for name, cost in behind.items()}
 
-    def costs(_found: object, _images: object, tried: list[Candidate]) -> dict[str, float]:
+    def costs(_found: object, _images: object, tried: list[Candidate]) -> dict[str, Searched]:
         asked.append([c.name for c in tried])
-        return behind
+        return searched
 
     monkeypatch.setattr(start_module, "compared", lambda *_: None)
     monkeypatch.setattr(start_module, "best_agreement", lambda *_: led)
     monkeypatch.setattr(start_module, "behind_search", costs)
     nothing = torch.zeros(3, 2, 2, 2)
     before = Start(np.eye(4), nothing, nothing, record=StartRecord("headers", {"headers": cost}, 5, 0.5))
-    start = start_module._agreed(None, before, None, candidates)
+    start, kept = start_module._agreed(None, before, None, candidates)
+    assert kept is searched[chosen]
     assert asked == [list(behind)]
     assert start.record == StartRecord(chosen, behind, 5, 0.5)
     wanted = {c.name: c.matrix for c in candidates} | {"agreement": led}

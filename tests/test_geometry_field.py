@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from samreg.errors import ConfigError, GeometryError, InputWarning
 from samreg.geometry.field import DisplacementField
+from samreg.geometry.frame import thinned, to_field
 from samreg.geometry.grid import Grid
 from samreg.geometry.image import Image
+from samreg.geometry.ops.displacement import rescale, rescaled_part
 from samreg.io.itk import to_itk
+from samreg.io.transforms import write_transform
 from worlds import GRIDS, grids, noise, rotation
 
 VOLUMES = [name for name in sorted(GRIDS) if not name.startswith("one")]
@@ -290,5 +296,50 @@ def test_determinants_do_not_depend_on_how_much_is_held_at_once(monkeypatch: pyt
     grid = Grid((9, 7, 8), (1.0, 2.0, 3.0), (0, 0, 0), ((0.8, -0.6, 0), (0.6, 0.8, 0), (0, 0, -1)))
     u = np.random.default_rng(0).normal(0, 0.3, (*grid.shape, 3)).astype(np.float32)
     whole = DisplacementField(u, grid).jacobian_determinant()
-    monkeypatch.setattr("samreg.geometry.field._VOXELS_AT_ONCE", 7 * 8 * 2)
+    monkeypatch.setattr("samreg.geometry.grid._VOXELS_AT_ONCE", 7 * 8 * 2)
     np.testing.assert_array_equal(DisplacementField(u, grid).jacobian_determinant(), whole)
+
+
+def test_nothing_depends_on_how_many_voxels_are_held_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    grid = Grid((9, 7, 8), (1.0, 2.0, 3.0), (0, 0, 0), ((0.8, -0.6, 0), (0.6, 0.8, 0), (0, 0, -1)))
+    random = np.random.default_rng(0)
+    field = DisplacementField(random.normal(0, 0.3, (*grid.shape, 3)).astype(np.float32), grid)
+    moving = Image(random.normal(0, 1, (6, 9, 7)).astype(np.float32), Grid((6, 9, 7), (2.0, 1.0, 3.0), (1, 0, 2)))
+    matrix = np.eye(4)
+    matrix[:3] += random.normal(0, 0.1, (3, 4))
+    v = torch.from_numpy(random.normal(0, 1, (3, 4, 5, 8)).astype(np.float32))
+
+    def everything(name: str) -> list[np.ndarray]:
+        written = write_transform(field, tmp_path / f"{name}.h5", matrix)
+        return [
+            field.warp(moving).data,
+            field.moving_index(moving.grid),
+            np.asarray(field.coverage(moving.grid)),
+            field.compose(field).u,
+            DisplacementField.from_matrix(matrix, grid).u,
+            to_field(v, grid, matrix).u,
+            np.frombuffer(written.read_bytes(), dtype=np.uint8),
+            grid.voxel_centres(),
+        ]
+
+    whole = everything("whole")
+    monkeypatch.setattr("samreg.geometry.grid._VOXELS_AT_ONCE", 7 * 8 * 2)
+    assert [part.start for part in grid.slabs()] == [0, 2, 4, 6, 8]
+    for one, other in zip(whole, everything("parts"), strict=True):
+        np.testing.assert_allclose(other, one, atol=1e-6)
+
+
+@pytest.mark.parametrize("held", [(4, 5), (3, 7, 8), (9, 7, 8), (1, 1, 1)])
+def test_a_part_of_a_displacement_on_finer_voxels(held: tuple[int, ...]) -> None:
+    shape = (9, 7, 8)[: len(held)]
+    u = torch.from_numpy(np.random.default_rng(0).normal(0, 1, (len(held), *held)).astype(np.float32))
+    parts = (slice(2, 5), slice(None), slice(None, None, 3))[: len(held)]
+    torch.testing.assert_close(rescaled_part(u, shape, parts), rescale(u, shape)[(slice(None), *parts)])
+
+
+def test_a_displacement_is_held_on_no_more_voxels_than_it_has_detail() -> None:
+    large = Grid((300, 512, 512), (0.7, 0.7, 1.0))
+    grid = thinned(large)
+    assert grid.n_voxels <= 1 << 23
+    np.testing.assert_allclose(grid.extent, large.extent)
+    assert thinned(Grid((74, 256, 256), (1.0, 1.0, 3.0))).shape == (74, 256, 256)

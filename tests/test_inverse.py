@@ -280,7 +280,7 @@ class TestFolding:
         on = grid((9, 7, 8), (1.0, 2.0, 3.0), rotation((0.3, 0.1, -0.4)), (1.0, 2.0, 3.0))
         field = in_world(np.random.default_rng(0).normal(0, 0.3, (9, 7, 8, 3)), on)
         whole = field.min_corner_jacobian()
-        monkeypatch.setattr("samreg.geometry.field._VOXELS_AT_ONCE", 7 * 8 * 2)
+        monkeypatch.setattr("samreg.geometry.grid._VOXELS_AT_ONCE", 7 * 8 * 2)
         np.testing.assert_allclose(field.min_corner_jacobian(), whole, rtol=1e-9)
 
     def test_the_continuation_of_a_half_turn_folds_and_of_a_small_turn_does_not(self) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 
 from samreg.checks.finished import Finished
 from samreg.checks.judge import judge
+from samreg.geometry.ops.displacement import rescaled_part
 from samreg.result import CheckResult
 
 __all__ = ["check"]
@@ -19,11 +20,8 @@ def check(finished: Finished) -> CheckResult | None:
     if finished.fitted.field is None or not finished.config.fit.is_dense:
         return None
     grid = finished.images.fixed_grid
-    moved = finished.fitted.displacement.abs().numpy(force=True)
-    shares = [
-        float(np.percentile(v[finished.fixed_step][finished.fixed_body], 99)) / n
-        for v, n in zip(moved, grid.shape, strict=True)
-    ]
+    moved = rescaled_part(finished.fitted.displacement, grid.shape, finished.fixed_step).abs().numpy(force=True)
+    shares = [float(np.percentile(v[finished.fixed_body], 99)) / n for v, n in zip(moved, grid.shape, strict=True)]
     worst = int(np.argmax(shares))
     share, length = shares[worst], shares[worst] * grid.shape[worst] * grid.array_spacing[worst]
     return judge(

@@ -10,6 +10,7 @@ from torch import Tensor
 from samreg.checks.finished import Finished
 from samreg.checks.judge import judge
 from samreg.fit.transform import fit_transform
+from samreg.geometry.ops.displacement import per_axis
 from samreg.initial.search import MATCH_TOLERANCE
 from samreg.result import CheckResult
 from samreg.types import ScalarArray
@@ -52,9 +53,10 @@ def spread(finished: Finished) -> ScalarArray:
     rng = np.random.default_rng(finished.config.seed)
     noisy = images.moving_grey + _NOISE * rng.standard_normal(images.moving_grey.shape).astype(np.float32)
     ramp = 1 - _BIAS * np.linspace(0, 1, images.moving_grid.shape[-1], dtype=np.float32)
-    shift: Tensor = start.displacement + 1.0
+    voxel = per_axis([m / n for n, m in zip(grid.shape, start.displacement.shape[1:], strict=True)])
     if images.stack_axis is not None:
-        shift[images.stack_axis] -= 1.0
+        voxel[images.stack_axis] = 0.0
+    shift: Tensor = start.displacement + voxel
     trials = (
         (images, replace(start, displacement=shift)),
         (replace(images, moving_grey=np.clip(noisy, 0, 1)), start),

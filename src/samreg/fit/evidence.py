@@ -35,7 +35,7 @@ def has_earned_its_place(pyramid: GreyPyramid, affine: Matrix, u: Tensor) -> boo
     Args:
         pyramid: both images.
         affine: (d + 1, d + 1) fixed world to moving world.
-        u: (d, *fixed shape) displacement in fixed voxels, array order.
+        u: (d, *any) displacement over the fixed image, in its own voxels, array order.
     """
     nothing = torch.zeros_like(u)
     gain = agreement_behind(pyramid, affine, u, _COARSE) - agreement_behind(pyramid, affine, nothing, _COARSE)

@@ -30,7 +30,8 @@ def first_registration(images: ImagePair, pairs: PairedRois, start: Start, confi
         config: of the fit that was asked for: what compares grey values.
 
     Returns:
-        (d, *fixed shape) displacement in fixed voxels, array order, beside the affine map of the start.
+        (d, *start.guide.shape[1:]) displacement over the fixed image, in its own voxels, array order, beside the affine
+        map of the start.
     """
     fit = FitConfig(similarity=config.similarity)
     begin = replace(start, displacement=start.guide)

@@ -26,7 +26,7 @@ class DenseFit:
     """Result of a fit.
 
     Args:
-        displacement: (d, *fixed_grid.shape) in fixed voxels, array order.
+        displacement: (d, *any) over the fixed image, in its own voxels, array order; as many as the start had.
         losses: each weighted term after the last level that minimised it.
         iterations: steps of each level.
     """
@@ -63,7 +63,7 @@ def fit_dense(
         u = halfway(u, v, Frame(*grids, problem.affine))
     u, losses, fine = _descended(problem, u, levels[first:], said)
     said.all()
-    return DenseFit(unfold(_carried(problem, u, problem.fixed_grid.shape)), losses, (*coarse, *fine))
+    return DenseFit(unfold(_carried(problem, u, problem.start.shape[1:])), losses, (*coarse, *fine))
 
 
 def _descended(

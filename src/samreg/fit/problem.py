@@ -71,7 +71,7 @@ class DenseProblem:
         affine: (d + 1, d + 1) fixed world to moving world.
         pairs: the correspondence; may be empty.
         descriptors: the embeddings of both images; None where there are none.
-        start: (d, *fixed_grid.shape) displacement in fixed voxels to start from.
+        start: (d, *any) displacement over the fixed image to start from, in its own voxels.
         frozen_axis: array axis along which the refinement does not move, or None.
         slice_axis: array axis along which the pairs are one slice thick, or None.
         field_smoothing: smoothing of the whole displacement after each step of a flow, in working voxels.
@@ -109,7 +109,8 @@ class DenseProblem:
         For two people, and regions and motion that are not bound to the slices of the fixed image.
 
         Args:
-            start: (d, *moving_grid.shape) displacement in moving voxels to start from, beside the inverse affine map.
+            start: (d, *any) displacement over the moving image to start from, in its own voxels, beside the inverse
+                affine map.
         """
         return replace(
             self,

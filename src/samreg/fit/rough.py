@@ -19,7 +19,7 @@ __all__ = ["bring_near", "rough_fit"]
 
 
 def bring_near(images: ImagePair, start: Start, config: RegisterConfig) -> Tensor:
-    """The rough fit of two images from a start, (d, *fixed shape) displacement in fixed voxels, array order."""
+    """The rough fit of two images from a start, on the voxels of its displacement, array order."""
     nothing = PairedRois.none(images.fixed_grid, images.moving_grid)
     return rough_fit(DenseProblem.of(images, nothing, start, config.fit), config.fit)
 
@@ -32,7 +32,7 @@ def rough_fit(problem: DenseProblem, config: FitConfig) -> Tensor:
         config: working size, and the elastic levels' weights.
 
     Returns:
-        (d, *fixed shape) displacement in fixed voxels, array order.
+        (d, *problem.start.shape[1:]) displacement over the fixed image, in its own voxels, array order.
     """
     shape = working_shape(problem, config.work_size // 2)
     settings = config.elastic
@@ -44,4 +44,4 @@ def rough_fit(problem: DenseProblem, config: FitConfig) -> Tensor:
         most=settings.max_iterations,
         velocity=config.transform == "svf",
     )
-    return rescale(u, problem.fixed_grid.shape)
+    return rescale(u, problem.start.shape[1:])

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["DisplacementField"]
 
-_VOXELS_AT_ONCE = 1 << 19  # whose derivatives are held at once: 9 numbers of 8 bytes each
-
 
 @dataclass(frozen=True, eq=False)
 class DisplacementField:
@@ -64,9 +62,11 @@ class DisplacementField:
         d = grid.ndim
         if np.shape(matrix) != (d + 1, d + 1):
             raise GeometryError(f"a {d}D affine is a {d + 1}x{d + 1} matrix, got shape {np.shape(matrix)}")
-        x = grid.voxel_centres()
-        u = x @ (matrix[:d, :d] - np.eye(d)).T + matrix[:d, d]
-        return cls(u.astype(np.float32), grid)
+        u = np.empty((*grid.shape, d), dtype=np.float32)
+        for part in grid.slabs():
+            x = grid.voxel_centres(part)
+            u[part] = x @ (matrix[:d, :d] - np.eye(d)).T + matrix[:d, d]
+        return cls(u, grid)
 
     def transform_points(self, points: Points) -> Points:
         """Fixed world points carried into the moving image: x + u(x).
@@ -121,7 +121,13 @@ class DisplacementField:
             GeometryError: if the moving grid has another dimension or unit.
         """
         check_pair(self.grid, moving, "the field", "the moving image")
-        x = self.grid.voxel_centres() + self.u
+        index = np.empty((*self.grid.shape, self.grid.ndim))
+        for part in self.grid.slabs():
+            index[part] = self._slab_index(moving, part)
+        return index
+
+    def _slab_index(self, moving: Grid, part: slice) -> np.ndarray:
+        x = self.grid.voxel_centres(part) + self.u[part]
         return moving.world_to_index(x.reshape(-1, self.grid.ndim)).reshape(x.shape)
 
     def warp(
@@ -148,30 +154,37 @@ class DisplacementField:
 
         from samreg.geometry.ops.resample import sample
 
+        check_pair(self.grid, moving.grid, "the field", "the moving image")
         channels = np.moveaxis(moving.data, -1, 0) if moving.is_colour else moving.data[None]
         outside = moving.background if fill == "auto" else (float(fill),) * len(channels)
-        index = torch.from_numpy(self._reached(moving.grid))
         mode = "bilinear" if interpolation == "linear" else "nearest"
-        out = np.concatenate(
-            [
-                sample(torch.from_numpy(np.ascontiguousarray(channel[None])), index, mode, value).numpy()
-                for channel, value in zip(channels, outside, strict=True)
-            ]
-        )
-        return Image(np.moveaxis(out, 0, -1) if moving.is_colour else out[0], self.grid, moving.name)
+        values = [torch.from_numpy(np.ascontiguousarray(channel[None])) for channel in channels]
+        out, reached = np.empty((*self.grid.shape, len(channels)), dtype=np.float32), False
+        for part in self.grid.slabs():
+            index = self._slab_index(moving.grid, part)
+            reached = reached or bool(_within(index, moving.grid).any())
+            for i, value in enumerate(values):
+                out[part][..., i] = sample(value, torch.from_numpy(index), mode, outside[i])[0].numpy()
+        self._tell(reached, moving.grid)
+        return Image(out if moving.is_colour else out[..., 0], self.grid, moving.name)
 
     def coverage(self, moving: Grid) -> float:
         """Share of the fixed voxels that come from within the outer edges of a grid in the moving image's world."""
-        return float(np.mean(_within(self.moving_index(moving), moving)))
+        check_pair(self.grid, moving, "the field", "the moving image")
+        inside = [np.count_nonzero(_within(self._slab_index(moving, part), moving)) for part in self.grid.slabs()]
+        return sum(inside) / self.grid.n_voxels
 
     def _reached(self, moving: Grid) -> np.ndarray:
         """`moving_index`, with a warning where no fixed voxel comes from within that grid."""
         index = self.moving_index(moving)
-        if not _within(index, moving).any():
+        self._tell(bool(_within(index, moving).any()), moving)
+        return index
+
+    def _tell(self, reached: bool, moving: Grid) -> None:
+        if not reached:
             centre = ", ".join(f"{value:.6g}" for value in moving.centre)
             text = f"no voxel of the fixed image comes from the grid of shape {moving.shape} about ({centre})"
-            note(f"{text}: the result holds nothing of it", stacklevel=2)
-        return index
+            note(f"{text}: the result holds nothing of it", stacklevel=3)
 
     def warp_labels(self, labels: LabelArray, moving: Grid) -> FixedLabelArray:
         """A label map on the fixed grid: each label is sampled linearly, the largest share wins.
@@ -238,10 +251,12 @@ class DisplacementField:
 
     def compose(self, after: DisplacementField) -> DisplacementField:
         """This field followed by another: u(x) + after(x + u(x)), on this field's grid."""
-        x = self.grid.voxel_centres() + self.u
-        rows = x.reshape(-1, self.grid.ndim)
-        u = after.transform_points(rows).reshape(x.shape) - self.grid.voxel_centres()
-        return replace(self, u=u.astype(np.float32))
+        u = np.empty_like(self.u)
+        for part in self.grid.slabs():
+            x = self.grid.voxel_centres(part)
+            moved = (x + self.u[part]).reshape(-1, self.grid.ndim)
+            u[part] = after.transform_points(moved).reshape(x.shape) - x
+        return replace(self, u=u)
 
     def invert(self, grid: Grid | None = None, iterations: int = 30, tolerance: float = 1e-4) -> DisplacementField:
         """The field v with y + v(y) the fixed point that lands on y; `inverse_on` also says how well.
@@ -291,7 +306,8 @@ class DisplacementField:
         Returns:
             The field, and what `inverse_of_points` says of its voxel centres, in the order of the array.
         """
-        v, result = grid_inverse(self._in_voxels(), self.grid, grid or self.grid, iterations, tolerance)
+        # In single precision rounding is a thousandth of the tolerance, and a large field takes half of the memory.
+        v, result = grid_inverse(self._in_voxels(kind=np.float32), self.grid, grid or self.grid, iterations, tolerance)
         return DisplacementField(v, grid or self.grid), result
 
     def inverse_of_points(self, points: Points, iterations: int = 30, tolerance: float = 1e-4) -> InverseResult:
@@ -312,13 +328,16 @@ class DisplacementField:
         """`inverse_of_points` for many calls: what depends on the field alone is prepared once, and kept in memory."""
         return point_inverse(self._in_voxels(), self.grid)
 
-    def _in_voxels(self, part: slice = slice(None)) -> Tensor:
+    def _in_voxels(self, part: slice = slice(None), kind: type[np.floating] = np.float64) -> Tensor:
         """Displacements in voxels, (d, *shape), components in array order, of a part of array axis 0."""
         import torch
 
         d, u = self.grid.ndim, self.u[part]
-        w = (u.reshape(-1, d) @ np.linalg.inv(self.grid.matrix[:d, :d]).T).reshape(u.shape)
-        return torch.from_numpy(np.ascontiguousarray(np.moveaxis(w[..., ::-1], -1, 0)))
+        inverse = np.linalg.inv(self.grid.matrix[:d, :d])
+        w = np.empty((d, *u.shape[:-1]), dtype=kind)
+        for row in range(len(u)):
+            w[:, row] = np.moveaxis((u[row] @ inverse.T)[..., ::-1], -1, 0)
+        return torch.from_numpy(w)
 
     def min_corner_jacobian(self) -> np.ndarray:
         """The smallest det(I + grad u) at the corners of each cell between voxel centres; at most 0 means folded.
@@ -330,9 +349,9 @@ class DisplacementField:
         """
         from samreg.geometry.ops.folding import min_corner_jacobian
 
-        n = self.grid.shape[0]
-        rows = max(1, _VOXELS_AT_ONCE // max(1, self.grid.n_voxels // n))
-        slabs = [slice(first, first + rows + 1) for first in range(0, max(1, n - 1), rows)]
+        slabs = [slice(part.start, part.stop + 1) for part in self.grid.slabs()]
+        if len(slabs) > 1 and slabs[-1].start == self.grid.shape[0] - 1:
+            del slabs[-1]  # a last slice by itself begins no cell
         result: np.ndarray = np.concatenate([min_corner_jacobian(self._in_voxels(slab)).numpy() for slab in slabs])
         return result
 
@@ -344,26 +363,17 @@ class DisplacementField:
         Returns:
             `(*shape)` float32, 1 for a translation.
         """
+        from samreg.geometry.ops.displacement import central_determinant
+
         n = self.grid.shape[0]
         result: ScalarArray = np.empty(self.grid.shape, dtype=np.float32)
-        rows = max(1, _VOXELS_AT_ONCE // max(1, self.grid.n_voxels // n))
-        for first in range(0, n, rows):
-            last = min(n, first + rows)
-            # A slab with a neighbour on either side has the same central differences as the whole.
-            low, high = max(0, first - 1), min(n, last + 1)
-            result[first:last] = self._slab_determinant(self.u[low:high])[first - low : last - low]
+        for part in self.grid.slabs():
+            # A slab with a neighbour on either side has the same central differences as the whole. A change of
+            # coordinates changes no determinant: that of voxels is that of the world.
+            low, high = max(0, part.start - 1), min(n, part.stop + 1)
+            whole = central_determinant(self._in_voxels(slice(low, high)))
+            result[part] = whole[part.start - low : part.stop - low].numpy()
         return result
-
-    def _slab_determinant(self, u: np.ndarray) -> np.ndarray:
-        d = self.grid.ndim
-        gradient = np.zeros((*u.shape[:-1], d, d))
-        for j in range(d):  # index axis j = x, y, z
-            axis = d - 1 - j
-            if u.shape[axis] > 1:
-                gradient[..., j] = np.gradient(u, axis=axis) / self.grid.spacing[j]
-        # Derivatives along index axes become derivatives along world axes.
-        gradient = gradient @ np.asarray(self.grid.direction).T
-        return _determinant(np.eye(d) + gradient)
 
     def folding_fraction(self) -> float:
         """Share of voxels with det(I + grad u) <= 0, before any clipping."""
@@ -378,17 +388,3 @@ def _within(index: np.ndarray, grid: Grid) -> np.ndarray:
     """(*any) whether continuous indices (*any, d) lie within the outer edges of the voxels."""
     inside: np.ndarray = np.all((index >= -0.5) & (index <= np.asarray(grid.shape[::-1]) - 0.5), axis=-1)
     return inside
-
-
-def _determinant(matrices: np.ndarray) -> np.ndarray:
-    """Of (*any, d, d) matrices, d = 2 or 3, written out: many times faster than a factorisation of each."""
-    m = np.moveaxis(matrices, (-2, -1), (0, 1))
-    if len(m) == 2:
-        flat: np.ndarray = m[0, 0] * m[1, 1] - m[0, 1] * m[1, 0]
-        return flat
-    solid: np.ndarray = (
-        m[0, 0] * (m[1, 1] * m[2, 2] - m[1, 2] * m[2, 1])
-        - m[0, 1] * (m[1, 0] * m[2, 2] - m[1, 2] * m[2, 0])
-        + m[0, 2] * (m[1, 0] * m[2, 1] - m[1, 1] * m[2, 0])
-    )
-    return solid

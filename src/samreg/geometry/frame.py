@@ -15,15 +15,17 @@ from torch import Tensor
 
 from samreg.geometry.field import DisplacementField
 from samreg.geometry.grid import Grid, apply_affine
-from samreg.geometry.ops.displacement import rescale
+from samreg.geometry.ops.displacement import rescale, rescaled_part
 from samreg.geometry.ops.resample import sample, sample_border
 from samreg.types import Matrix
 
-__all__ = ["Frame", "from_field", "halfway", "inverted", "to_field"]
+__all__ = ["Frame", "from_field", "halfway", "inverted", "thinned", "to_field"]
 
 _FIT_POINTS = 1 << 16  # of the least squares; enough for an affine map
 _WORST_CONDITION = 1e3
 _SLACK = 1e-3  # voxels by which rounding may leave a grid
+_HELD = 1 << 23
+"""Voxels on which a displacement is held: that of a CT with thin slices has 60 million, and no more detail."""
 _THINNED = 150_000
 """Voxels at which smooth displacements are inverted: a second on one core."""
 
@@ -44,7 +46,7 @@ class Frame:
 
     def thinned(self, voxels: int = _THINNED) -> Frame:
         """The same images on grids of so many voxels at most, isotropic as far as their slices allow."""
-        return replace(self, fixed=_thinned(self.fixed, voxels), moving=_thinned(self.moving, voxels))
+        return replace(self, fixed=thinned(self.fixed, voxels), moving=thinned(self.moving, voxels))
 
     @property
     def back(self) -> Frame:
@@ -91,23 +93,27 @@ class Frame:
         return sample_border(moving, at, mode) if border else sample(moving, at, mode)
 
 
-def _thinned(grid: Grid, voxels: int) -> Grid:
+def thinned(grid: Grid, voxels: int = _HELD) -> Grid:
+    """The same extent at so many voxels at most, isotropic as far as the slices allow."""
     return grid.with_shape(grid.shape_at(grid.pixel_within(voxels, grid.finest_spacing)))
 
 
 def to_field(displacement: Tensor, grid: Grid, affine: Matrix) -> DisplacementField:
-    """u(x) = A (x + v(x)) - x of a displacement in fixed voxels.
+    """u(x) = A (x + v(x)) - x of a displacement.
 
     Args:
-        displacement: (d, *shape) in voxels of `grid`, array order.
+        displacement: (d, *any) over the extent of `grid`, in its own voxels, array order.
         grid: the fixed grid.
         affine: (d + 1, d + 1) fixed world to moving world.
     """
-    voxels = np.moveaxis(displacement.numpy(force=True)[::-1].astype(np.float64), 0, -1)
-    x = grid.voxel_centres()
-    inner = x + (voxels * np.asarray(grid.spacing)) @ np.asarray(grid.direction).T
-    u = apply_affine(affine, inner) - x
-    return DisplacementField(u.astype(np.float32), grid)
+    displacement, rest = displacement.cpu(), [slice(None)] * (grid.ndim - 1)
+    u = np.empty((*grid.shape, grid.ndim), dtype=np.float32)
+    for part in grid.slabs():
+        v = np.moveaxis(rescaled_part(displacement, grid.shape, [part, *rest]).flip(0).double().numpy(), 0, -1)
+        x = grid.voxel_centres(part)
+        inner = x + (v * np.asarray(grid.spacing)) @ np.asarray(grid.direction).T
+        u[part] = apply_affine(affine, inner) - x
+    return DisplacementField(u, grid)
 
 
 def from_field(field: DisplacementField, grid: Grid) -> tuple[Matrix, Tensor]:

@@ -16,6 +16,8 @@ _ORTHONORMAL_TOLERANCE = 1e-3
 _SAME_TOLERANCE = 1e-3
 _THICK_RATIO = 4.0
 """Slices at least this many times as far apart as their pixels make a stack of thick slices."""
+_VOXELS_AT_ONCE = 1 << 19
+"""Whose positions are held at once: in double precision those of a large volume take gigabytes."""
 _LARGER = 1.05
 """Ratio of the lengths that are tried for voxels."""
 
@@ -203,15 +205,24 @@ class Grid:
         inside: np.ndarray = np.all((index >= -0.5) & (index <= upper), axis=1)
         return inside
 
-    def voxel_centres(self) -> np.ndarray:
+    def slabs(self) -> list[slice]:
+        """Array axis 0 in parts of not too many voxels each, for work that would not fit in memory at once."""
+        n = self.shape[0]
+        rows = max(1, _VOXELS_AT_ONCE * n // self.n_voxels)
+        return [slice(first, min(n, first + rows)) for first in range(0, n, rows)]
+
+    def voxel_centres(self, part: slice = slice(None)) -> np.ndarray:
         """World points of all voxels.
+
+        Args:
+            part: of array axis 0.
 
         Returns:
             (*shape, d) float64 array, last axis (x, y, z).
         """
-        axes = np.meshgrid(*(np.arange(n, dtype=float) for n in self.shape), indexing="ij")
-        index = np.stack(axes[::-1], axis=-1)
-        return self.index_to_world(index.reshape(-1, self.ndim)).reshape(*self.shape, self.ndim)
+        first, *others = (np.arange(n, dtype=float) for n in self.shape)
+        index = np.stack(np.meshgrid(first[part], *others, indexing="ij")[::-1], axis=-1)
+        return self.index_to_world(index.reshape(-1, self.ndim)).reshape(index.shape)
 
     def crop(self, start: Sequence[int], stop: Sequence[int]) -> Grid:
         """The grid of `array[start:stop]`, array order (z, y, x); the voxels stay where they were."""

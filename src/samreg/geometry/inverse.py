@@ -30,7 +30,7 @@ class InverseResult:
     """Fixed points x whose x + u(x) are given moving points, and how nearly.
 
     Args:
-        points: (n, d) world points of the fixed image.
+        points: (n, d) world points of the fixed image; in single precision where a whole grid was inverted.
         residual: (n,) |x + u(x) - point| in voxels of the field's grid (length of the difference of indices).
         converged: (n,) whether the residual is within the tolerance.
         inside: (n,) whether x lies within the outer edges of the fixed voxels: further out the field is not known, and
@@ -127,7 +127,8 @@ def grid_inverse(
     inverter, begin = Inverter(u), _Begin(target)
     begin.solve(lambda y: inverter(y, tolerance, iterations, search=False).index, grid)
     n, d = target.n_voxels, target.ndim
-    v, points, residual = np.empty((n, d), np.float32), np.empty((n, d)), np.empty(n)
+    v, points = np.empty((n, d), np.float32), np.empty((n, d), np.float32)
+    residual, inside = np.empty(n), np.empty(n, dtype=bool)
     left: list[tuple[np.ndarray, Tensor, Tensor]] = []
     for first in range(0, n, _AT_ONCE):
         rows = np.arange(first, min(n, first + _AT_ONCE))
@@ -135,18 +136,17 @@ def grid_inverse(
         y = target.index_to_world(at)
         goal = torch.from_numpy(grid.world_to_index(y))
         found = inverter(goal, tolerance, iterations, search=False, start=goal + begin(at))
-        points[rows] = grid.index_to_world(found.index.numpy())
-        v[rows], residual[rows] = points[rows] - y, found.residual.numpy()
+        x = grid.index_to_world(found.index.numpy())
+        points[rows], v[rows], residual[rows], inside[rows] = x, x - y, found.residual.numpy(), grid.contains(x)
         open_ = inverter.unsettled(found, tolerance)
         left.append((rows[open_.numpy()], goal[open_], found.index[open_]))
     rows = np.concatenate([p[0] for p in left])
     if len(rows):
         goal, index = torch.cat([p[1] for p in left]), torch.cat([p[2] for p in left])
         found = inverter.searched(goal, Inverse(index, torch.from_numpy(residual[rows])), tolerance)
-        points[rows] = grid.index_to_world(found.index.numpy())
-        v[rows] = points[rows] - target.index_to_world(_indices(rows, target.shape))
-        residual[rows] = found.residual.numpy()
-    result = InverseResult(points, residual, residual <= tolerance, grid.contains(points))
+        x, y = grid.index_to_world(found.index.numpy()), target.index_to_world(_indices(rows, target.shape))
+        points[rows], v[rows], residual[rows], inside[rows] = x, x - y, found.residual.numpy(), grid.contains(x)
+    result = InverseResult(points, residual, residual <= tolerance, inside)
     return v.reshape(*target.shape, d), result
 
 

@@ -52,7 +52,7 @@ def agreement_behind(pyramid: GreyPyramid, affine: Matrix, u: Tensor, levels: Se
     Args:
         pyramid: both images.
         affine: (d + 1, d + 1) fixed world to moving world.
-        u: (d, *fixed shape) displacement in fixed voxels, array order.
+        u: (d, *any) displacement over the fixed image, in its own voxels, array order.
         levels: their numbers, 0 the coarsest; -1 is the finest. What is beyond the finest means the finest.
     """
     last = len(pyramid.pixels) - 1

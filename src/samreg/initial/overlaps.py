@@ -48,7 +48,7 @@ def affine_of_pairs(pairs: PairedRois) -> tuple[Matrix, StartRecord]:
         affine = fit_affine(fixed, moving, weights)
         if plausible(affine[None, :d, :d])[0]:
             maps["affine of centroids"] = affine
-    nothing = torch.zeros(d, *pairs.fixed.grid.shape)
+    nothing = torch.zeros(d, *[1] * d)
     overlap = {name: float(pair_overlaps(pairs, matrix, nothing).mean()) for name, matrix in maps.items()}
     best = max(overlap, key=lambda name: overlap[name])
     if 0 < overlap[best] <= (1 + _MARGIN) * overlap["headers"]:
@@ -66,7 +66,7 @@ def overlap_after(fixed: RoiSet, moving: RoiSet, affine: Matrix, start: Tensor) 
         fixed: n regions on the fixed grid.
         moving: m regions on the moving grid.
         affine: (d + 1, d + 1) fixed world to moving world.
-        start: (d, *fixed shape) displacement in fixed voxels.
+        start: (d, *any) displacement over the fixed image, in its own voxels.
 
     Returns:
         (n, m) in [0, 1].

@@ -24,6 +24,7 @@ from samreg.types import Matrix, ScalarArray
 
 __all__ = [
     "MATCH_TOLERANCE",
+    "Searched",
     "affine_start",
     "behind_search",
     "both_ways",
@@ -89,8 +90,23 @@ def _middle(grid: Grid, mask: Tensor) -> np.ndarray:
     return result
 
 
-def behind_search(found: Descriptors, images: ImagePair, candidates: Sequence[Candidate]) -> dict[str, float]:
-    """What a coarse search makes of each candidate: mean cost of the descriptors in tissue, in both directions.
+@dataclass(frozen=True, eq=False)
+class Searched:
+    """What a coarse search makes of a candidate.
+
+    Args:
+        cost: mean cost of the descriptors in tissue, of both directions.
+        there: (d, *any) displacement over the fixed image, in its own cells: the coarsest level of `one_way`.
+        back: the same over the moving image, beside the inverse map.
+    """
+
+    cost: float
+    there: Tensor
+    back: Tensor
+
+
+def behind_search(found: Descriptors, images: ImagePair, candidates: Sequence[Candidate]) -> dict[str, Searched]:
+    """What a coarse search in both directions makes of each candidate, by its name.
 
     An affine map that is some centimetres off may cost as much as one that is far away; behind a search they part.
 
@@ -100,22 +116,27 @@ def behind_search(found: Descriptors, images: ImagePair, candidates: Sequence[Ca
         candidates: starts; those that share a map are followed once.
     """
     masks = compared(found, images)
-    costs: dict[str, float] = {}
+    known: dict[str, Searched] = {}
     for number, c in enumerate(candidates):
         same = same_map(c, candidates[:number])
         if same is None:
-            there = _cost_behind_search(found, c.matrix, masks[0])
-            back = _cost_behind_search(found.swapped, np.linalg.inv(c.matrix), masks[1])
-            costs[c.name] = 0.5 * (there + back)
+            inverse = np.linalg.inv(c.matrix)
+            there, back = _coarsest(found, c.matrix), _coarsest(found.swapped, inverse)
+            one, other = _cost(found, c.matrix, there, masks[0]), _cost(found.swapped, inverse, back, masks[1])
+            known[c.name] = Searched(0.5 * (one + other), there, back)
         else:
-            costs[c.name] = costs[same.name]
-    return costs
+            known[c.name] = known[same.name]
+    return known
 
 
-def _cost_behind_search(found: Descriptors, affine: Matrix, mask: Tensor) -> float:
-    u = one_way(found, affine, None, only_coarsest=True)
+def _coarsest(found: Descriptors, affine: Matrix) -> Tensor:
+    """The coarsest level of `one_way` for images that share no stack of slices, in its own cells."""
+    return _step(found, affine, _levels(found.fixed_grid, None)[0], None)
+
+
+def _cost(found: Descriptors, affine: Matrix, u: Tensor, mask: Tensor) -> float:
     frame = Frame(found.fixed_grid, found.moving_grid, affine)
-    return mean_cost(frame, frame.identity() + u, found.fixed, mask, found.moving)
+    return mean_cost(frame, frame.identity() + rescale(u, frame.fixed.shape), found.fixed, mask, found.moving)
 
 
 def embedding_cost(found: Descriptors, images: ImagePair, matrix: Matrix) -> float:
@@ -125,39 +146,44 @@ def embedding_cost(found: Descriptors, images: ImagePair, matrix: Matrix) -> flo
     return choose(one, found.fixed, found.fixed_grid, mask, found.moving, found.moving_grid).costs["map"]
 
 
-def one_way(found: Descriptors, affine: Matrix, stack_axis: int | None, only_coarsest: bool = False) -> Tensor:
+def one_way(found: Descriptors, affine: Matrix, stack_axis: int | None, coarsest: Tensor | None = None) -> Tensor:
     """Large displacements by a discrete search, coarse to fine.
 
     Args:
         found: of both images.
         affine: (d + 1, d + 1) fixed world to moving world.
         stack_axis: array axis of a stack of thick slices that both images share; None if they share none.
-        only_coarsest: the coarsest level alone.
+        coarsest: (d, *any) what the coarsest level gives, where `behind_search` has found it.
 
     Returns:
         (d, *shape) in cells of the fixed feature grid, array order.
     """
-    f_grid, m_grid = found.fixed_grid, found.moving_grid
-    u: Tensor | None = None
-    for level in _levels(f_grid, stack_axis)[: 1 if only_coarsest else None]:
-        grid = f_grid.with_shape(level.shape)
-        fixed = functional.normalize(resize(found.fixed, level.shape), dim=0)
-        coarse = [
-            max(1, round(n * a / b))
-            for n, a, b in zip(m_grid.shape, m_grid.array_spacing, grid.array_spacing, strict=True)
-        ]
-        coarse = [min(n, c) for n, c in zip(m_grid.shape, coarse, strict=True)]
-        moving = functional.normalize(resize(found.moving, coarse), dim=0)
-        before = None if u is None else rescale(u, level.shape)
-        cost = descriptor_cost(fixed, moving, Frame(grid, m_grid.with_shape(coarse), affine), before, level.search)
-        step = coupled_convex(cost, level.search)
-        u = step if before is None else before + step
+    u = coarsest
+    for level in _levels(found.fixed_grid, stack_axis)[0 if u is None else 1 :]:
+        u = _step(found, affine, level, u)
     if u is None:
-        return torch.zeros(f_grid.ndim, *f_grid.shape)
-    return rescale(u, f_grid.shape)
+        return torch.zeros(found.fixed_grid.ndim, *found.fixed_grid.shape)
+    return rescale(u, found.fixed_grid.shape)
 
 
-def both_ways(found: Descriptors, affine: Matrix, forward: Tensor) -> tuple[Tensor, Tensor]:
+def _step(found: Descriptors, affine: Matrix, level: _SearchLevel, u: Tensor | None) -> Tensor:
+    """One level of a search: its displacement (d, *level.shape) in cells, from one in its own cells or from none."""
+    m_grid, grid = found.moving_grid, found.fixed_grid.with_shape(level.shape)
+    fixed = functional.normalize(resize(found.fixed, level.shape), dim=0)
+    coarse = [
+        max(1, round(n * a / b)) for n, a, b in zip(m_grid.shape, m_grid.array_spacing, grid.array_spacing, strict=True)
+    ]
+    coarse = [min(n, c) for n, c in zip(m_grid.shape, coarse, strict=True)]
+    moving = functional.normalize(resize(found.moving, coarse), dim=0)
+    before = None if u is None else rescale(u, level.shape)
+    cost = descriptor_cost(fixed, moving, Frame(grid, m_grid.with_shape(coarse), affine), before, level.search)
+    step = coupled_convex(cost, level.search)
+    return step if before is None else before + step
+
+
+def both_ways(
+    found: Descriptors, affine: Matrix, forward: Tensor, coarsest: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """`one_way` and the same search from the moving image, made consistent: what is not confirmed shrinks.
 
     For images that share no stack of slices.
@@ -166,13 +192,14 @@ def both_ways(found: Descriptors, affine: Matrix, forward: Tensor) -> tuple[Tens
         found: of both images.
         affine: (d + 1, d + 1) fixed world to moving world.
         forward: what `one_way` found for the same.
+        coarsest: as for `one_way`, of the way back.
 
     Returns:
         (d, *shape) in cells of the fixed feature grid, and the way back in cells of the moving one, array order.
     """
     frame = Frame(found.fixed_grid, found.moving_grid, affine)
     back = frame.back
-    return make_consistent(forward, one_way(found.swapped, back.affine, None), frame, back)
+    return make_consistent(forward, one_way(found.swapped, back.affine, None, coarsest), frame, back)
 
 
 @dataclass(frozen=True)
@@ -216,7 +243,17 @@ def _levels(grid: Grid, axis: int | None) -> list[_SearchLevel]:
 
 
 def on_grid(u: Tensor, grid: Grid, other: Grid) -> Tensor:
-    """A displacement in voxels of one grid, sampled on another grid of the same world, in voxels of that one."""
+    """A displacement over the extent of one grid, sampled on another grid of the same world.
+
+    Args:
+        u: (d, *any) in its own voxels, array order.
+        grid: whose extent it covers.
+        other: the other grid.
+
+    Returns:
+        (d, *other.shape) in voxels of the other grid.
+    """
+    grid = grid.with_shape(u.shape[1:])
     at = Frame(other, grid, np.eye(other.ndim + 1))
     ratio = [a / b for a, b in zip(grid.array_spacing, other.array_spacing, strict=True)]
     return at.warp(u, at.identity()) * per_axis(ratio)

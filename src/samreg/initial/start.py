@@ -11,7 +11,7 @@ from torch import Tensor
 
 from samreg.config import RegisterConfig
 from samreg.geometry.field import DisplacementField
-from samreg.geometry.frame import Frame, from_field, halfway
+from samreg.geometry.frame import Frame, from_field, halfway, thinned
 from samreg.geometry.grid import apply_affine
 from samreg.geometry.landmarks import Landmarks
 from samreg.geometry.ops.devices import on_device
@@ -24,7 +24,16 @@ from samreg.initial.hypotheses import best_start, moment_candidate
 from samreg.initial.overlaps import affine_of_pairs
 from samreg.initial.problem import ImagePair
 from samreg.initial.pyramid import GreyPyramid
-from samreg.initial.search import affine_start, behind_search, both_ways, compared, embedding_cost, on_grid, one_way
+from samreg.initial.search import (
+    Searched,
+    affine_start,
+    behind_search,
+    both_ways,
+    compared,
+    embedding_cost,
+    on_grid,
+    one_way,
+)
 from samreg.result import StartRecord
 from samreg.types import Matrix
 
@@ -48,10 +57,10 @@ class Start:
 
     Args:
         affine: (d + 1, d + 1) fixed world to moving world.
-        guide: (d, *fixed shape) displacement in fixed voxels, array order: where the embeddings put things. Pairs are
-            checked against it.
-        displacement: (d, *fixed shape) what the dense fit starts from: the guide, or what led to it, or zero where none
-            is wanted.
+        guide: (d, *any) displacement over the fixed image, in its own voxels, array order: where the embeddings put
+            things. Pairs are checked against it.
+        displacement: (d, *any) in the same way, what the dense fit starts from: the guide, or what led to it, or zero
+            where none is wanted.
         descriptors: the embeddings of both images as comparable vectors; None where no setting asks for them.
         record: how the affine map was chosen; None where it was not searched for.
         rough: whether a rough fit brought the images near each other.
@@ -59,8 +68,8 @@ class Start:
         pyramid: both images, as the refinement saw them; None where there was none.
         alike: whether both images show one anatomy behind the affine map: edges and grey values agree.
         given: whether it is a transform that the user gave, which the dense fit keeps in all its detail.
-        back: (d, *moving shape) displacement in moving voxels, array order, beside the inverse affine map: what the fit
-            of the swapped images starts from; None where the images are registered one way.
+        back: (d, *any) displacement over the moving image, in its own voxels, array order, beside the inverse affine
+            map: what the fit of the swapped images starts from; None where the images are registered one way.
         notes: what the user should know, one sentence each.
     """
 
@@ -85,7 +94,7 @@ class Start:
 
 
 RoughFit = Callable[[ImagePair, Start, RegisterConfig], Tensor]
-"""(images, start, settings) -> (d, *fixed shape) displacement in fixed voxels, by the images alone."""
+"""(images, start, settings) -> (d, *any) displacement over the fixed image, in its own voxels, by the images alone."""
 
 
 def find_start(
@@ -124,7 +133,8 @@ def _searched(
     """`find_start` on the device of the block around it."""
     if initial is not None:
         return _from_initial(images, config, initial)
-    zero = torch.zeros(images.fixed_grid.ndim, *images.fixed_grid.shape)
+    held = thinned(images.fixed_grid)
+    zero = torch.zeros(held.ndim, *held.shape)
     start = Start(np.eye(images.fixed_grid.ndim + 1), zero, zero)
     fixed, moving = images.fixed.features, images.moving.features
     if fixed is None or moving is None:
@@ -149,13 +159,14 @@ def _searched(
         start = _refined(images, start, found, looked_at, config)
     if not config.fit.is_dense:
         return start
+    searched = None
     if not images.same_slices and not start.alike and not start.notes:
-        start = _agreed(images, start, found, candidates)
-    cells = one_way(found, start.affine, images.stack_axis)
+        start, searched = _agreed(images, start, found, candidates)
+    cells = one_way(found, start.affine, images.stack_axis, None if searched is None else searched.there)
     cells_back = None
     if not images.same_slices:
-        cells, cells_back = both_ways(found, start.affine, cells)
-    guide = on_grid(cells, found.fixed_grid, images.fixed_grid)
+        cells, cells_back = both_ways(found, start.affine, cells, None if searched is None else searched.back)
+    guide = on_grid(cells, found.fixed_grid, held)
     start = replace(start, guide=guide, displacement=guide if search else zero)
     if search and cells_back is not None and config.fit.elastic.similarity_weight > 0:
         # Pairs between people are checked against the images brought near each other, not against the search alone.
@@ -163,12 +174,13 @@ def _searched(
         start = replace(start, guide=guide, displacement=guide, rough=True)
         told = given is not None or images.landmarks is not None
         if config.fit.transform == "ddf" and not start.alike and not told:
-            start = _met(images, start, on_grid(cells_back, found.moving_grid, images.moving_grid), config, refine)
+            back = on_grid(cells_back, found.moving_grid, thinned(images.moving_grid))
+            start = _met(images, start, back, config, refine)
     return _judged(start) if search else start
 
 
-def _agreed(images: ImagePair, start: Start, found: Descriptors, candidates: list[Candidate]) -> Start:
-    """The start between people, chosen by what a search makes of it.
+def _agreed(images: ImagePair, start: Start, found: Descriptors, candidates: list[Candidate]) -> tuple[Start, Searched]:
+    """The start between people, chosen by what a search makes of it, and what the search made of it.
 
     The map under which the embeddings agree best takes the place of the first candidate if it is better by 3 % behind a
     search. Where embeddings agree little under the first candidate, the others may take its place in the same way.
@@ -177,11 +189,13 @@ def _agreed(images: ImagePair, start: Start, found: Descriptors, candidates: lis
     first = candidates[0]
     tried = candidates if record.costs.get(first.name, 0.0) > _UNSURE else [first]
     led = Candidate("agreement", best_agreement(found, compared(found, images), candidates))
-    costs = behind_search(found, images, [*tried, led])
+    searched = behind_search(found, images, [*tried, led])
+    costs = {name: one.cost for name, one in searched.items()}
     for others in (tried[1:], [led]):
         best = min(others, key=lambda c: costs[c.name], default=first)
         first = best if costs[best.name] < costs[first.name] * (1 - WORTH) else first
-    return replace(start, affine=first.matrix, record=replace(record, chosen=first.name, costs=costs))
+    chosen = replace(start, affine=first.matrix, record=replace(record, chosen=first.name, costs=costs))
+    return chosen, searched[first.name]
 
 
 def _met(images: ImagePair, start: Start, back: Tensor, config: RegisterConfig, refine: RoughFit) -> Start:
@@ -190,7 +204,7 @@ def _met(images: ImagePair, start: Start, back: Tensor, config: RegisterConfig, 
     Args:
         images: both.
         start: behind the rough fit.
-        back: (d, *moving shape) displacement in moving voxels that the embeddings give the other way.
+        back: (d, *any) displacement over the moving image, in its own voxels, that the embeddings give the other way.
         config: of the registration.
         refine: the rough fit.
     """

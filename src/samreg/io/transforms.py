@@ -119,8 +119,7 @@ def write_transform(field: DisplacementField, path: str | Path, affine: Matrix |
         wide = _padded(field, [_MARGIN] * d)
         grid, residual = wide.grid, _beside(wide, affine)
         fixed = np.concatenate([grid.shape[::-1], grid.origin, grid.spacing, np.ravel(grid.direction)])
-        # Rounded to float32, as u is: the zeros behind compress away.
-        parts.append((f"DisplacementFieldTransform_double_{d}_{d}", fixed, residual.astype(np.float32).ravel()))
+        parts.append((f"DisplacementFieldTransform_double_{d}_{d}", fixed, residual.ravel()))
     try:
         with h5py.File(target, "w") as file:
             group = file.create_group("TransformGroup")
@@ -133,13 +132,14 @@ def write_transform(field: DisplacementField, path: str | Path, affine: Matrix |
 
 
 def _beside(field: DisplacementField, affine: Matrix | None) -> np.ndarray:
-    """v(x) = A⁻¹(x + u(x)) - x, (*shape, d): what is left of a field beside its affine part."""
-    u = field.u.astype(float)
+    """v(x) = A⁻¹(x + u(x)) - x, (*shape, d) float32, as u is: what is left of a field beside its affine part."""
     if affine is None:
-        return u
-    x = field.grid.voxel_centres()
-    result: np.ndarray = apply_affine(np.linalg.inv(affine), x + u) - x
-    return result
+        return field.u
+    back, v = np.linalg.inv(affine), np.empty_like(field.u)
+    for part in field.grid.slabs():
+        x = field.grid.voxel_centres(part)
+        v[part] = apply_affine(back, x + field.u[part]) - x
+    return v
 
 
 def _padded(field: DisplacementField, margin: Sequence[int]) -> DisplacementField:
@@ -186,7 +186,8 @@ def _entry(group: h5py.Group, i: int, name: str, *parameters: np.ndarray) -> Non
     entry.create_dataset("TransformType", data=[name], dtype=h5py.string_dtype("ascii"))
     for key, values in zip(("TransformFixedParameters", "TransformParameters"), parameters, strict=False):
         packing = {"compression": "gzip", "compression_opts": 1, "shuffle": True} if values.size > _SMALL else {}
-        entry.create_dataset(key, data=np.asarray(values, dtype="<f8"), **packing)
+        # Converted while it is written: float32 becomes double, whose zeros behind compress away.
+        entry.create_dataset(key, values.shape, "<f8", **packing)[...] = values
 
 
 def read_transform(path: str | Path, grid: Grid) -> DisplacementField:

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from samreg.config import SliceConfig
 from samreg.geometry.frame import Frame
+from samreg.geometry.ops.displacement import rescaled_part
 from samreg.geometry.ops.resample import resize
 from samreg.geometry.rois import Roi, RoiSet
 from samreg.regions.regions import Regions
@@ -194,14 +195,15 @@ def plane_map(
         fixed: slices of the fixed image.
         moving: slices of the moving image.
         frame: of both grids and the affine map.
-        displacement: (d, *fixed shape) in fixed voxels, array order.
+        displacement: (d, *any) over the fixed image, in its own voxels, array order.
         number: of the fixed slice.
         same_slices: both images share their stack of slices, and slice i looks for counterparts on slice i.
     """
     axis, shape = fixed.axis, fixed.plan.grid.shape
     ranges = [torch.arange(n).float() if a != axis else torch.tensor([float(number)]) for a, n in enumerate(shape)]
     index = torch.stack(torch.meshgrid(*ranges, indexing="ij"))
-    here = displacement if axis is None else displacement.narrow(1 + axis, number, 1)
+    part = [slice(number, number + 1) if a == axis else slice(None) for a in range(len(shape))]
+    here = rescaled_part(displacement, shape, part)
     at = frame.moving_index(index + here).numpy()  # (x, y, z) last
     if axis is None:
         return PlaneMap(at, np.zeros(at.shape[:2]), moving.shape)
@@ -218,7 +220,7 @@ class PlaneMaps:
         fixed: slices of the fixed image.
         moving: slices of the moving image.
         frame: of both grids and the affine map.
-        displacement: (d, *fixed shape) in fixed voxels, array order.
+        displacement: (d, *any) over the fixed image, in its own voxels, array order.
         same_slices: as for `plane_map`.
     """
 

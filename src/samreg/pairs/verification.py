@@ -36,7 +36,7 @@ def pair_regions(
         fixed: regions of the fixed image.
         moving: regions of the moving image.
         affine: (d + 1, d + 1) fixed world to moving world.
-        start: (d, *fixed shape) displacement in fixed voxels.
+        start: (d, *any) displacement over the fixed image, in its own voxels.
         config: method, epsilon, K, verify.
         by_slice: pair only regions of the same slice.
     """

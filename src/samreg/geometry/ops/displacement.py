@@ -126,6 +126,18 @@ def rescale(u: Tensor, shape: Sequence[int]) -> Tensor:
     return out * per_axis([n / m for n, m in zip(shape, u.shape[1:], strict=True)])
 
 
+def rescaled_part(u: Tensor, shape: Sequence[int], part: Sequence[slice]) -> Tensor:
+    """A part of `rescale(u, shape)`, without the rest, which for a large image takes gigabytes."""
+    if tuple(u.shape[1:]) == tuple(shape):
+        return u[(slice(None), *part)]
+    lines = [
+        (torch.arange(n, dtype=u.dtype, device=u.device)[some] + 0.5) * (m / n) - 0.5
+        for n, m, some in zip(shape, u.shape[1:], part, strict=True)
+    ]
+    at = torch.stack(torch.meshgrid(*lines, indexing="ij")[::-1], dim=-1)
+    return sample_border(u, at) * per_axis([n / m for n, m in zip(shape, u.shape[1:], strict=True)]).to(u)
+
+
 def warp(values: Tensor, u: Tensor) -> Tensor:
     """values(x + u(x)) on one grid; beyond the edge the edge value.
 
