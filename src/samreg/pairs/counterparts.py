@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from samreg.pairs.planes import PlaneMaps, Planes
 from samreg.regions.everything.boxes import MARGIN, grown
@@ -21,7 +20,7 @@ from samreg.regions.slices import nearest_masks
 from samreg.segmenters.base import Prompts
 from samreg.segmenters.pixels import masks_to_slice
 
-__all__ = ["Asked", "SlicePair", "answers", "ask", "contained", "extent", "iou", "mask_iou"]
+__all__ = ["Asked", "SlicePair", "answers", "ask", "contained", "extent", "iou", "mask_iou", "shared_pixels"]
 
 _SAME = 0.7
 """IoU from which two masks show the same region."""
@@ -265,13 +264,22 @@ def contained(one: np.ndarray, other: np.ndarray) -> float:
 
 def iou(one: np.ndarray, other: np.ndarray) -> float:
     """IoU of two masks of one shape."""
-    return float(mask_iou(one[None], other[None])[0, 0])
+    both = int(np.count_nonzero(one & other))
+    return both / max(1, int(np.count_nonzero(one)) + int(np.count_nonzero(other)) - both)
 
 
 def mask_iou(masks: np.ndarray, others: np.ndarray) -> np.ndarray:
     """IoU of masks (n, y, x) with others (m, y, x), (n, m)."""
-    a, b = (torch.from_numpy(m.reshape(len(m), -1)).float() for m in (masks, others))
-    both = (a @ b.T).numpy()
-    union = a.sum(1).numpy()[:, None] + b.sum(1).numpy()[None] - both
+    both = shared_pixels(masks, others)
+    sizes = (np.count_nonzero(m.reshape(len(m), -1), axis=1) for m in (masks, others))
+    union = np.add.outer(*sizes) - both
     result: np.ndarray = both / np.maximum(union, 1)
+    return result
+
+
+def shared_pixels(masks: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """How many pixels masks (n, y, x) share with others (m, y, x), (n, m) float32."""
+    a, b = masks.reshape(len(masks), -1), others.reshape(len(others), -1)
+    used = a.any(axis=0) & b.any(axis=0)
+    result: np.ndarray = a[:, used].astype(np.float32) @ b[:, used].astype(np.float32).T
     return result

@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 from scipy import ndimage
 
-from samreg.pairs.counterparts import SlicePair, iou
+from samreg.pairs.counterparts import SlicePair, iou, shared_pixels
 
 __all__ = ["rings"]
 
@@ -38,32 +38,41 @@ def rings(pairs: Sequence[SlicePair], carried: Callable[[SlicePair], np.ndarray]
         Rings, of which each outer region has one at most: that with the largest inner region.
     """
     found: list[SlicePair] = []
-    for outer in pairs:
-        inner = [p for p in pairs if p is not outer and p.slices == outer.slices and _nested(p, outer)]
-        inner.sort(key=lambda p: -np.count_nonzero(p.fixed) * np.count_nonzero(p.moving))
-        for candidate in inner:
-            ring = _ring(outer, candidate)
-            if min(np.count_nonzero(ring.fixed), np.count_nonzero(ring.moving)) < _LEAST_PIXELS:
-                continue
-            agreement = iou(carried(ring), ring.fixed)
-            if agreement >= _AGREES:
-                found.append(replace(ring, agreement=agreement))
-                break
+    for slices in dict.fromkeys(p.slices for p in pairs):
+        here = [p for p in pairs if p.slices == slices]
+        within = _inside(here)
+        for outer, rows in zip(here, within.T, strict=True):
+            inner = [here[i] for i in np.flatnonzero(rows) if _closed_in(here[i], outer)]
+            inner.sort(key=lambda p: -np.count_nonzero(p.fixed) * np.count_nonzero(p.moving))
+            for candidate in inner:
+                ring = _ring(outer, candidate)
+                if min(np.count_nonzero(ring.fixed), np.count_nonzero(ring.moving)) < _LEAST_PIXELS:
+                    continue
+                agreement = iou(carried(ring), ring.fixed)
+                if agreement >= _AGREES:
+                    found.append(replace(ring, agreement=agreement))
+                    break
     return found
 
 
-def _nested(inner: SlicePair, outer: SlicePair) -> bool:
-    return all(_within(getattr(inner, side), getattr(outer, side)) for side in ("fixed", "moving"))
+def _inside(pairs: Sequence[SlicePair]) -> np.ndarray:
+    """(n, n) whether the row's regions lie in the column's, and are smaller, in both images."""
+    result = ~np.eye(len(pairs), dtype=bool)
+    for masks in (np.stack([p.fixed for p in pairs]), np.stack([p.moving for p in pairs])):
+        small = np.count_nonzero(masks.reshape(len(masks), -1), axis=1)[:, None]
+        large = small.T
+        fits = (_INNER[0] * large <= small) & (small <= _INNER[1] * large)
+        result &= fits & (shared_pixels(masks, masks) >= _INSIDE * small)
+    return result
 
 
-def _within(inner: np.ndarray, outer: np.ndarray) -> bool:
-    """Whether one mask lies in the other, and is closed in by it."""
-    small, large = int(np.count_nonzero(inner)), int(np.count_nonzero(outer))
-    both = int(np.count_nonzero(inner & outer))
-    if not (both >= _INSIDE * small and _INNER[0] * large <= small <= _INNER[1] * large):
-        return False
-    rim = ndimage.binary_dilation(inner, iterations=2) & ~inner
-    return int(np.count_nonzero(rim & outer)) >= _CLOSED * int(np.count_nonzero(rim))
+def _closed_in(inner: SlicePair, outer: SlicePair) -> bool:
+    """Whether the outer region lies around the inner one, in both images."""
+    for small, large in ((inner.fixed, outer.fixed), (inner.moving, outer.moving)):
+        rim = ndimage.binary_dilation(small, iterations=2) & ~small
+        if np.count_nonzero(rim & large) < _CLOSED * np.count_nonzero(rim):
+            return False
+    return True
 
 
 def _ring(outer: SlicePair, inner: SlicePair) -> SlicePair:

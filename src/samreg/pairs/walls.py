@@ -81,6 +81,24 @@ class _Shells:
         return None
 
 
+@dataclass(frozen=True, eq=False)
+class _Smoothed:
+    """Grey values of a slice.
+
+    Args:
+        grey: (y, x) smoothed.
+        slope: (2, y, x) their derivatives along y and x.
+    """
+
+    grey: np.ndarray
+    slope: np.ndarray
+
+    @classmethod
+    def of(cls, grey: np.ndarray) -> _Smoothed:
+        smooth = ndimage.gaussian_filter(grey, _SIGMA)
+        return cls(smooth, np.stack(np.gradient(smooth)))
+
+
 def wall_around(mask: np.ndarray, grey: np.ndarray) -> np.ndarray | None:
     """The wall of one region.
 
@@ -91,6 +109,10 @@ def wall_around(mask: np.ndarray, grey: np.ndarray) -> np.ndarray | None:
     Returns:
         (y, x) mask of the layer around the region; None where it has none.
     """
+    return _wall(mask, _Smoothed.of(grey))
+
+
+def _wall(mask: np.ndarray, seen: _Smoothed) -> np.ndarray | None:
     reach = _THICKEST * float(np.sqrt(np.count_nonzero(mask) / np.pi))
     if reach <= _THINNEST:
         return None
@@ -98,11 +120,11 @@ def wall_around(mask: np.ndarray, grey: np.ndarray) -> np.ndarray | None:
     solid = ndimage.binary_fill_holes(mask[box])
     if solid.all():
         return None
-    grey = ndimage.gaussian_filter(grey[box], _SIGMA)
+    grey, slope = seen.grey[box], seen.slope[(slice(None), *box)]
     distance = ndimage.distance_transform_edt(~solid) - ndimage.distance_transform_edt(solid)
     # Centres of pixels on both sides of the edge are half a pixel away from it.
     distance = ndimage.gaussian_filter(distance + np.where(solid, 0.5, -0.5), _SIGMA)
-    normal, slope = np.gradient(distance), np.gradient(grey)
+    normal = np.gradient(distance)
     length = np.maximum(np.hypot(*normal), 1e-6)
     shells = _Shells(distance, np.abs(normal[0] * slope[0] + normal[1] * slope[1]) / length, reach)
     ends = shells.thickness()
@@ -191,13 +213,13 @@ class _Looks:
     def __init__(self, planes: Planes) -> None:
         self.planes = planes
         self._number: int | None = None
-        self._grey = np.zeros((0, 0), dtype=np.float32)
+        self._seen = _Smoothed.of(np.zeros((2, 2), dtype=np.float32))
 
     def wall(self, mask: np.ndarray, number: int) -> np.ndarray | None:
         """The wall (y, x) of a region of one slice, in voxels; None where it has none."""
         if number != self._number:
-            self._number, self._grey = number, self.planes.grey(number, _SIDE)
-        wall = wall_around(nearest_masks(mask[None], self._grey.shape)[0], self._grey)
+            self._number, self._seen = number, _Smoothed.of(self.planes.grey(number, _SIDE))
+        wall = _wall(nearest_masks(mask[None], self._seen.grey.shape)[0], self._seen)
         if wall is None:
             return None
         found: np.ndarray = nearest_masks(wall[None], mask.shape)[0] & ~mask
