@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import product
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = ["DisplacementField"]
+
+_LARGE = 1 << 23
+"""Voxels from which points are inverted in single precision: its rounding is a thousandth of the tolerance."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,37 +83,9 @@ class DisplacementField:
         Returns:
             (n, d) world points of the moving image.
         """
-        import torch
-
-        from samreg.geometry.ops.resample import sample_border
-
         rows = np.asarray(points, dtype=float)
-        index = self.grid.world_to_index(rows)
-        part, first = self._around(index)
-        values = torch.from_numpy(np.moveaxis(part, -1, 0).astype(float))
-        u = sample_border(values, torch.from_numpy(index - first)).numpy().T
-        result: Points = rows + u
+        result: Points = rows + _interpolated(self.u, self.grid.world_to_index(rows))
         return result
-
-    def _around(self, index: np.ndarray) -> tuple[FieldArray, np.ndarray]:
-        """The box of `u` that holds all voxels around some points, and its first voxel (x, y, z).
-
-        Points of one slice ask for a slice of the field, which may be a hundredth of it.
-
-        Args:
-            index: (n, d) continuous indices (x, y, z), also beyond the grid.
-        """
-        if not len(index) or not np.isfinite(index).all():
-            return self.u, np.zeros(self.grid.ndim)
-        ends = np.floor(index.min(axis=0)), np.ceil(index.max(axis=0))
-        low, high = np.clip(ends, 0, np.asarray(self.grid.shape[::-1]) - 1).astype(int)
-        box = tuple(slice(a, b + 1) for a, b in zip(low[::-1], high[::-1], strict=True))
-        return self.u[box], low
-
-    def _channels(self) -> Tensor:
-        import torch
-
-        return torch.from_numpy(np.moveaxis(self.u, -1, 0).copy())
 
     def moving_index(self, moving: Grid) -> np.ndarray:
         """Where each fixed voxel comes from, as continuous indices (x, y, z) of the moving grid.
@@ -306,7 +282,7 @@ class DisplacementField:
         Returns:
             The field, and what `inverse_of_points` says of its voxel centres, in the order of the array.
         """
-        # In single precision rounding is a thousandth of the tolerance, and a large field takes half of the memory.
+        # On a grid single precision does, which the field has as well, and a large field takes half of the memory.
         v, result = grid_inverse(self._in_voxels(kind=np.float32), self.grid, grid or self.grid, iterations, tolerance)
         return DisplacementField(v, grid or self.grid), result
 
@@ -326,7 +302,8 @@ class DisplacementField:
 
     def backwards(self) -> Callable[..., InverseResult]:
         """`inverse_of_points` for many calls: what depends on the field alone is prepared once, and kept in memory."""
-        return point_inverse(self._in_voxels(), self.grid)
+        kind = np.float64 if self.grid.n_voxels <= _LARGE else np.float32
+        return point_inverse(self._in_voxels(kind=kind), self.grid)
 
     def _in_voxels(self, part: slice = slice(None), kind: type[np.floating] = np.float64) -> Tensor:
         """Displacements in voxels, (d, *shape), components in array order, of a part of array axis 0."""
@@ -382,6 +359,23 @@ class DisplacementField:
     @cached_property
     def _folding_fraction(self) -> float:
         return float(np.mean(self.jacobian_determinant() <= 0))
+
+
+def _interpolated(u: FieldArray, index: np.ndarray) -> np.ndarray:
+    """Multilinear values (n, d) of u (*shape, d) at continuous indices (n, d), (x, y, z); beyond, those of the edge.
+
+    Reads the corners alone, so that some points of a large field cost no copy of it in double precision.
+    """
+    shape = u.shape[:-1]
+    last = np.asarray(shape) - 1
+    at = np.clip(index[:, ::-1], 0, last)
+    low = np.minimum(np.floor(np.nan_to_num(at)).astype(np.int64), np.maximum(last - 1, 0))
+    share = at - low
+    nodes, found = u.reshape(-1, u.shape[-1]), np.zeros((len(index), u.shape[-1]))
+    for corner in product((0, 1), repeat=len(shape)):
+        weight = np.prod(np.where(corner, share, 1 - share), axis=1, keepdims=True)
+        found += weight * nodes[np.ravel_multi_index(tuple(np.minimum(low + corner, last).T), shape)]
+    return found
 
 
 def _within(index: np.ndarray, grid: Grid) -> np.ndarray:

@@ -47,10 +47,10 @@ def edge_folds(u: Tensor) -> bool:
         if len(free) in (0, d):
             continue
         for ends in product((0, -1), repeat=d - len(free)):
-            face = u[free]
+            face = u
             # From the last axis on, so that the numbers of those before stay.
             for axis, end in zip(reversed([a for a in range(d) if clamped[a]]), ends, strict=True):
                 face = face.select(axis + 1, end)
-            if bool((min_corner_jacobian(face) <= 0).any()):
+            if bool((min_corner_jacobian(face[free]) <= 0).any()):
                 return True
     return False
