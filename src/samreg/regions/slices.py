@@ -58,7 +58,9 @@ def window(image: Image, hounsfield: str = "auto") -> VoxelArray:
         low, high = np.percentile(foreground if foreground.size else data, _BLACK_AND_WHITE)
     if high <= low:
         low, high = float(data.min()), float(data.max())
-    result: VoxelArray = np.clip((data - low) / max(high - low, 1e-12), 0.0, 1.0).astype(np.float32)
+    result: VoxelArray = np.empty(data.shape, dtype=np.float32)
+    for part in image.grid.slabs():
+        result[part] = np.clip((data[part] - low) / max(high - low, 1e-12), 0.0, 1.0)
     return result
 
 
