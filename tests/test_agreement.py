@@ -173,3 +173,20 @@ def test_a_search_chooses_the_start_between_people(
     assert start.record == StartRecord(chosen, behind, 5, 0.5)
     wanted = {c.name: c.matrix for c in candidates} | {"agreement": led}
     assert start.affine is wanted[chosen]
+
+
+@pytest.mark.parametrize(
+    ("spacing", "shape"),
+    [((1.0, 4.2, 4.2), (10, 8, 9)), ((3.0, 4.2, 4.2), (40, 8, 9)), ((10.0, 4.2, 4.2), (40, 8, 9))],
+)
+def test_slices_that_are_thinner_than_half_a_cell_are_averaged(
+    spacing: tuple[float, ...], shape: tuple[int, ...]
+) -> None:
+    """A search counts in cells: on slices of a millimetre it would reach a quarter as far."""
+    grid = Grid((40, 8, 9), spacing[::-1], (5.0, 3.0, -2.0))
+    data = np.random.default_rng(0).normal(0, 1, (40, *grid.shape)).astype(np.float16)
+    found = Descriptors.of(FeatureVolume(data, grid), FeatureVolume(data[:, :4], grid.crop((0, 0, 0), (4, 8, 9))))
+    assert found.fixed.shape[1:] == found.fixed_grid.shape == shape
+    np.testing.assert_allclose(found.fixed_grid.extent, grid.extent)
+    np.testing.assert_allclose(found.fixed_grid.centre, grid.centre)
+    torch.testing.assert_close(found.fixed.norm(dim=0), torch.ones(shape))

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from samreg.geometry.grid import Grid
+from samreg.geometry.ops.resample import resize
 from samreg.regions.regions import FeatureVolume
 
 __all__ = ["CHANNELS", "Descriptors", "joint_descriptors"]
@@ -23,7 +24,8 @@ _SAMPLE = 40_000
 class Descriptors:
     """The embeddings of two images as comparable unit vectors on their feature grids, least component first.
 
-    Cells that do not count (outside a mask) hold 0 throughout.
+    Cells that do not count (outside a mask) hold 0 throughout. Where several slices lie in the length of a cell, their
+    embeddings are averaged.
 
     Args:
         fixed: (c, *fixed_grid.shape).
@@ -41,7 +43,7 @@ class Descriptors:
     def of(cls, fixed: FeatureVolume, moving: FeatureVolume) -> Descriptors:
         """Of the embeddings of two images."""
         f, m = joint_descriptors(fixed, moving, CHANNELS)
-        return cls(f, fixed.grid, m, moving.grid)
+        return cls(*_cubic(f, fixed.grid), *_cubic(m, moving.grid))
 
     def to(self, device: torch.device) -> Descriptors:
         """The same on a device."""
@@ -55,6 +57,18 @@ class Descriptors:
     def leading(self, n: int) -> Descriptors:
         """The first n principal components alone, no longer of unit length."""
         return Descriptors(self.fixed[-n:], self.fixed_grid, self.moving[-n:], self.moving_grid)
+
+
+def _cubic(vectors: Tensor, grid: Grid) -> tuple[Tensor, Grid]:
+    """Unit vectors on cells that are nowhere less than half as long as in their slice, and the grid of these cells.
+
+    Slices of a millimetre show cells of four: the search would go a quarter as far, over four times as many cells.
+    """
+    cell = float(np.median(grid.array_spacing))
+    shape = tuple(max(1, round(n / max(1, int(cell / s)))) for n, s in zip(grid.shape, grid.array_spacing, strict=True))
+    if shape == grid.shape:
+        return vectors, grid
+    return functional.normalize(resize(vectors, shape), dim=0), grid.with_shape(shape)
 
 
 def joint_descriptors(fixed: FeatureVolume, moving: FeatureVolume, channels: int) -> tuple[Tensor, Tensor]:
