@@ -322,14 +322,15 @@ class DisplacementField:
         Stricter than `jacobian_determinant`, whose central differences miss folds within a cell.
 
         Returns:
-            (*shape - 1) float64; an axis with a single voxel keeps it.
+            (*shape - 1) float32; an axis with a single voxel keeps it.
         """
         from samreg.geometry.ops.folding import min_corner_jacobian
 
-        slabs = [slice(part.start, part.stop + 1) for part in self.grid.slabs()]
-        if len(slabs) > 1 and slabs[-1].start == self.grid.shape[0] - 1:
-            del slabs[-1]  # a last slice by itself begins no cell
-        result: np.ndarray = np.concatenate([min_corner_jacobian(self._in_voxels(slab)).numpy() for slab in slabs])
+        result = np.empty([max(1, n - 1) for n in self.grid.shape], dtype=np.float32)
+        for part in self.grid.slabs():
+            if part.start < len(result):  # a last slice by itself begins no cell
+                cells = min_corner_jacobian(self._in_voxels(slice(part.start, part.stop + 1)))
+                result[part.start : part.start + len(cells)] = cells.numpy()
         return result
 
     def jacobian_determinant(self) -> ScalarArray:
