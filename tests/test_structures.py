@@ -161,7 +161,7 @@ class TestOverlap:
     def test_slabs_do_not_change_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
         result = true_result(3)
         whole = pair_dice(result.pairs, result.field)
-        monkeypatch.setattr("samreg.metrics.pair_overlap._VOXELS_AT_ONCE", 1)
+        monkeypatch.setattr("samreg.geometry.grid._VOXELS_AT_ONCE", 1)
         np.testing.assert_array_equal(pair_dice(result.pairs, result.field), whole)
 
 

@@ -96,13 +96,14 @@ class DisplacementField:
         Raises:
             GeometryError: if the moving grid has another dimension or unit.
         """
-        check_pair(self.grid, moving, "the field", "the moving image")
         index = np.empty((*self.grid.shape, self.grid.ndim))
         for part in self.grid.slabs():
             index[part] = self._slab_index(moving, part)
         return index
 
     def _slab_index(self, moving: Grid, part: slice) -> np.ndarray:
+        """`moving_index` of some slices."""
+        check_pair(self.grid, moving, "the field", "the moving image")
         x = self.grid.voxel_centres(part) + self.u[part]
         return moving.world_to_index(x.reshape(-1, self.grid.ndim)).reshape(x.shape)
 
@@ -130,7 +131,6 @@ class DisplacementField:
 
         from samreg.geometry.ops.resample import sample
 
-        check_pair(self.grid, moving.grid, "the field", "the moving image")
         channels = np.moveaxis(moving.data, -1, 0) if moving.is_colour else moving.data[None]
         outside = moving.background if fill == "auto" else (float(fill),) * len(channels)
         mode = "bilinear" if interpolation == "linear" else "nearest"
@@ -146,7 +146,6 @@ class DisplacementField:
 
     def coverage(self, moving: Grid) -> float:
         """Share of the fixed voxels that come from within the outer edges of a grid in the moving image's world."""
-        check_pair(self.grid, moving, "the field", "the moving image")
         inside = [np.count_nonzero(_within(self._slab_index(moving, part), moving)) for part in self.grid.slabs()]
         return sum(inside) / self.grid.n_voxels
 

@@ -211,6 +211,11 @@ class Grid:
         rows = max(1, _VOXELS_AT_ONCE * n // self.n_voxels)
         return [slice(first, min(n, first + rows)) for first in range(0, n, rows)]
 
+    def indices(self, part: slice = slice(None)) -> np.ndarray:
+        """Index of each voxel, of a part of array axis 0; (*shape, d) float64, last axis (x, y, z)."""
+        first, *others = (np.arange(n, dtype=float) for n in self.shape)
+        return np.stack(np.meshgrid(first[part], *others, indexing="ij")[::-1], axis=-1)
+
     def voxel_centres(self, part: slice = slice(None)) -> np.ndarray:
         """World points of all voxels.
 
@@ -220,8 +225,7 @@ class Grid:
         Returns:
             (*shape, d) float64 array, last axis (x, y, z).
         """
-        first, *others = (np.arange(n, dtype=float) for n in self.shape)
-        index = np.stack(np.meshgrid(first[part], *others, indexing="ij")[::-1], axis=-1)
+        index = self.indices(part)
         return self.index_to_world(index.reshape(-1, self.ndim)).reshape(index.shape)
 
     def crop(self, start: Sequence[int], stop: Sequence[int]) -> Grid:

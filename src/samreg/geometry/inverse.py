@@ -21,8 +21,6 @@ _EVERY = 4
 """Voxels of a grid from one whose inverse is found first to the next one."""
 _LONG = 4 * _EVERY
 """Voxels of an axis from which not all of them are found first: along a short one slices are far apart."""
-_AT_ONCE = 1 << 18
-"""Voxels of a grid: the whole of a large one in double precision would take gigabytes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,53 +122,63 @@ def grid_inverse(
 
     from samreg.geometry.ops.inverse import Inverse, Inverter
 
-    inverter, begin = Inverter(u), _Begin(target)
-    begin.solve(lambda y: inverter(y, tolerance, iterations, search=False).index, grid)
+    inverter = Inverter(u)
+    begin = _Begin.of(target, grid, lambda y: inverter(y, tolerance, iterations, search=False).index)
     n, d = target.n_voxels, target.ndim
     v, points = np.empty((n, d), np.float32), np.empty((n, d), np.float32)
     residual, inside = np.empty(n), np.empty(n, dtype=bool)
     left: list[tuple[np.ndarray, Tensor, Tensor]] = []
-    for first in range(0, n, _AT_ONCE):
-        rows = np.arange(first, min(n, first + _AT_ONCE))
-        at = _indices(rows, target.shape)
+    done = 0
+    for part in target.slabs():
+        at = target.indices(part).reshape(-1, d)
         y = target.index_to_world(at)
         goal = torch.from_numpy(grid.world_to_index(y))
         found = inverter(goal, tolerance, iterations, search=False, start=goal + begin(at))
-        x = grid.index_to_world(found.index.numpy())
+        rows, x = slice(done, done + len(y)), grid.index_to_world(found.index.numpy())
         points[rows], v[rows], residual[rows], inside[rows] = x, x - y, found.residual.numpy(), grid.contains(x)
         open_ = inverter.unsettled(found, tolerance)
-        left.append((rows[open_.numpy()], goal[open_], found.index[open_]))
-    rows = np.concatenate([p[0] for p in left])
-    if len(rows):
+        left.append((done + np.flatnonzero(open_.numpy()), goal[open_], found.index[open_]))
+        done += len(y)
+    numbers = np.concatenate([p[0] for p in left])
+    if len(numbers):
         goal, index = torch.cat([p[1] for p in left]), torch.cat([p[2] for p in left])
-        found = inverter.searched(goal, Inverse(index, torch.from_numpy(residual[rows])), tolerance)
-        x, y = grid.index_to_world(found.index.numpy()), target.index_to_world(_indices(rows, target.shape))
-        points[rows], v[rows], residual[rows], inside[rows] = x, x - y, found.residual.numpy(), grid.contains(x)
+        found = inverter.searched(goal, Inverse(index, torch.from_numpy(residual[numbers])), tolerance)
+        x = grid.index_to_world(found.index.numpy())
+        points[numbers], v[numbers] = x, x - grid.index_to_world(goal.numpy())
+        residual[numbers], inside[numbers] = found.residual.numpy(), grid.contains(x)
     result = InverseResult(points, residual, residual <= tolerance, inside)
     return v.reshape(*target.shape, d), result
 
 
+@dataclass(frozen=True, eq=False)
 class _Begin:
-    """Where Newton steps begin: the inverse of every few voxels of a grid, interpolated."""
+    """Where Newton steps begin: the inverse of every few voxels of a grid, interpolated.
 
-    def __init__(self, target: Grid) -> None:
-        self._target = target
-        self._steps = [_EVERY if n >= _LONG else 1 for n in target.shape]
+    Args:
+        steps: voxels from one of these to the next one, along each array axis.
+        moved: (d, *any) what is added to the fixed indices of these, (x, y, z).
+    """
 
-    def solve(self, inverse: Callable[[Tensor], Tensor], grid: Grid) -> None:
+    steps: list[int]
+    moved: Tensor
+
+    @classmethod
+    def of(cls, target: Grid, grid: Grid, inverse: Callable[[Tensor], Tensor]) -> _Begin:
         """Find the inverse of every few voxels.
 
         Args:
-            inverse: (n, d) indices of the fixed grid, (x, y, z), to those that are mapped there.
+            target: their grid.
             grid: the fixed grid.
+            inverse: (n, d) indices of the fixed grid, (x, y, z), to those that are mapped there.
         """
         import torch
 
-        axes = [np.arange(0.0, n, step) for n, step in zip(self._target.shape, self._steps, strict=True)]
+        steps = [_EVERY if n >= _LONG else 1 for n in target.shape]
+        axes = [np.arange(0.0, n, step) for n, step in zip(target.shape, steps, strict=True)]
         at = np.stack(np.meshgrid(*axes, indexing="ij")[::-1], axis=-1).reshape(-1, len(axes))
-        goal = torch.from_numpy(grid.world_to_index(self._target.index_to_world(at)))
+        goal = torch.from_numpy(grid.world_to_index(target.index_to_world(at)))
         moved = (inverse(goal) - goal).T.reshape(len(axes), *(len(a) for a in axes))
-        self._moved = moved.float().contiguous()
+        return cls(steps, moved.float().contiguous())
 
     def __call__(self, at: np.ndarray) -> Tensor:
         """What is added to indices of the fixed grid, at (n, d) indices of the target, (x, y, z)."""
@@ -178,10 +186,5 @@ class _Begin:
 
         from samreg.geometry.ops.resample import sample_border
 
-        place = torch.from_numpy(at / np.asarray(self._steps[::-1])).float()
-        return sample_border(self._moved, place).T.double()
-
-
-def _indices(rows: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Indices (n, d), (x, y, z), of voxels given by their number in the array."""
-    return np.stack(np.unravel_index(rows, shape)[::-1], axis=-1).astype(float)
+        place = torch.from_numpy(at / np.asarray(self.steps[::-1])).float()
+        return sample_border(self.moved, place).T.double()

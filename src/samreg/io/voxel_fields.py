@@ -36,8 +36,8 @@ def to_voxel_field(field: DisplacementField, moving: Grid) -> np.ndarray:
         field: on the fixed grid.
         moving: grid of the moving image, which may differ from the fixed one.
     """
-    d, shape = field.grid.ndim, field.grid.shape
-    steps = field.moving_index(moving) - _indices(shape)
+    d = field.grid.ndim
+    steps = field.moving_index(moving) - field.grid.indices()
     return np.ascontiguousarray(steps.transpose(*range(d)[::-1], d)).astype(np.float32)
 
 
@@ -55,14 +55,9 @@ def from_voxel_field(steps: np.ndarray, fixed: Grid, moving: Grid) -> Displaceme
     d = fixed.ndim
     if steps.shape != (*fixed.shape[::-1], d):
         raise ImageReadError(f"a field in voxels has shape {(*fixed.shape[::-1], d)} for this grid, got {steps.shape}")
-    index = steps.transpose(*range(d)[::-1], d).astype(float) + _indices(fixed.shape)
+    index = steps.transpose(*range(d)[::-1], d).astype(float) + fixed.indices()
     world = moving.index_to_world(index.reshape(-1, d)).reshape(index.shape)
     return DisplacementField((world - fixed.voxel_centres()).astype(np.float32), fixed)
-
-
-def _indices(shape: tuple[int, ...]) -> np.ndarray:
-    """(*shape, d) index (x, y, z) of each voxel."""
-    return np.stack(np.meshgrid(*(np.arange(n) for n in shape), indexing="ij"), -1)[..., ::-1]
 
 
 def write_learn2reg(field: DisplacementField, moving: Grid, path: str | Path) -> Path:

@@ -11,8 +11,6 @@ from samreg.geometry.rois import PairedRois, Roi, RoiSet
 
 __all__ = ["pair_dice", "structure_dice"]
 
-_VOXELS_AT_ONCE = 1 << 20
-
 
 def pair_dice(pairs: PairedRois, field: DisplacementField | None = None) -> np.ndarray:
     """Dice of each fixed region with its partner where a transform carries it, 2 |A and B| / (|A| + |B|).
@@ -29,18 +27,15 @@ def pair_dice(pairs: PairedRois, field: DisplacementField | None = None) -> np.n
     """
     fixed, moving = pairs.fixed.grid, pairs.moving.grid
     shared, visits = np.zeros(len(pairs)), np.zeros(moving.n_voxels, dtype=np.int64)
-    n, rest = fixed.shape[0], fixed.n_voxels // fixed.shape[0]
-    rows = max(1, _VOXELS_AT_ONCE // rest)
-    for first in range(0, n, rows):
-        last = min(n, first + rows)
-        part = fixed.crop([first, *[0] * (fixed.ndim - 1)], [last, *fixed.shape[1:]])
-        u = np.zeros((*part.shape, part.ndim), np.float32) if field is None else field.u[first:last]
+    for rows in fixed.slabs():
+        part = fixed.crop([rows.start, *[0] * (fixed.ndim - 1)], [rows.stop, *fixed.shape[1:]])
+        u = np.zeros((*part.shape, part.ndim), np.float32) if field is None else field.u[rows]
         nearest = np.floor(DisplacementField(u, part).moving_index(moving)[..., ::-1] + 0.5).astype(np.int64)
         inside = np.all((nearest >= 0) & (nearest < moving.shape), axis=-1)
         flat = np.ravel_multi_index(tuple(np.moveaxis(np.where(inside[..., None], nearest, 0), -1, 0)), moving.shape)
         visits += np.bincount(flat[inside], minlength=moving.n_voxels)
         for k, (a, b) in enumerate(zip(pairs.fixed.rois, pairs.moving.rois, strict=True)):
-            shared[k] += _shared(a, b, nearest, first, last)
+            shared[k] += _shared(a, b, nearest, rows.start, rows.stop)
     visited = visits.reshape(moving.shape)
     carried = np.asarray([visited[b.box][b.mask].sum() for b in pairs.moving.rois], dtype=float)
     result: np.ndarray = 2 * shared / np.maximum(pairs.fixed.n_voxels + carried, 1)
