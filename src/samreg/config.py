@@ -151,7 +151,7 @@ class MatchConfig:
 
     lift: Literal["auto", "link", "slices"] = "auto"
     """3D: pair linked 3D ROIs, or ROIs slice by slice; auto keeps slices where both images are the same thick stack and
-    links elsewhere; only link, named, lets 3D ROIs ask for their counterparts."""
+    links elsewhere; 3D ROIs ask for their counterparts where link is named, or pairs alone drive the fit."""
     method: _Assignment = "prompted"
     """Greedy one-to-one by similarity (the paper), mutual nearest neighbours, or prompted: mutual ones first, then each
     region without one asks the other image for its counterpart."""

@@ -284,8 +284,9 @@ def _promptable(
     """What regions ask the other image with; None where they are not to, or nothing says where."""
     says_where = config.fit.is_dense or config.fit.transform == "none"
     wanted = config.match.method == "prompted" and config.match.verify and images.segmented and says_where
-    # In volumes asking costs a third of everything mode and has not paired what people look for: off unless named.
-    wanted = wanted and (not images.linked or config.match.lift == "link")
+    # In volumes asking costs a third of everything mode and has not paired what people look for: off unless named, or
+    # pairs are all that a fit has.
+    wanted = wanted and (not images.linked or config.match.lift == "link" or config.fit.regions_alone)
     return as_finder(segmenter).segmenter if wanted and segmenter is not None else None
 
 

@@ -1,7 +1,6 @@
 """The objective of the dense fit at one resolution level.
 
     E(v) = w_roi sum_k c_k (MSE + Dice)(M_k^fixed, M_k^moving o phi)      regions, equation (2)
-         + w_dist sum_k c_k (distances of misplaced voxels)_k             regions from afar, not in the paper
          + w_sim (1 - LNCC^2)(I_fixed, I_moving o phi)                    grey values
          + w_feature (1 - cos)(F_fixed, F_moving o phi)                   embeddings
          + w_point sum_k (sqrt(1 + |phi(p_k) - q_k|^2) - 1)               landmarks, where a user gives them
@@ -22,7 +21,6 @@ from torch import Tensor
 from samreg import plugins
 from samreg.fit.problem import DenseProblem, Weights
 from samreg.fit.terms import BUILT_IN, Similarity
-from samreg.fit.terms.distances import DistanceTerm
 from samreg.fit.terms.embeddings import EmbeddingTerm
 from samreg.fit.terms.landmarks import LandmarkTerm
 from samreg.fit.terms.lncc import Lncc
@@ -96,7 +94,7 @@ class Objective:
         self.fixed = resample(fixed, problem.fixed_grid, shape, pixel)
         self.moving = resample(moving, problem.moving_grid, self.grey_frame.moving.shape, pixel)
         self.identity = self.frame.identity()
-        self.regions = self.distances = self.embeddings = self.inside = None
+        self.regions = self.embeddings = self.inside = None
         self.similarity: Similarity | MaskedLncc | None = None
         if any(mask is not None for mask in problem.inside):
             self.inside = Inside(self.frame, *problem.inside)
@@ -116,8 +114,6 @@ class Objective:
         self.landmarks = None
         if problem.landmarks is not None:
             self.landmarks = LandmarkTerm(problem.landmarks, fixed_grid, problem.affine, self.frozen)
-        if weights.distances > 0 and len(problem.pairs):
-            self.distances = DistanceTerm(problem.pairs, self.frame, problem.slice_axis, self.inside)
         if weights.features > 0 and problem.descriptors is not None:
             self.embeddings = EmbeddingTerm(problem.descriptors, fixed_grid, problem.affine)
 
@@ -218,8 +214,6 @@ class Objective:
             terms["folding"] = weights.folding * fold_penalty(u)
         if self.regions is not None:
             terms["regions"] = weights.regions * self.regions(at)
-        if self.distances is not None:
-            terms["distances"] = weights.distances * self.distances(at)
         if self.embeddings is not None:
             terms["features"] = weights.features * self.embeddings(u, trust)
         if self.landmarks is not None:

@@ -44,7 +44,6 @@ class Weights:
         folding: of the penalty on small Jacobian determinants.
         softness: standard deviation of the edges of region masks, voxels of the level.
         shares: weights of the parts of the region term.
-        distances: of the signed distances of the regions.
     """
 
     similarity: float
@@ -56,7 +55,6 @@ class Weights:
     folding: float = 0.0
     softness: float = 1.0
     shares: Shares = field(default_factory=Shares)
-    distances: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,16 +149,21 @@ class DenseProblem:
         )
 
 
-def working_shape(problem: DenseProblem, size: float) -> tuple[int, ...]:
+def working_shape(problem: DenseProblem, size: float, coarser: float = 1.0) -> tuple[int, ...]:
     """Voxels of a level: about `size` along the longest axis, isotropic, never finer than the fixed image.
 
     Where displacement may cross thick slices, the fixed image is interpolated between them, so that the local
     similarity sees what happens there; no more often than gives 1024 voxels along the axis.
+
+    Args:
+        problem: whose fixed grid is divided.
+        size: voxels along the longest axis.
+        coarser: how many times as long the voxels are as that says.
     """
     grid = problem.fixed_grid
     spacing = grid.array_spacing
     longest = max(n * s for n, s in zip(grid.shape, spacing, strict=True) if n > 1)
-    pixel = max(grid.finest_spacing, longest / size)
+    pixel = coarser * max(grid.finest_spacing, longest / size)
     shape = []
     for axis, (n, s) in enumerate(zip(grid.shape, spacing, strict=True)):
         thick = n > 1 and axis != problem.frozen_axis and s > _MAX_THICKNESS * pixel

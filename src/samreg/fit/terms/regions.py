@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from samreg.fit.terms.layers import Layers
 from samreg.fit.terms.masked import Inside
 from samreg.geometry.frame import Frame
 from samreg.geometry.grid import apply_affine
@@ -69,7 +70,7 @@ class RegionTerm:
         inside: Inside | None = None,
     ) -> None:
         self.inside, self.n_voxels = inside, frame.fixed.n_voxels
-        self.frame, self.shares, self.slice_axis = frame, shares or Shares(), slice_axis
+        self.shares = shares or Shares()
         around = next((voxels for most, voxels in _MARGINS if len(pairs) <= most), 1)
         margin = [0 if a == slice_axis else around for a in range(frame.fixed.ndim)]
         fixed_boxes = level_boxes(pairs.fixed, frame.fixed.shape, margin)
@@ -79,7 +80,8 @@ class RegionTerm:
         n_layers = max(layers, default=-1) + 1
         self.n_pairs = len(pairs)
         fixed_layers = draw(pairs.fixed, layers, n_layers, frame.fixed.shape, softness, slice_axis)
-        self.moving_layers = draw(pairs.moving, layers, n_layers, frame.moving.shape, softness, slice_axis)
+        moving_layers = draw(pairs.moving, layers, n_layers, frame.moving.shape, softness, slice_axis)
+        self.moving = Layers(moving_layers, frame, slice_axis)
         places = [
             flat_indices(box, frame.fixed.shape) + layer * frame.fixed.n_voxels
             for box, layer in zip(common, layers, strict=True)
@@ -117,10 +119,7 @@ class RegionTerm:
 
     def _warped(self, index: Tensor) -> Tensor:
         """Moving masks at the places where pairs are compared."""
-        if self.slice_axis is not None:
-            flat = self.frame.identity()[self.slice_axis]
-            index = torch.stack([flat if a == self.slice_axis else x for a, x in enumerate(index)])
-        return self.frame.warp(self.moving_layers, index).flatten()[self.places]
+        return self.moving.at(index).flatten()[self.places]
 
     def _per_pair(self, values: Tensor) -> Tensor:
         return torch.zeros(self.n_pairs).index_add(0, self.owners, values)

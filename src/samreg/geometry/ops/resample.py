@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["resize", "sample", "sample_border"]
+__all__ = ["resize", "sample", "sample_border", "sample_each"]
 
 
 _WORTH_SPLITTING = 1 << 14
@@ -50,6 +50,22 @@ def sample_border(values: Tensor, index: Tensor, mode: str = "bilinear") -> Tens
     out = functional.grid_sample(many, batch, mode=mode, padding_mode="border", align_corners=True)
     out = out.reshape(parts, len(values), -1).transpose(0, 1).reshape(len(values), -1)[:, :n]
     return out.reshape(len(values), *index.shape[:-1])
+
+
+def sample_each(values: Tensor, index: Tensor) -> Tensor:
+    """`sample_border` of several images, each at points of its own.
+
+    Args:
+        values: (n, c, *shape) floating point.
+        index: (n, *any, d) continuous indices, (x, y, z), d = len(shape).
+
+    Returns:
+        (n, c, *any), differentiable in both arguments.
+    """
+    n, d = len(values), index.shape[-1]
+    points = _normalise(index, values.shape[2:]).reshape(n, *([1] * (d - 1)), -1, d).to(values.dtype)
+    out = functional.grid_sample(values, points, padding_mode="border", align_corners=True)
+    return out.reshape(n, -1, *index.shape[1:-1])
 
 
 def sample(values: Tensor, index: Tensor, mode: str = "bilinear", outside: float = 0.0) -> Tensor:
