@@ -27,7 +27,7 @@ from samreg.config import SegmentConfig, preset
 from samreg.fit.rough import bring_near
 from samreg.geometry.frame import Frame
 from samreg.geometry.grid import Grid
-from samreg.geometry.rois import PairedRois
+from samreg.geometry.rois import PairedRois, Roi, RoiSet
 from samreg.initial.problem import ImagePair
 from samreg.initial.start import Start, find_start
 from samreg.pairs.choose import choose, weight_of
@@ -230,10 +230,10 @@ class TestWholeStructures:
 
     def test_a_structure_that_only_one_image_has_is_one_whole_pair(self) -> None:
         # Slices of 3 mm: a volume, whose regions are linked. Everything mode found nothing in the moving image.
-        grid = Grid((10, SIDE, SIDE), (1.0, 1.0, 2.0), (0.0, 0.0, 0.0))
-        body = [disc(30, 30, 6 + n) * 1.0 if 1 <= n <= 8 else EMPTY for n in range(10)]
-        fixed = segmented(body, [(n, disc(30, 30, 6 + n)) for n in range(1, 9) if n != 4], grid)
-        moving = segmented(body, [(8, AWAY)], grid)
+        grid = Grid((20, SIDE, SIDE), (1.0, 1.0, 2.0), (0.0, 0.0, 0.0))
+        body = [disc(30, 30, 6 + n / 2) * 1.0 if 1 <= n <= 18 else EMPTY for n in range(20)]
+        fixed = segmented(body, [(n, disc(30, 30, 6 + n / 2)) for n in range(1, 19) if n != 4], grid)
+        moving = segmented(body, [(19, AWAY)], grid)
         config = preset("default")
         images = ImagePair.of(fixed, moving, config)
         assert images.linked
@@ -246,7 +246,26 @@ class TestWholeStructures:
         whole = np.stack(body) > 0
         for side in (pairs.fixed, pairs.moving):
             mask = side.mask(0)
-            assert 2 * np.count_nonzero(mask & whole) / (mask.sum() + whole.sum()) > 0.8
+            assert 2 * np.count_nonzero(mask & whole) / (mask.sum() + whole.sum()) > 0.95
+            assert mask[1].any()  # the first and the last slice have their counterparts, too
+            assert mask[18].any()
         assert pairs.fixed.mask(0)[4].any()
-        # Six of its seven slices ask; with three sizes at most.
+        # Six of its seventeen slices ask; with three sizes at most.
         assert 6 <= asked["prompts"] <= 18
+
+    @pytest.mark.parametrize(("shift", "kind"), [(5, "found"), (8, "counterpart")])
+    def test_what_both_images_show_stays_unless_the_registration_is_far_from_it(self, shift: int, kind: str) -> None:
+        # The first registration says that nothing moves, and the segmenter answers what lies there.
+        grid = Grid((6, SIDE, SIDE), (1.0, 1.0, 2.0), (0.0, 0.0, 0.0))
+        outlines = [(n, disc(30, 30, 12)) for n in range(6)]
+        fixed = segmented([disc(30, 30, 12) * 1.0] * 6, outlines, grid)
+        moving = segmented([disc(30, 30, 12) * 1.0] * 6, [(n, disc(30 + shift, 30, 12)) for n in range(6)], grid)
+        config = preset("default")
+        images = ImagePair.of(fixed, moving, config)
+        still = torch.zeros(3, *grid.shape)
+        start = Start(np.eye(4), still, still)
+        stack = np.stack([mask for _, mask in outlines])
+        whole = [RoiSet((Roi.from_mask(mask),), grid) for mask in (stack, np.roll(stack, shift, axis=2))]
+        found = PairedRois(whole[0], whole[1], np.ones(1))
+        pairs, _ = ask_for_pairs(images, start, config.match, found, Asking(Threshold(), still, config.segment))
+        assert pairs.kinds.tolist() == [kind]

@@ -6,13 +6,13 @@ What answers, with what lies between, is its counterpart.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from torch import Tensor
 
 from samreg.geometry.rois import PairedRois, Roi, RoiSet
-from samreg.initial.overlaps import overlap_after
+from samreg.initial.overlaps import pair_overlaps
 from samreg.pairs.choose import confirmed, weight_of
 from samreg.pairs.counterparts import Asked, SlicePair, ask
 from samreg.pairs.planes import PlaneMaps, Planes
@@ -29,6 +29,9 @@ _LEAST_CONFIRMED = 0.5
 """Share of the slices asked in which a counterpart has to be confirmed."""
 _SETTLED = 0.7
 """Overlap, under the first registration, of a pair of whole regions from which neither asks."""
+_SURE = 0.5
+"""Overlap from which a pair of regions that were found in both images stays: what asking gives was looked for where the
+first registration says, and agrees with it more for that reason alone."""
 _SAME = 0.6
 """IoU from which two regions of one image are the same."""
 
@@ -66,13 +69,14 @@ def ask_for_structures(
         displacement: (d, *fixed shape) of the first registration, in fixed voxels.
         epsilon: cosine similarity below which two regions do not correspond.
     """
+    overlap = pair_overlaps(found, affine, displacement)
     known = [
         _Whole(a, b, float(s), float(o), max(float(w), weight_of(float(o))), str(k), bool(g))
         for a, b, s, o, w, k, g in zip(
             found.fixed.rois,
             found.moving.rois,
             found.similarity,
-            np.diagonal(overlap_after(found.fixed, found.moving, affine, displacement)),
+            overlap,
             found.weights,
             found.kinds,
             found.is_given,
@@ -84,15 +88,15 @@ def ask_for_structures(
     rows = [[row for chain in side for row in _some(chain)] for side in chains]
     skip = tuple(set(range(len(p.regions))) - set(r) for p, r in zip((fixed, moving), rows, strict=True))
     asked = ask(fixed, moving, maps, (skip[0], skip[1]))
-    pairs = [*known]
+    counterparts = []
     for side, (here, side_chains) in enumerate(zip((fixed, moving), chains, strict=True)):
         answers = {p.rows[side]: p for p in asked.pairs if p.rows[side] >= 0}
         for chain in side_chains:
             wanted = _some(chain)
             good = [answers[row] for row in wanted if row in answers and confirmed(answers[row], epsilon)]
             if good and len(good) >= _LEAST_CONFIRMED * len(wanted):
-                pairs.append(_joined(here, moving if side == 0 else fixed, chain, good, side))
-    kept = _without_doubles(pairs)
+                counterparts.append(_joined(here, moving if side == 0 else fixed, chain, good, side))
+    kept = _without_doubles([*known, *_as_wholes(counterparts, found, affine, displacement)])
     kept.sort(key=lambda p: (p.kind == "counterpart", -p.similarity))
     result = PairedRois(
         RoiSet(tuple(p.fixed for p in kept), found.fixed.grid),
@@ -103,6 +107,19 @@ def ask_for_structures(
         np.asarray([p.kind for p in kept], dtype=str),
     )
     return result, asked
+
+
+def _as_wholes(pairs: Sequence[_Whole], found: PairedRois, affine: Matrix, displacement: Tensor) -> list[_Whole]:
+    """The pairs with the overlap of their whole regions, as those have it that were found.
+
+    Slices that were asked agree better than the whole does. Their mean still says how sure the pair is.
+    """
+    fixed, moving = (
+        RoiSet(tuple(rois), grid)
+        for rois, grid in (((p.fixed for p in pairs), found.fixed.grid), ((p.moving for p in pairs), found.moving.grid))
+    )
+    overlap = pair_overlaps(PairedRois(fixed, moving, np.ones(len(pairs))), affine, displacement)
+    return [replace(pair, agreement=float(o)) for pair, o in zip(pairs, overlap, strict=True)]
 
 
 def _open_chains(planes: Planes, settled: Sequence[Roi]) -> list[list[int]]:
@@ -126,9 +143,9 @@ def _shown(slices: RoiSet, settled: RoiSet) -> bool:
 
 
 def _some(chain: Sequence[int]) -> list[int]:
-    """The rows of a chain that ask, evenly over its slices; its first and last ones are seldom whole."""
-    n = min(_ASKED, len(chain))
-    return [chain[i] for i in sorted({int((k + 0.5) * len(chain) / n) for k in range(n)})]
+    """The rows of a chain that ask, evenly over its slices, its ends among them."""
+    places = np.linspace(0, len(chain) - 1, min(_ASKED, len(chain)))
+    return [chain[i] for i in sorted({round(float(place)) for place in places})]
 
 
 def _joined(here: Planes, there: Planes, chain: Sequence[int], good: Sequence[SlicePair], side: int) -> _Whole:
@@ -141,7 +158,6 @@ def _joined(here: Planes, there: Planes, chain: Sequence[int], good: Sequence[Sl
             best[number] = pair
     masks = {n: (p.moving if side == 0 else p.fixed) for n, p in best.items()}
     other = _solid(there, masks, float(np.mean([p.quality[1 - side] for p in good])))
-    # What was asked ends at the first and last slice that answered: so does the chain it is compared with.
     agreement = float(np.mean([p.agreement for p in good]))
     similarity = float(np.mean([p.similarity for p in good]))
     both = (own, other) if side == 0 else (other, own)
@@ -160,7 +176,8 @@ def _solid(planes: Planes, masks: dict[int, np.ndarray], quality: float) -> Roi:
 def _without_doubles(pairs: Iterable[_Whole]) -> list[_Whole]:
     """Of pairs that show the same region in either image, the one that the images agree on best."""
     kept: list[_Whole] = []
-    for pair in sorted(pairs, key=lambda p: -(p.similarity + p.agreement)):
+    sure = {id(p) for p in pairs if p.kind != "counterpart" and p.agreement >= _SURE}
+    for pair in sorted(pairs, key=lambda p: (id(p) not in sure, -(p.similarity + p.agreement))):
         if not any(_same(pair.fixed, k.fixed) or _same(pair.moving, k.moving) for k in kept):
             kept.append(pair)
     return kept
