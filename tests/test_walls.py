@@ -14,7 +14,7 @@ from samreg.geometry.grid import Grid
 from samreg.geometry.image import Image
 from samreg.pairs.counterparts import SlicePair
 from samreg.pairs.planes import Planes
-from samreg.pairs.walls import distinct, wall_around, walls
+from samreg.pairs.walls import Smoothed, distinct, wall_around, walls
 from samreg.regions.regions import Regions
 from samreg.regions.slices import window
 
@@ -41,22 +41,22 @@ class TestOneRegion:
     @pytest.mark.parametrize("flip", [False, True], ids=["dark", "bright"])
     def test_its_wall_ends_where_grey_values_change(self, thickness: int, flip: bool) -> None:
         grey, chamber = heart(thickness), distance() <= RADIUS
-        wall = wall_around(chamber, 1 - grey if flip else grey)
+        wall = wall_around(chamber, Smoothed.of(1 - grey if flip else grey))
         assert wall is not None
         assert not (wall & chamber).any()
         assert dice(wall, (distance() <= RADIUS + thickness) & ~chamber) > 0.85
 
     def test_holes_of_a_chamber_are_no_wall(self) -> None:
         chamber = (distance() <= RADIUS) & (distance(44, 46) > 2.5)
-        wall = wall_around(chamber, heart(7))
+        wall = wall_around(chamber, Smoothed.of(heart(7)))
         assert wall is not None
         assert not wall[distance() <= RADIUS - 2].any()
 
     @pytest.mark.parametrize("angle", [0, 90, 180, 270])
     def test_a_turned_slice_gives_the_turned_wall(self, angle: int) -> None:
         grey, chamber = heart(6), distance(40, 52) <= 9
-        turned = wall_around(np.rot90(chamber, angle // 90), np.rot90(grey, angle // 90))
-        straight = wall_around(chamber, grey)
+        turned = wall_around(np.rot90(chamber, angle // 90), Smoothed.of(np.rot90(grey, angle // 90)))
+        straight = wall_around(chamber, Smoothed.of(grey))
         assert (turned is None) == (straight is None)
         if straight is not None and turned is not None:
             assert (np.rot90(straight, angle // 90) == turned).all()
@@ -74,11 +74,11 @@ class TestOneRegion:
         ],
     )
     def test_without_an_even_closed_layer_there_is_none(self, grey: np.ndarray) -> None:
-        assert wall_around(distance() <= RADIUS, grey) is None
+        assert wall_around(distance() <= RADIUS, Smoothed.of(grey)) is None
 
     @pytest.mark.parametrize("mask", [distance() < 1, distance(0, 0) < 40, np.ones((SIDE, SIDE), dtype=bool)])
     def test_a_dot_a_corner_and_a_whole_slice_have_none(self, mask: np.ndarray) -> None:
-        assert wall_around(mask, heart(7)) is None
+        assert wall_around(mask, Smoothed.of(heart(7))) is None
 
 
 def planes(grey: np.ndarray, spacing: tuple[float, float] = (1.0, 1.0)) -> Planes:

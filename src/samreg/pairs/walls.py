@@ -16,7 +16,7 @@ from samreg.pairs.counterparts import SlicePair, iou
 from samreg.pairs.planes import Planes
 from samreg.regions.slices import nearest_masks
 
-__all__ = ["distinct", "wall_around", "walls"]
+__all__ = ["Smoothed", "distinct", "wall_around", "walls"]
 
 _SIDE = 256
 """Longer side in pixels of the slices in which walls are looked for; pixels below are of these."""
@@ -82,7 +82,7 @@ class _Shells:
 
 
 @dataclass(frozen=True, eq=False)
-class _Smoothed:
+class Smoothed:
     """Grey values of a slice.
 
     Args:
@@ -94,25 +94,22 @@ class _Smoothed:
     slope: np.ndarray
 
     @classmethod
-    def of(cls, grey: np.ndarray) -> _Smoothed:
+    def of(cls, grey: np.ndarray) -> Smoothed:
+        """Of the (y, x) grey values of a slice."""
         smooth = ndimage.gaussian_filter(grey, _SIGMA)
         return cls(smooth, np.stack(np.gradient(smooth)))
 
 
-def wall_around(mask: np.ndarray, grey: np.ndarray) -> np.ndarray | None:
+def wall_around(mask: np.ndarray, seen: Smoothed) -> np.ndarray | None:
     """The wall of one region.
 
     Args:
         mask: (y, x) of the region.
-        grey: (y, x) of its slice.
+        seen: its slice.
 
     Returns:
         (y, x) mask of the layer around the region; None where it has none.
     """
-    return _wall(mask, _Smoothed.of(grey))
-
-
-def _wall(mask: np.ndarray, seen: _Smoothed) -> np.ndarray | None:
     reach = _THICKEST * float(np.sqrt(np.count_nonzero(mask) / np.pi))
     if reach <= _THINNEST:
         return None
@@ -213,13 +210,13 @@ class _Looks:
     def __init__(self, planes: Planes) -> None:
         self.planes = planes
         self._number: int | None = None
-        self._seen = _Smoothed.of(np.zeros((2, 2), dtype=np.float32))
+        self._seen = Smoothed.of(np.zeros((2, 2), dtype=np.float32))
 
     def wall(self, mask: np.ndarray, number: int) -> np.ndarray | None:
         """The wall (y, x) of a region of one slice, in voxels; None where it has none."""
         if number != self._number:
-            self._number, self._seen = number, _Smoothed.of(self.planes.grey(number, _SIDE))
-        wall = _wall(nearest_masks(mask[None], self._seen.grey.shape)[0], self._seen)
+            self._number, self._seen = number, Smoothed.of(self.planes.grey(number, _SIDE))
+        wall = wall_around(nearest_masks(mask[None], self._seen.grey.shape)[0], self._seen)
         if wall is None:
             return None
         found: np.ndarray = nearest_masks(wall[None], mask.shape)[0] & ~mask
