@@ -17,7 +17,7 @@ from samreg.initial.problem import ImagePair
 from samreg.initial.start import Start
 from samreg.types import MaskArray, Matrix, ScalarArray
 
-__all__ = ["DenseProblem", "Weights", "working_shape"]
+__all__ = ["DenseProblem", "Weights", "size_within", "working_shape"]
 
 FIELD_SMOOTHING = 0.4
 """Standard deviation of the smoothing of the whole displacement after each step, in working voxels."""
@@ -28,6 +28,8 @@ _LONGEST = 1024
 """Voxels along an axis on which an image is interpolated between its slices, at most."""
 _MAX_THICKNESS = 2.0
 """Working slices are at most so many working pixels apart."""
+_SMALLER = 0.97
+"""Ratio of sizes that are tried for a number of voxels."""
 
 
 @dataclass(frozen=True)
@@ -147,6 +149,20 @@ class DenseProblem:
             images.landmarks,
             one_body,
         )
+
+
+def size_within(problem: DenseProblem, size: float, voxels: float, least: float = 0.0) -> float:
+    """The largest size, up to one, at which `working_shape` has so many voxels at most.
+
+    Args:
+        problem: whose fixed grid is divided.
+        size: to begin with; it falls by three in a hundred at a time.
+        voxels: the bound.
+        least: size that is kept whatever the bound.
+    """
+    while size > least and np.prod(working_shape(problem, size)) > voxels:
+        size = max(least, _SMALLER * size)
+    return size
 
 
 def working_shape(problem: DenseProblem, size: float, coarser: float = 1.0) -> tuple[int, ...]:

@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from samreg.config import ElasticConfig, FitConfig
 from samreg.fit.level import Level
 from samreg.fit.objective import Objective, has_converged
-from samreg.fit.problem import DenseProblem, Weights, working_shape
+from samreg.fit.problem import DenseProblem, Weights, size_within, working_shape
 from samreg.fit.terms.regions import Shares
 from samreg.geometry.ops.adam import Adam
 from samreg.geometry.ops.bspline import ControlGrid
@@ -34,8 +33,6 @@ _CONTROL = 2.0
 _MOST_VOXELS = 1 << 18
 """Working voxels at most where regions of volumes alone drive the field. Twice as many along each axis take ten times
 as long on a prostate, and bring nothing."""
-_FINER = 0.97
-"""Ratio of sizes that are tried for it."""
 _CODE_SHARES = Shares(mse=0.0, dice=1.0, cross_entropy=0.1)
 """The region term of the paper's released code."""
 
@@ -48,22 +45,14 @@ def plan(problem: DenseProblem, config: FitConfig) -> list[Level]:
     """
     elastic, weights = config.elastic, elastic_weights(config.elastic, config.stiffness)
     size, velocity, most = float(config.work_size), config.transform == "svf", elastic.max_iterations
-    if elastic.regions_alone:
-        size = _size_of_outlines(problem, size)
+    if elastic.regions_alone and problem.slice_axis is None and problem.fixed_grid.ndim == 3:
+        size = size_within(problem, size, _MOST_VOXELS)
     levels = []
     for control in elastic.control:
         coarser = max(1.0, control / _CONTROL) if elastic.regions_alone else 1.0
         run = partial(minimise_elastic, control=control / coarser, most=most, velocity=velocity)
         levels.append(Level(working_shape(problem, size, coarser), weights, most, run))
     return levels
-
-
-def _size_of_outlines(problem: DenseProblem, size: float) -> float:
-    """Working voxels along the longest axis where outlines of volumes are fitted: each layer of pairs has as many."""
-    whole = problem.slice_axis is None and problem.fixed_grid.ndim == 3
-    while whole and np.prod(working_shape(problem, size)) > _MOST_VOXELS:
-        size *= _FINER
-    return size
 
 
 def elastic_weights(config: ElasticConfig, stiffness: float = 1.0) -> Weights:

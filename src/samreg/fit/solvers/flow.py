@@ -21,7 +21,7 @@ from torch import Tensor
 from samreg.config import FitConfig, FlowConfig
 from samreg.fit.level import Level
 from samreg.fit.objective import Objective, has_converged
-from samreg.fit.problem import DenseProblem, Weights, working_shape
+from samreg.fit.problem import DenseProblem, Weights, size_within, working_shape
 from samreg.geometry.ops.displacement import central_determinant, per_axis, warp
 from samreg.geometry.ops.smoothing import gaussian
 
@@ -45,8 +45,6 @@ _MOST_VOXELS = 150_000, 128
 this working size. A working size half as large allows voxels twice as large."""
 _COARSEST = 4
 """The first level has about this part of the working size."""
-_FINER = 0.97
-"""Ratio of sizes that are tried for the last level."""
 _CELL = 2.0
 """Working voxels in a cell of the embeddings up to which these guide with all their weight."""
 _DISAGREES = 0.1
@@ -119,9 +117,7 @@ def _finest_size(problem: DenseProblem, work_size: int) -> float:
     size = float(max(length for length, _ in lengths) / min(s for _, s in lengths))
     least = min(size, float(work_size))
     most = _MOST_VOXELS[0] * (work_size / _MOST_VOXELS[1]) ** len(lengths)
-    while size > least and np.prod(working_shape(problem, size)) > most:
-        size = max(least, _FINER * size)
-    return size
+    return size_within(problem, size, most, least)
 
 
 def flow_weights(config: FlowConfig) -> Weights:

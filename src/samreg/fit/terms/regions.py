@@ -17,7 +17,7 @@ from samreg.geometry.ops.resample import resize
 from samreg.geometry.ops.smoothing import gaussian
 from samreg.geometry.rois import PairedRois, RoiSet
 
-__all__ = ["Box", "RegionTerm", "Shares", "common_boxes", "draw", "flat_indices", "level_boxes", "pack"]
+__all__ = ["RegionTerm", "Shares"]
 
 _MARGINS = ((256, 4), (1024, 2))
 """Up to so many pairs: voxels around a pair in which it is compared and which no other pair of its layer may enter.
@@ -26,7 +26,7 @@ Where there are more they are small, and what is around them costs more than the
 _LEAST_PROBABILITY = 1e-4
 """Bounds the cross-entropy where a single voxel is certain and wrong."""
 
-Box = list[tuple[int, int]]
+_Box = list[tuple[int, int]]
 """First voxel and one past the last, along each axis."""
 
 
@@ -73,17 +73,17 @@ class RegionTerm:
         self.shares = shares or Shares()
         around = next((voxels for most, voxels in _MARGINS if len(pairs) <= most), 1)
         margin = [0 if a == slice_axis else around for a in range(frame.fixed.ndim)]
-        fixed_boxes = level_boxes(pairs.fixed, frame.fixed.shape, margin)
-        moving_boxes = level_boxes(pairs.moving, frame.moving.shape, margin)
-        common = common_boxes(fixed_boxes, moving_boxes, frame, slice_axis)
-        layers = pack(common, moving_boxes)
+        fixed_boxes = _level_boxes(pairs.fixed, frame.fixed.shape, margin)
+        moving_boxes = _level_boxes(pairs.moving, frame.moving.shape, margin)
+        common = _common_boxes(fixed_boxes, moving_boxes, frame, slice_axis)
+        layers = _pack(common, moving_boxes)
         n_layers = max(layers, default=-1) + 1
         self.n_pairs = len(pairs)
-        fixed_layers = draw(pairs.fixed, layers, n_layers, frame.fixed.shape, softness, slice_axis)
-        moving_layers = draw(pairs.moving, layers, n_layers, frame.moving.shape, softness, slice_axis)
+        fixed_layers = _draw(pairs.fixed, layers, n_layers, frame.fixed.shape, softness, slice_axis)
+        moving_layers = _draw(pairs.moving, layers, n_layers, frame.moving.shape, softness, slice_axis)
         self.moving = Layers(moving_layers, frame, slice_axis)
         places = [
-            flat_indices(box, frame.fixed.shape) + layer * frame.fixed.n_voxels
+            _flat_indices(box, frame.fixed.shape) + layer * frame.fixed.n_voxels
             for box, layer in zip(common, layers, strict=True)
         ]
         self.places = torch.cat(places) if places else torch.zeros(0, dtype=torch.long)
@@ -125,7 +125,7 @@ class RegionTerm:
         return torch.zeros(self.n_pairs).index_add(0, self.owners, values)
 
 
-def level_boxes(rois: RoiSet, shape: Sequence[int], margin: Sequence[int]) -> list[Box]:
+def _level_boxes(rois: RoiSet, shape: Sequence[int], margin: Sequence[int]) -> list[_Box]:
     """Bounding boxes on the level's grid, widened by the margin."""
     scale = [n / m for n, m in zip(shape, rois.grid.shape, strict=True)]
     return [
@@ -137,7 +137,7 @@ def level_boxes(rois: RoiSet, shape: Sequence[int], margin: Sequence[int]) -> li
     ]
 
 
-def common_boxes(fixed: list[Box], moving: list[Box], frame: Frame, slice_axis: int | None) -> list[Box]:
+def _common_boxes(fixed: list[_Box], moving: list[_Box], frame: Frame, slice_axis: int | None) -> list[_Box]:
     """Fixed boxes that also hold the moving one under the affine map alone."""
     d = frame.fixed.ndim
     inverse = np.linalg.inv(frame.joint)
@@ -155,7 +155,7 @@ def common_boxes(fixed: list[Box], moving: list[Box], frame: Frame, slice_axis: 
     return out
 
 
-def pack(common: list[Box], moving: list[Box]) -> list[int]:
+def _pack(common: list[_Box], moving: list[_Box]) -> list[int]:
     """First layer for each pair in which neither its fixed nor its moving box meets another's."""
     layers = np.zeros(len(common), dtype=int)
     # Comparing a box with all before it at once: one by one, thousands of pairs would take minutes.
@@ -170,7 +170,7 @@ def pack(common: list[Box], moving: list[Box]) -> list[int]:
     return [int(layer) for layer in layers]
 
 
-def draw(
+def _draw(
     rois: RoiSet, layers: list[int], n_layers: int, shape: Sequence[int], softness: float, slice_axis: int | None
 ) -> Tensor:
     """All masks in their layers, averaged onto the level's grid, with soft edges: (n_layers, *shape)."""
@@ -184,7 +184,7 @@ def draw(
     return gaussian(out, [0.0 if a == slice_axis else softness for a in range(len(shape))]) if softness > 0 else out
 
 
-def flat_indices(box: Box, shape: Sequence[int]) -> Tensor:
+def _flat_indices(box: _Box, shape: Sequence[int]) -> Tensor:
     """Flat indices, into an array of a shape, of the voxels of a box."""
     axes = torch.meshgrid(*(torch.arange(a, b) for a, b in box), indexing="ij")
     flat = axes[0]
