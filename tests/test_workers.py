@@ -39,6 +39,7 @@ def slow(folder: str, i: int) -> None:
         half.write_text("begun", "utf-8")
         time.sleep(600)
     finally:
+        time.sleep(i)  # the pool sees that the first worker has gone, and ends the other one once more
         half.unlink()
         (Path(folder) / f"gone-{i}").touch()
 

@@ -159,9 +159,16 @@ def _work(function: Callable[..., Answer], task: Task) -> tuple[Answer, str]:
 def _start_worker(threads: int) -> None:
     # Ctrl-C in a terminal goes to all processes: the calling one decides, and says so once.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what is half-written is taken away
+    signal.signal(signal.SIGTERM, _leave)
     threading.Thread(target=_die_with_parent, daemon=True).start()
     set_threads(threads)
+
+
+def _leave(*_: object) -> None:
+    """End a worker so that what is half-written is taken away."""
+    # A pool that misses one worker ends the others once more, which must not stop them from clearing up.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(1)
 
 
 def _die_with_parent() -> None:
