@@ -114,10 +114,8 @@ def _as_wholes(pairs: Sequence[_Whole], found: PairedRois, affine: Matrix, displ
 
     Slices that were asked agree better than the whole does. Their mean still says how sure the pair is.
     """
-    fixed, moving = (
-        RoiSet(tuple(rois), grid)
-        for rois, grid in (((p.fixed for p in pairs), found.fixed.grid), ((p.moving for p in pairs), found.moving.grid))
-    )
+    fixed = RoiSet(tuple(p.fixed for p in pairs), found.fixed.grid)
+    moving = RoiSet(tuple(p.moving for p in pairs), found.moving.grid)
     overlap = pair_overlaps(PairedRois(fixed, moving, np.ones(len(pairs))), affine, displacement)
     return [replace(pair, agreement=float(o)) for pair, o in zip(pairs, overlap, strict=True)]
 
@@ -176,8 +174,10 @@ def _solid(planes: Planes, masks: dict[int, np.ndarray], quality: float) -> Roi:
 def _without_doubles(pairs: Iterable[_Whole]) -> list[_Whole]:
     """Of pairs that show the same region in either image, the one that the images agree on best."""
     kept: list[_Whole] = []
-    sure = {id(p) for p in pairs if p.kind != "counterpart" and p.agreement >= _SURE}
-    for pair in sorted(pairs, key=lambda p: (id(p) not in sure, -(p.similarity + p.agreement))):
+    by_trust = sorted(
+        pairs, key=lambda p: (p.kind == "counterpart" or p.agreement < _SURE, -(p.similarity + p.agreement))
+    )
+    for pair in by_trust:
         if not any(_same(pair.fixed, k.fixed) or _same(pair.moving, k.moving) for k in kept):
             kept.append(pair)
     return kept

@@ -28,6 +28,7 @@ class Layers:
         self.values, self.frame, self.slice_axis = values, frame, slice_axis
         self.slices: Tensor | None = None
         if slice_axis is not None:
+            self.flat = frame.identity()[slice_axis]
             numbers = _slices(frame, slice_axis)
             # Within a slice there are four corners in place of eight, and torch has faster code for them.
             self.slices = None if numbers is None else values.movedim(1 + slice_axis, 0)[numbers].contiguous()
@@ -37,8 +38,7 @@ class Layers:
         axis = self.slice_axis
         if axis is None:
             return self.frame.warp(self.values, index)
-        flat = self.frame.identity()[axis]
-        index = torch.stack([flat if a == axis else x for a, x in enumerate(index)])
+        index = torch.stack([self.flat if a == axis else x for a, x in enumerate(index)])
         if self.slices is None:
             return self.frame.warp(self.values, index)
         within = [x for a, x in enumerate(reversed(self.frame.moving_index(index).unbind(-1))) if a != axis]
